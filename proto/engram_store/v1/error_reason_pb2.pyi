@@ -1,0 +1,26 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from typing import ClassVar as _ClassVar
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ERROR_REASON_UNSPECIFIED: _ClassVar[ErrorReason]
+    ERROR_REASON_TABLE_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_VERSION_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_ROW_OUT_OF_RANGE: _ClassVar[ErrorReason]
+    ERROR_REASON_REQUEST_TOO_LARGE: _ClassVar[ErrorReason]
+    ERROR_REASON_MALFORMED_REQUEST: _ClassVar[ErrorReason]
+    ERROR_REASON_INVALID_TABLE_NAME: _ClassVar[ErrorReason]
+    ERROR_REASON_TABLE_DAMAGED: _ClassVar[ErrorReason]
+    ERROR_REASON_SHUTTING_DOWN: _ClassVar[ErrorReason]
+ERROR_REASON_UNSPECIFIED: ErrorReason
+ERROR_REASON_TABLE_NOT_FOUND: ErrorReason
+ERROR_REASON_VERSION_NOT_FOUND: ErrorReason
+ERROR_REASON_ROW_OUT_OF_RANGE: ErrorReason
+ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason
+ERROR_REASON_MALFORMED_REQUEST: ErrorReason
+ERROR_REASON_INVALID_TABLE_NAME: ErrorReason
+ERROR_REASON_TABLE_DAMAGED: ErrorReason
+ERROR_REASON_SHUTTING_DOWN: ErrorReason
