@@ -1,0 +1,145 @@
+"""The hot codec writes what protobuf writes and reads what protobuf may write."""
+
+import numpy as np
+import pytest
+from engram_store import codec
+from engram_store.v1 import error_reason_pb2
+from engram_store.v1 import lookup_service_pb2 as pb
+from hypothesis import given
+from hypothesis import strategies as st
+
+names = st.text(max_size=200)
+ids = st.integers(0, 2**64 - 1)
+row_numbers = st.lists(st.integers(0, 2**63 - 1), max_size=50)
+payloads = st.binary(max_size=400)
+
+
+@given(ids, names, names, row_numbers)
+def test_a_stream_request_is_encoded_as_protobuf_encodes_it(number, table, version, rows):
+    expected = pb.LookupStreamRequest(id=number, table=table, version=version, rows=rows)
+
+    assert codec.encode_stream_request(number, table, version, np.array(rows, np.int64)) == expected.SerializeToString()
+
+
+@given(names, names, row_numbers)
+def test_a_unary_request_is_encoded_as_protobuf_encodes_it(table, version, rows):
+    expected = pb.LookupRequest(table=table, version=version, rows=rows)
+
+    assert codec.encode_lookup_request(table, version, np.array(rows, np.int64)) == expected.SerializeToString()
+
+
+@given(ids, names, payloads)
+def test_a_reply_is_encoded_as_protobuf_encodes_it(number, version, rows):
+    array = np.frombuffer(rows, np.uint8)
+
+    stream = pb.LookupStreamResponse(id=number, version=version, rows=rows)
+    assert codec.encode_stream_reply(number, version, array) == stream.SerializeToString()
+    unary = pb.LookupResponse(version=version, rows=rows)
+    assert codec.encode_lookup_reply(version, array) == unary.SerializeToString()
+
+
+@given(ids, names, names, row_numbers)
+def test_requests_that_protobuf_wrote_are_read_in_full(number, table, version, rows):
+    message = pb.LookupStreamRequest(id=number, table=table, version=version, rows=rows).SerializeToString()
+    request = codec.decode_stream_request(message)
+    assert (request.id, request.table, request.version, request.rows.tolist()) == (number, table, version, rows)
+
+    message = pb.LookupRequest(table=table, version=version, rows=rows).SerializeToString()
+    request = codec.decode_lookup_request(message)
+    assert (request.id, request.table, request.version, request.rows.tolist()) == (0, table, version, rows)
+
+
+@given(ids, names, payloads)
+def test_replies_that_protobuf_wrote_are_read_in_full(number, version, rows):
+    message = pb.LookupStreamResponse(id=number, version=version, rows=rows).SerializeToString()
+    reply = codec.decode_stream_reply(message)
+    assert (reply.id, reply.version, reply.rows.tobytes(), reply.failure) == (number, version, rows, None)
+
+    reply = codec.decode_lookup_reply(pb.LookupResponse(version=version, rows=rows).SerializeToString())
+    assert (reply.id, reply.version, reply.rows.tobytes()) == (0, version, rows)
+
+
+def test_fields_in_another_order_unknown_fields_and_unpacked_numbers_are_understood():
+    rows = b"".join(b"\x21" + n.to_bytes(8, "little") for n in (7, 5))  # field 4, one number each
+    unknown = b"\x7a\x03abc"  # field 15
+    message = rows + b"\x12\x01t" + unknown + b"\x09" + (9).to_bytes(8, "little") + b"\x1a\x01v"
+
+    request = codec.decode_stream_request(message)
+
+    assert (request.id, request.table, request.version, request.rows.tolist()) == (9, "t", "v", [7, 5])
+
+
+def test_a_row_number_above_two_to_the_63_shows_as_negative_and_never_as_another_row():
+    message = pb.LookupRequest(table="t", rows=[2**64 - 1, 2**63]).SerializeToString()
+    assert codec.decode_lookup_request(message).rows.tolist() == [-1, -(2**63)]
+
+    unusual = b"\x1a\x08" + b"\xff" * 8 + b"\x0a\x01t"
+    assert codec.decode_lookup_request(unusual).rows.tolist() == [-1]
+
+
+def test_a_failure_survives_the_wire():
+    failure = codec.Failure(11, "row 9 of 5", "ROW_OUT_OF_RANGE", {"row": "9", "num_rows": "5"})
+
+    reply = codec.decode_stream_reply(codec.encode_stream_failure(3, failure))
+
+    assert (reply.id, reply.failure) == (3, failure)
+    assert reply.rows.size == 0
+
+
+def test_a_reason_that_this_client_does_not_know_yet_is_kept_as_a_number():
+    message = pb.LookupStreamResponse(id=1)
+    message.failure.reason = 999
+
+    reply = codec.decode_stream_reply(message.SerializeToString())
+
+    assert reply.failure is not None
+    assert reply.failure.reason == "REASON_999"
+
+
+DECODERS = (
+    codec.decode_stream_request,
+    codec.decode_lookup_request,
+    codec.decode_stream_reply,
+    codec.decode_lookup_reply,
+)
+
+
+@given(st.binary(max_size=64))
+def test_garbage_is_read_as_protobuf_reads_it_or_refused(garbage):
+    for decode in DECODERS:
+        try:
+            decode(garbage)
+        except codec.MalformedMessageError as error:
+            assert str(len(garbage)) in str(error)
+
+
+@given(st.binary(max_size=64))
+def test_whatever_is_accepted_means_what_protobuf_says_it_means(garbage):
+    try:
+        request = codec.decode_stream_request(garbage)
+    except codec.MalformedMessageError:
+        with pytest.raises(Exception, match="parsing"):
+            pb.LookupStreamRequest.FromString(garbage)
+        return
+
+    parsed = pb.LookupStreamRequest.FromString(garbage)
+    assert (request.id, request.table, request.version) == (parsed.id, parsed.table, parsed.version)
+    assert request.rows.view(np.uint64).tolist() == list(parsed.rows)
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@pytest.mark.parametrize(
+    "message", [b"\xff\xff", b"\x12\x7f", b"\x1a\xff\xff\xff\xff\xff\xff", b"\x22\x03abc", b"\x12\x02\xff\xfe"]
+)
+def test_cut_and_misfitting_messages_never_raise_anything_else(decode, message):
+    try:
+        decode(message)
+    except codec.MalformedMessageError as error:
+        assert "are no Lookup" in str(error)
+
+
+def test_every_reason_of_the_wire_has_a_name_of_its_own():
+    names = error_reason_pb2.ErrorReason.keys()
+
+    assert all(name.startswith("ERROR_REASON_") for name in names)
+    assert len(set(names)) == len(names)
