@@ -1,0 +1,104 @@
+"""What the tests of the layer share: a tiny configuration, random weights, and a table at the lowest seam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from engram_model import EngramConfig, EngramModule
+
+TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class NumpyRows:
+    """Rows that arrive when they are asked for."""
+
+    def __init__(self, table: NumpyTable, ids: NDArray[np.int64]) -> None:
+        self._table = table
+        self._ids = ids
+
+    def result(self, timeout: float | None = None) -> NDArray[np.uint8]:
+        self._table.events.append(("wait", self._table.name))
+        self._table.timeouts.append(timeout)
+        return self._table.rows[self._ids]
+
+
+class NumpyTable:
+    """A blocking table of the client, in an array; it writes down what is asked of it."""
+
+    def __init__(self, rows: NDArray[np.uint8], row_format: str, fingerprint: str = "", name: object = None) -> None:
+        self.rows = rows
+        self.num_rows, self.row_bytes = rows.shape
+        self.row_format = row_format
+        self.fingerprint = fingerprint
+        self.name = name
+        self.events: list[tuple[str, object]] = []
+        self.timeouts: list[float | None] = []
+
+    def prefetch(self, ids: NDArray[np.int64]) -> NumpyRows:
+        self.events.append(("prefetch", self.name))
+        return NumpyRows(self, ids)
+
+    def fetch(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self.prefetch(ids).result()
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(7)
+
+
+@pytest.fixture
+def config() -> EngramConfig:
+    return EngramConfig(
+        vocab_size=50,
+        max_n=3,
+        num_hash_heads=2,
+        embedding_table_size=(11, 13),
+        embedding_dim=4,
+        hidden_dim=8,
+        layer_ids=(0, 2),
+        num_branches=2,
+    )
+
+
+@pytest.fixture
+def make_module() -> Callable[..., EngramModule]:
+    """A module none of whose weights is 0 or 1, so that none of them can be left out unseen."""
+
+    def make(config: EngramConfig, dtype: torch.dtype = torch.float32, **options: object) -> EngramModule:
+        module = EngramModule(config, **options)
+        for parameter in module.parameters():
+            torch.nn.init.normal_(parameter)
+        return module.to(dtype)
+
+    return make
+
+
+@pytest.fixture
+def store_of() -> Callable[..., NumpyTable]:
+    """A table with the rows of a local module, rounded to the row format; the module's own are rounded with them."""
+
+    def store(local: EngramModule, row_format: str = "float32") -> NumpyTable:
+        weight = local.memory.table.weight
+        rows = weight.detach().to(TORCH_DTYPES[row_format])
+        with torch.no_grad():
+            weight.copy_(rows)
+        fingerprint = local.hasher.fingerprint(local.layer_id)
+        return NumpyTable(rows.view(torch.uint8).numpy().copy(), row_format, fingerprint, local.layer_id)
+
+    return store
+
+
+@pytest.fixture
+def input_ids() -> torch.Tensor:
+    return torch.randint(0, 50, (2, 11))
+
+
+@pytest.fixture
+def hidden_states() -> torch.Tensor:
+    return torch.randn(2, 11, 2, 8)
