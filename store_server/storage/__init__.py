@@ -1,0 +1,62 @@
+"""Tables on disk: a data root with immutable versions, and the ways of holding one for gathering rows."""
+
+from store_server.storage.backend import Backend
+from store_server.storage.data_root import DataRoot
+from store_server.storage.errors import (
+    BackendClosed,
+    BlockDamaged,
+    DiskFull,
+    IncompleteVersion,
+    InvalidSource,
+    InvalidTableName,
+    InvalidTableSpec,
+    NotEnoughMemory,
+    PackageMissing,
+    RootBusy,
+    RootNotFound,
+    RootNotWritable,
+    StorageError,
+    StorageFailure,
+    TableDamaged,
+    TableExists,
+    TableNotFound,
+    VersionIsCurrent,
+    VersionNotFound,
+)
+from store_server.storage.manifest import Manifest, TableSpec
+from store_server.storage.names import check_table_name
+from store_server.storage.root_writer import RootWriter, root_writer
+from store_server.storage.verify import VerifyProgress, verify
+from store_server.storage.version_writer import VersionWriter
+
+__all__ = [
+    "Backend",
+    "BackendClosed",
+    "BlockDamaged",
+    "DataRoot",
+    "DiskFull",
+    "IncompleteVersion",
+    "InvalidSource",
+    "InvalidTableName",
+    "InvalidTableSpec",
+    "Manifest",
+    "NotEnoughMemory",
+    "PackageMissing",
+    "RootBusy",
+    "RootNotFound",
+    "RootNotWritable",
+    "RootWriter",
+    "StorageError",
+    "StorageFailure",
+    "TableDamaged",
+    "TableExists",
+    "TableNotFound",
+    "TableSpec",
+    "VerifyProgress",
+    "VersionIsCurrent",
+    "VersionNotFound",
+    "VersionWriter",
+    "check_table_name",
+    "root_writer",
+    "verify",
+]

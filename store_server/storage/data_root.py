@@ -1,0 +1,143 @@
+"""A data root for reading: which tables and versions it has, and how to open them.
+
+ROOT/LOCK                                    held by the one writer (see root_writer)
+ROOT/staging/<random>/                       a version being written
+ROOT/tables/<name, '/' as '@'>/CURRENT       the current version's name
+ROOT/tables/<...>/versions/<version>/        table.json (the manifest) and the data file
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from store_server.storage.block_file import BlockFile
+from store_server.storage.data_file import DATA_FILE_KINDS
+from store_server.storage.errors import (
+    InvalidTableSpec,
+    RootNotFound,
+    StorageFailure,
+    TableDamaged,
+    TableNotFound,
+    VersionNotFound,
+)
+from store_server.storage.manifest import Manifest
+from store_server.storage.mapped_backend import MappedBackend
+from store_server.storage.memory_backend import MemoryBackend
+from store_server.storage.names import directory_of, name_of
+from store_server.storage.stored_version import StoredVersion
+
+if TYPE_CHECKING:
+    import os
+
+    from store_server.storage.backend import Backend
+
+TABLES, STAGING, LOCK = "tables", "staging", "LOCK"
+VERSIONS, CURRENT, MANIFEST = "versions", "CURRENT", "table.json"
+_VERSION = re.compile(r"[0-9a-f]{32}")
+
+
+class DataRoot:
+    """Reads a data root. Holds nothing open; every call sees what is there now, also while a writer is at work.
+
+    Any method that takes a table name raises InvalidTableName, and StorageFailure when a file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Use `DataRoot.open`, which checks that `path` is a data root."""
+        self.path = path
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> DataRoot:
+        """Return the data root at `path`; raises RootNotFound."""
+        root = Path(path)
+        if not root.is_dir():
+            raise RootNotFound(root, "not a directory" if root.exists() else "no such directory")
+        if not (root / TABLES).is_dir():
+            raise RootNotFound(root, f"the directory has no {TABLES!r} in it; `create` or `import` makes a data root")
+        return cls(root)
+
+    def table_names(self) -> list[str]:
+        """Return the names of all tables, sorted. A table is there once a version of it was published."""
+        names = (name_of(entry.parent.name) for entry in (self.path / TABLES).glob(f"*/{CURRENT}"))
+        return sorted(name for name in names if name is not None)
+
+    def current_version(self, name: str) -> str:
+        """Return the version that is current; raises TableNotFound, and TableDamaged when CURRENT is unreadable."""
+        path = self.table_path(name) / CURRENT
+        version = _read(path, missing=TableNotFound(name, self.path)).decode("ascii", "replace").strip()
+        if not _VERSION.fullmatch(version):
+            raise TableDamaged(name, version, path, "is not the name of a version", found=repr(version[:80]))
+        return version
+
+    def versions(self, name: str) -> list[str]:
+        """Return all complete versions of a table, sorted by name; raises TableNotFound."""
+        self.current_version(name)
+        entries = (self.table_path(name) / VERSIONS).glob("*")
+        return sorted(entry.name for entry in entries if _VERSION.fullmatch(entry.name))
+
+    def manifest(self, name: str, version: str) -> Manifest:
+        """Return what a version is.
+
+        Raises TableNotFound, VersionNotFound, and TableDamaged when table.json is not what was published.
+        """
+        path = self.version_path(name, version) / MANIFEST
+        data = _read(path, missing=TableDamaged(name, version, path, "is missing"))
+        try:
+            manifest = Manifest.from_json(data)
+        except InvalidTableSpec as error:
+            raise TableDamaged(name, version, path, str(error)) from error
+        if manifest.version != version:
+            raise TableDamaged(
+                name,
+                version,
+                path,
+                "was changed: its content has another name",
+                expected=version,
+                found=manifest.version,
+            )
+        return manifest
+
+    def open_backend(self, name: str, version: str, *, in_memory: bool = False, huge_pages: bool = False) -> Backend:
+        """Open a version for gathering: mapped as it lies, or with `in_memory` loaded and its digests checked.
+
+        Raises TableNotFound, VersionNotFound, TableDamaged, NotEnoughMemory and PackageMissing.
+        """
+        stored = self.stored_version(name, version)
+        offsets = DATA_FILE_KINDS[stored.manifest.backend].offsets(stored)
+        if not in_memory:
+            return MappedBackend(stored, offsets)
+        file = BlockFile(stored, offsets)
+        try:
+            return MemoryBackend(stored, file, huge_pages=huge_pages)
+        finally:
+            file.close()
+
+    def stored_version(self, name: str, version: str) -> StoredVersion:
+        """Return a version with its manifest read and its data file's size checked; raises as `manifest` does."""
+        manifest = self.manifest(name, version)
+        data_path = self.version_path(name, version) / DATA_FILE_KINDS[manifest.backend].file_name
+        stored = StoredVersion(table=name, version=version, data_path=data_path, manifest=manifest)
+        stored.check_data_file()
+        return stored
+
+    def table_path(self, name: str) -> Path:
+        """Return the directory of a table, which need not be there."""
+        return self.path / TABLES / directory_of(name)
+
+    def version_path(self, name: str, version: str) -> Path:
+        """Return the directory of a version; raises TableNotFound and VersionNotFound."""
+        path = self.table_path(name) / VERSIONS / version
+        if _VERSION.fullmatch(version) and path.is_dir():
+            return path
+        raise VersionNotFound(name, version, self.current_version(name))
+
+
+def _read(path: Path, *, missing: Exception) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise missing from error
+    except OSError as error:
+        raise StorageFailure(path, error.strerror or str(error)) from error

@@ -1,0 +1,181 @@
+"""What can go wrong with stored tables: one base and a leaf for each case that a caller treats differently."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class StorageError(Exception):
+    """Base of every error that storage raises on purpose."""
+
+
+class InvalidTableName(StorageError):
+    """No table can have this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name!r:.260} is not a table name: use letters, digits, '.', '_' and '-', each part beginning with a "
+            f"letter or digit, parts joined by '/', at most 200 characters in all (got {len(name)})"
+        )
+
+
+class InvalidTableSpec(StorageError):
+    """A table of this shape cannot be stored."""
+
+
+class RootNotFound(StorageError):
+    """There is no data root at this path."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        super().__init__(f"no data root at {path}: {reason}")
+
+
+class RootBusy(StorageError):
+    """Another process is writing to the data root."""
+
+    def __init__(self, path: Path, pid: int | None) -> None:
+        self.path, self.pid = path, pid
+        writer = "another process" if pid is None else f"process {pid}"
+        super().__init__(f"data root {path} is in use by another writer ({writer}); try again when it has ended")
+
+
+class RootNotWritable(StorageError):
+    """The data root cannot be written to."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        super().__init__(f"cannot write to data root {path}: {reason}")
+
+
+class StorageFailure(StorageError):
+    """The operating system refused to read or write a file."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {reason}")
+
+
+class DiskFull(StorageError):
+    """The file system has no room for what was to be written."""
+
+    def __init__(self, path: Path, bytes_needed: int, bytes_free: int) -> None:
+        self.path, self.bytes_needed, self.bytes_free = path, bytes_needed, bytes_free
+        super().__init__(f"disk full: {path} needs {bytes_needed:,} bytes, the file system has {bytes_free:,} free")
+
+
+class TableNotFound(StorageError):
+    """The data root has no such table."""
+
+    def __init__(self, table: str, root: Path) -> None:
+        self.table, self.root = table, root
+        super().__init__(f"no table {table!r} in {root}")
+
+
+class TableExists(StorageError):
+    """A table of this name is there already."""
+
+    def __init__(self, table: str, root: Path) -> None:
+        self.table, self.root = table, root
+        super().__init__(f"table {table!r} exists already in {root}; `import` adds a version to it")
+
+
+class VersionNotFound(StorageError):
+    """The table is there, but not this version of it. `current` is None when no version is current."""
+
+    def __init__(self, table: str, version: str, current: str | None) -> None:
+        self.table, self.version, self.current = table, version, current
+        super().__init__(f"table {table!r} has no version {version!r:.80}; the current one is {current or 'unknown'}")
+
+
+class VersionIsCurrent(StorageError):
+    """The current version of a table cannot be dropped."""
+
+    def __init__(self, table: str, version: str) -> None:
+        self.table, self.version = table, version
+        super().__init__(
+            f"version {version} of table {table!r} is the current one and cannot be dropped; import another one first"
+        )
+
+
+class IncompleteVersion(StorageError):
+    """More or fewer rows were appended than the table was to have."""
+
+    def __init__(self, table: str, num_rows_expected: int, num_rows_found: int) -> None:
+        self.table, self.num_rows_expected, self.num_rows_found = table, num_rows_expected, num_rows_found
+        super().__init__(f"table {table!r} was to have {num_rows_expected:,} rows, got {num_rows_found:,}")
+
+
+class TableDamaged(StorageError):
+    """A stored version is not what was published. `expected` and `found` are None where they say nothing."""
+
+    def __init__(
+        self,
+        table: str,
+        version: str,
+        path: Path,
+        detail: str,
+        *,
+        expected: int | str | None = None,
+        found: int | str | None = None,
+    ) -> None:
+        self.table, self.version, self.path, self.detail = table, version, path, detail
+        self.expected, self.found = expected, found
+        values = "" if expected is None and found is None else f" (expected {expected}, found {found})"
+        super().__init__(f"table {table!r} version {version} is damaged: {path}: {detail}{values}")
+
+
+class BlockDamaged(TableDamaged):
+    """One block of a stored version does not have the digest it was published with.
+
+    `block` counts from 0, `first_row` and `last_row` are inside the block, `byte_offset` is where it lies in the file.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        version: str,
+        path: Path,
+        *,
+        block: int,
+        first_row: int,
+        last_row: int,
+        byte_offset: int,
+        expected: str,
+        found: str,
+    ) -> None:
+        self.block, self.first_row, self.last_row, self.byte_offset = block, first_row, last_row, byte_offset
+        detail = f"block {block} (rows {first_row} to {last_row}, at byte {byte_offset}) has another digest"
+        super().__init__(table, version, path, detail, expected=expected, found=found)
+
+
+class NotEnoughMemory(StorageError):
+    """A table cannot be loaded into memory."""
+
+    def __init__(self, table: str, bytes_needed: int, reason: str) -> None:
+        self.table, self.bytes_needed = table, bytes_needed
+        super().__init__(f"table {table!r} needs {bytes_needed:,} bytes of memory: {reason}")
+
+
+class BackendClosed(StorageError):
+    """Rows were asked of a backend after it was closed."""
+
+    def __init__(self, table: str, version: str) -> None:
+        self.table, self.version = table, version
+        super().__init__(f"table {table!r} version {version} is closed")
+
+
+class PackageMissing(StorageError):
+    """A package that this operation needs is not installed."""
+
+    def __init__(self, package: str, purpose: str) -> None:
+        self.package = package
+        super().__init__(f"{purpose} needs the package {package}: pip install 'engram-store[server]'")
+
+
+class InvalidSource(StorageError):
+    """A file to import is not what it should be; the message names the file and the expected and found values."""

@@ -1,0 +1,36 @@
+"""Files that tables are imported from: .npy, .safetensors, and raw bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from store_server.storage.errors import InvalidSource
+from store_server.storage.sources.npy import npy_rows
+from store_server.storage.sources.raw import raw_rows
+from store_server.storage.sources.rows_in_file import RowsInFile
+from store_server.storage.sources.safetensors import safetensors_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["RowsInFile", "open_source"]
+
+
+def open_source(path: Path, *, tensor: str | None = None, row_bytes: int | None = None) -> RowsInFile:
+    """Return the rows of a file; its suffix says what it is, anything but .npy and .safetensors is raw bytes.
+
+    `tensor` names a 2-D tensor of a .safetensors file and may be left out when there is only one. `row_bytes` is the
+    width of a row of raw bytes. Raises InvalidSource.
+    """
+    kind = path.suffix.lower()
+    if tensor is not None and kind != ".safetensors":
+        raise InvalidSource(f"{path}: a tensor ({tensor!r}) can be named only in a .safetensors file")
+    if row_bytes is not None and kind in (".npy", ".safetensors"):
+        raise InvalidSource(f"{path}: a {kind} file says itself how wide a row is; leave out row_bytes={row_bytes}")
+    if not path.is_file():
+        raise InvalidSource(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+    if kind == ".npy":
+        return npy_rows(path)
+    if kind == ".safetensors":
+        return safetensors_rows(path, tensor)
+    return raw_rows(path, row_bytes)
