@@ -1,0 +1,101 @@
+"""Rows of Engram tables from a memory store: over gRPC from a memory node, or from files of this host.
+
+async with engram_client.connect("grpc://127.0.0.1:50051") as store:
+table = await store.table("v41-flash/layer-1")
+rows = await table.fetch(ids)  # uint8 (*ids.shape, row_bytes)
+"""
+
+from __future__ import annotations
+
+import os
+
+from engram_client.blocking import BlockingPendingRows, BlockingStore, BlockingTable
+from engram_client.errors import (
+    EngramError,
+    FingerprintMismatch,
+    ForkedProcess,
+    InvalidBuffer,
+    InvalidIds,
+    InvalidTableName,
+    InvalidUrl,
+    ProtocolError,
+    RequestTooLarge,
+    RowOutOfRange,
+    StoreClosed,
+    TableDamaged,
+    TableNotFound,
+    TimeLimitExceeded,
+    Unavailable,
+    VersionNotFound,
+    WrongLoop,
+)
+from engram_client.fork import leave_fork_to_us
+from engram_client.pending import PendingRows
+from engram_client.store import Store, Table
+from engram_client.table_info import TableInfo
+from engram_client.transport import Transport
+from engram_client.url import StoreUrl, parse_url
+
+__all__ = [
+    "BlockingPendingRows",
+    "BlockingStore",
+    "BlockingTable",
+    "EngramError",
+    "FingerprintMismatch",
+    "ForkedProcess",
+    "InvalidBuffer",
+    "InvalidIds",
+    "InvalidTableName",
+    "InvalidUrl",
+    "PendingRows",
+    "ProtocolError",
+    "RequestTooLarge",
+    "RowOutOfRange",
+    "Store",
+    "StoreClosed",
+    "Table",
+    "TableDamaged",
+    "TableInfo",
+    "TableNotFound",
+    "TimeLimitExceeded",
+    "Unavailable",
+    "VersionNotFound",
+    "WrongLoop",
+    "connect",
+    "connect_blocking",
+]
+
+DEFAULT_TIMEOUT_SECONDS = 10.0
+
+
+def connect(url: str | os.PathLike[str] | None = None, *, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> Store:
+    """Return the store at `url`; nothing is sent before the first call.
+
+    Args:
+        url: grpc://HOST[:PORT] or unix:///PATH for a memory node, file:///ROOT for a data root of this host without any
+            server; None reads ENGRAM_URL from the environment.
+        timeout: seconds within which every call ends, tries included, unless the call is given its own.
+
+    Raises:
+        InvalidUrl: the URL is missing or not understood.
+    """
+    return Store(_transport(parse_url(url)), timeout)
+
+
+def connect_blocking(
+    url: str | os.PathLike[str] | None = None, *, timeout: float = DEFAULT_TIMEOUT_SECONDS
+) -> BlockingStore:
+    """Return what `connect` returns, with the same names without await, for code that runs no event loop."""
+    return BlockingStore(connect(url, timeout=timeout))
+
+
+def _transport(url: StoreUrl) -> Transport:
+    # Each way is imported when it is taken: file:/// needs no gRPC, grpc:// needs no storage.
+    if url.scheme == "file":
+        from engram_client.embedded import EmbeddedTransport
+
+        return EmbeddedTransport(url.address)
+    leave_fork_to_us()
+    from engram_client.grpc_transport import GrpcTransport
+
+    return GrpcTransport(url.address)

@@ -27,7 +27,7 @@ _LEN: Final = 2
 _WIRE_ROWS: Final = np.dtype("<i8")  # row numbers are below 2^63, where fixed64 and int64 have the same bytes
 
 
-class MalformedMessageError(ValueError):
+class MalformedMessage(ValueError):
     """The bytes are not the message they should be."""
 
 
@@ -65,11 +65,11 @@ def encode_lookup_request(table: str, version: str, rows: Int64Array) -> bytes:
 
 
 def decode_lookup_request(message: bytes) -> Request:
-    """Return the lookup that `message` asks for, with id 0; raises MalformedMessageError."""
+    """Return the lookup that `message` asks for, with id 0; raises MalformedMessage."""
     try:
         table, version, rows = _spans(message, (_LEN, _LEN, _LEN))
         return Request(0, _read_text(message, table), _read_text(message, version), _read_rows(message, rows))
-    except _UnusualLayoutError:
+    except _UnusualLayout:
         parsed = _parse(pb.LookupRequest(), message)
         return Request(0, parsed.table, parsed.version, _rows_of(parsed.rows))
 
@@ -80,11 +80,11 @@ def encode_lookup_reply(version: str, rows: Uint8Array) -> bytes:
 
 
 def decode_lookup_reply(message: bytes) -> Reply:
-    """Return the rows that `message` holds, with id 0; raises MalformedMessageError."""
+    """Return the rows that `message` holds, with id 0; raises MalformedMessage."""
     try:
         version, rows = _spans(message, (_LEN, _LEN))
         return Reply(0, _read_text(message, version), _read_payload(message, rows), None)
-    except _UnusualLayoutError:
+    except _UnusualLayout:
         parsed = _parse(pb.LookupResponse(), message)
         return Reply(0, parsed.version, np.frombuffer(parsed.rows, np.uint8), None)
 
@@ -95,7 +95,7 @@ def encode_stream_request(request_id: int, table: str, version: str, rows: Int64
 
 
 def decode_stream_request(message: bytes) -> Request:
-    """Return the lookup that `message` asks for; raises MalformedMessageError."""
+    """Return the lookup that `message` asks for; raises MalformedMessage."""
     try:
         number, table, version, rows = _spans(message, (_FIXED64, _LEN, _LEN, _LEN))
         return Request(
@@ -104,7 +104,7 @@ def decode_stream_request(message: bytes) -> Request:
             _read_text(message, version),
             _read_rows(message, rows),
         )
-    except _UnusualLayoutError:
+    except _UnusualLayout:
         parsed = _parse(pb.LookupStreamRequest(), message)
         return Request(parsed.id, parsed.table, parsed.version, _rows_of(parsed.rows))
 
@@ -129,11 +129,11 @@ def encode_stream_failure(request_id: int, failure: Failure) -> bytes:
 
 
 def decode_stream_reply(message: bytes) -> Reply:
-    """Return the rows or the failure that `message` holds; raises MalformedMessageError."""
+    """Return the rows or the failure that `message` holds; raises MalformedMessage."""
     try:
         number, version, rows = _spans(message, (_FIXED64, _LEN, _LEN))
         return Reply(_read_id(message, number), _read_text(message, version), _read_payload(message, rows), None)
-    except _UnusualLayoutError:
+    except _UnusualLayout:
         parsed = _parse(pb.LookupStreamResponse(), message)
         failure = _failure_of(parsed.failure) if parsed.HasField("failure") else None
         return Reply(parsed.id, parsed.version, np.frombuffer(parsed.rows, np.uint8), failure)
@@ -143,7 +143,7 @@ _REASON_PREFIX: Final = "ERROR_REASON_"
 _Span: TypeAlias = tuple[int, int]  # start and end of a field's payload; (0, 0) when the field is absent
 
 
-class _UnusualLayoutError(Exception):
+class _UnusualLayout(Exception):
     """The message is not laid out as we write it, which protobuf allows."""
 
 
@@ -155,11 +155,11 @@ def _spans(message: bytes, wire_types: tuple[int, ...]) -> list[_Span]:
         tag = message[position]
         field = (tag >> 3) - 1
         if not next_field <= field < len(wire_types) or tag & 7 != wire_types[field]:
-            raise _UnusualLayoutError
+            raise _UnusualLayout
         size, start = _read_varint(message, position + 1) if tag & 7 == _LEN else (8, position + 1)
         position = start + size
         if position > len(message):
-            raise _UnusualLayoutError
+            raise _UnusualLayout
         spans[field] = (start, position)
         next_field = field + 1
     return spans
@@ -172,7 +172,7 @@ def _read_varint(message: bytes, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:
             return value, position + index + 1
-    raise _UnusualLayoutError
+    raise _UnusualLayout
 
 
 def _read_id(message: bytes, span: _Span) -> int:
@@ -183,13 +183,13 @@ def _read_text(message: bytes, span: _Span) -> str:
     try:
         return message[span[0] : span[1]].decode("utf-8")
     except UnicodeDecodeError:
-        raise _UnusualLayoutError from None  # protobuf says what is wrong with it
+        raise _UnusualLayout from None  # protobuf says what is wrong with it
 
 
 def _read_rows(message: bytes, span: _Span) -> Int64Array:
     size = span[1] - span[0]
     if size % 8:
-        raise _UnusualLayoutError
+        raise _UnusualLayout
     return np.frombuffer(message, _WIRE_ROWS, count=size // 8, offset=span[0]).astype(np.int64, copy=False)
 
 
@@ -216,7 +216,7 @@ def _parse(message: _Message, data: bytes) -> _Message:
     try:
         message.ParseFromString(data)
     except DecodeError as error:
-        raise MalformedMessageError(f"{len(data)} bytes are no {type(message).__name__}: {error}") from error
+        raise MalformedMessage(f"{len(data)} bytes are no {type(message).__name__}: {error}") from error
     return message
 
 

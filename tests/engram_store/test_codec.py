@@ -109,7 +109,7 @@ def test_garbage_is_read_as_protobuf_reads_it_or_refused(garbage):
     for decode in DECODERS:
         try:
             decode(garbage)
-        except codec.MalformedMessageError as error:
+        except codec.MalformedMessage as error:
             assert str(len(garbage)) in str(error)
 
 
@@ -117,7 +117,7 @@ def test_garbage_is_read_as_protobuf_reads_it_or_refused(garbage):
 def test_whatever_is_accepted_means_what_protobuf_says_it_means(garbage):
     try:
         request = codec.decode_stream_request(garbage)
-    except codec.MalformedMessageError:
+    except codec.MalformedMessage:
         with pytest.raises(Exception, match="parsing"):
             pb.LookupStreamRequest.FromString(garbage)
         return
@@ -134,7 +134,7 @@ def test_whatever_is_accepted_means_what_protobuf_says_it_means(garbage):
 def test_cut_and_misfitting_messages_never_raise_anything_else(decode, message):
     try:
         decode(message)
-    except codec.MalformedMessageError as error:
+    except codec.MalformedMessage as error:
         assert "are no Lookup" in str(error)
 
 

@@ -1,0 +1,114 @@
+"""The blocking face: the same names without await, usable from any thread."""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import os
+from types import TracebackType
+from typing import Self
+
+from engram_client.arrays import Ids, Uint8Array
+from engram_client.errors import StoreClosed, TimeLimitExceeded
+from engram_client.loop_thread import Job, LoopThread
+from engram_client.store import Store, Table
+from engram_client.table_info import Described, TableInfo
+
+
+class BlockingPendingRows:
+    """A fetch that was started; `result` waits for it."""
+
+    def __init__(self, job: Job[Uint8Array], what: str) -> None:
+        self._job = job
+        self._what = what
+
+    def result(self, timeout: float | None = None) -> Uint8Array:
+        """Return the rows or raise what went wrong; the fetch's own time limit holds in any case.
+
+        After `timeout` seconds, or at an interrupt (Ctrl-C), the fetch is ended: the buffer is the caller's again.
+        """
+        try:
+            return self._job.future.result(timeout)
+        except concurrent.futures.CancelledError:
+            raise StoreClosed(f"{self._what}: the fetch was cancelled, or its store closed") from None
+        except TimeoutError as error:
+            if self._job.future.done() and not self._job.future.cancelled():
+                return self._job.future.result()  # it ended this very moment, or at the time limit of its own
+            self.cancel()
+            raise TimeLimitExceeded(f"{self._what}: not there within {timeout} s; the fetch was ended") from error
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+
+    def done(self) -> bool:
+        """Tell whether the rows are there, or never will be."""
+        return self._job.future.done()
+
+    def cancel(self) -> bool:
+        """End the lookup and wait until nothing writes into the buffer any more; False if it had ended already."""
+        return self._job.cancel()
+
+
+class BlockingTable(Described):
+    """One version of one table, as `Table`, without await."""
+
+    def __init__(self, table: Table, loop: LoopThread) -> None:
+        self._table = table
+        self._loop = loop
+
+    @property
+    def info(self) -> TableInfo:
+        """All of the description."""
+        return self._table.info
+
+    def fetch(self, ids: Ids, *, out: Uint8Array | None = None, timeout: float | None = None) -> Uint8Array:
+        """Return rows uint8 (*ids.shape, row_bytes); takes and raises what Table.fetch does."""
+        return self.prefetch(ids, out=out, timeout=timeout).result()
+
+    def prefetch(self, ids: Ids, *, out: Uint8Array | None = None, timeout: float | None = None) -> BlockingPendingRows:
+        """Start a fetch and return at once; takes what fetch takes, and wrong arguments raise here."""
+        job = self._loop.start(self._table.prepare_fetch(ids, out, timeout))
+        return BlockingPendingRows(job, f"rows of table {self.name!r}")
+
+    def refresh(self, *, timeout: float | None = None) -> None:
+        """Move this handle to the version that is current now."""
+        self._loop.run(self._table.refresh(timeout=timeout))
+
+
+class BlockingStore:
+    """A connection to tables, made by `connect_blocking`; `with` closes it, and so does the end of the program."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._loop = LoopThread("engram-store-client")
+        self._pid = os.getpid()
+        atexit.register(self._close_at_exit)
+
+    def table(
+        self, name: str, version: str | None = None, fingerprint: str | None = None, *, timeout: float | None = None
+    ) -> BlockingTable:
+        """Open one version of a table; takes and raises what Store.table does."""
+        return BlockingTable(self._loop.run(self._store.table(name, version, fingerprint, timeout=timeout)), self._loop)
+
+    def tables(self, *, timeout: float | None = None) -> list[TableInfo]:
+        """Describe the current version of every table, ordered by name."""
+        return self._loop.run(self._store.tables(timeout=timeout))
+
+    def close(self) -> None:
+        """Let go of the connection; fetches under way fail with StoreClosed. May be called again."""
+        atexit.unregister(self._close_at_exit)
+        if self._loop.open:
+            self._loop.run(self._store.close())
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _close_at_exit(self) -> None:
+        if self._pid == os.getpid():  # a forked child has the registration, but not the thread
+            self.close()

@@ -1,0 +1,69 @@
+"""What can go wrong: one base, and a leaf for each case that a caller treats differently."""
+
+
+class EngramError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InvalidUrl(EngramError, ValueError):
+    """The URL of a store is missing or not understood."""
+
+
+class InvalidIds(EngramError, TypeError):
+    """Row numbers must be integers: a list, a NumPy array or a torch tensor of any shape."""
+
+
+class InvalidBuffer(EngramError, ValueError):
+    """`out` is not a writable, C-contiguous uint8 array of exactly (*ids.shape, row_bytes)."""
+
+
+class RowOutOfRange(EngramError, IndexError):
+    """A row number is negative or at or past the end of the table."""
+
+
+class InvalidTableName(EngramError, ValueError):
+    """No table can have this name."""
+
+
+class TableNotFound(EngramError, LookupError):
+    """The store has no table of this name."""
+
+
+class VersionNotFound(EngramError, LookupError):
+    """The store has the table, but not this version of it: it was dropped or never there."""
+
+
+class FingerprintMismatch(EngramError, ValueError):
+    """The table was made for another hashing than the client's: its rows would be the wrong rows."""
+
+
+class TableDamaged(EngramError):
+    """The stored version is damaged and is not served."""
+
+
+class RequestTooLarge(EngramError, ValueError):
+    """A message is larger than the other side takes."""
+
+
+class Unavailable(EngramError, ConnectionError):
+    """The store could not be reached, or broke off, until the time limit."""
+
+
+class TimeLimitExceeded(EngramError, TimeoutError):
+    """The store was reached and did not answer within the time limit."""
+
+
+class ProtocolError(EngramError):
+    """The other side sent something that it must not send; nothing of it was used."""
+
+
+class StoreClosed(EngramError, RuntimeError):
+    """The store was closed, before the call or during it."""
+
+
+class WrongLoop(EngramError, RuntimeError):
+    """An async store belongs to the event loop that used it first."""
+
+
+class ForkedProcess(EngramError, RuntimeError):
+    """This process was forked while a store was open, and connections do not survive a fork."""

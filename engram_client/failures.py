@@ -1,0 +1,63 @@
+"""What the other side says went wrong, as our errors: the one place where gRPC's statuses end."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from engram_client import errors
+from engram_store.codec import Failure
+
+_BY_REASON: Final[dict[str, type[errors.EngramError]]] = {
+    "TABLE_NOT_FOUND": errors.TableNotFound,
+    "VERSION_NOT_FOUND": errors.VersionNotFound,
+    "ROW_OUT_OF_RANGE": errors.RowOutOfRange,
+    "REQUEST_TOO_LARGE": errors.RequestTooLarge,
+    "MALFORMED_REQUEST": errors.ProtocolError,
+    "INVALID_TABLE_NAME": errors.InvalidTableName,
+    "TABLE_DAMAGED": errors.TableDamaged,
+    "SHUTTING_DOWN": errors.Unavailable,
+}
+_BY_CODE: Final[dict[grpc.StatusCode, type[errors.EngramError]]] = {
+    # A call of ours changes nothing, so whatever broke on the way is worth another try.
+    grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
+    grpc.StatusCode.CANCELLED: errors.Unavailable,
+    grpc.StatusCode.ABORTED: errors.Unavailable,
+    # What gRPC makes of a stream that ended while we were writing to it.
+    grpc.StatusCode.INTERNAL: errors.Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.TimeLimitExceeded,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.RequestTooLarge,
+    grpc.StatusCode.UNIMPLEMENTED: errors.ProtocolError,
+}
+_CODE_OF_NUMBER: Final = {code.value[0]: code for code in grpc.StatusCode}
+_DETAILS_KEY: Final = "grpc-status-details-bin"
+
+
+def error_of_failure(failure: Failure) -> errors.EngramError:
+    """Return the error that a failed lookup on a stream stands for."""
+    code = _CODE_OF_NUMBER.get(failure.code, grpc.StatusCode.UNKNOWN)
+    return _error(failure.reason, code, failure.message)
+
+
+def error_of_call(error: grpc.aio.AioRpcError, address: str) -> errors.EngramError:
+    """Return the error that a failed call to `address` stands for."""
+    message = error.details() or f"gRPC status {error.code().name}"
+    reason = _reason(error)
+    return _error(reason, error.code(), message if reason else f"{address}: {message}")
+
+
+def _error(reason: str, code: grpc.StatusCode, message: str) -> errors.EngramError:
+    kind = _BY_REASON.get(reason) or _BY_CODE.get(code) or errors.EngramError
+    return kind(message)
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            info = ErrorInfo()
+            if any(detail.Unpack(info) for detail in Status.FromString(value).details):
+                return str(info.reason)
+    return ""

@@ -1,0 +1,138 @@
+"""Rows over gRPC: one channel, one lookup stream, both opened again whenever they break."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from engram_client.arrays import Int64Array, Uint8Array
+from engram_client.errors import InvalidTableName, ProtocolError, StoreClosed, WrongLoop
+from engram_client.failures import error_of_call
+from engram_client.fork import ForkGuard
+from engram_client.lookup_stream import LookupStream, Piece
+from engram_client.retry import with_retries
+from engram_client.table_info import TableInfo
+from engram_store.v1 import table_service_pb2 as pb
+
+PIECE_BYTES: Final = 1 << 20  # large fetches are cut into replies of this size, which overlap on the wire
+
+_LARGEST_REPLY_BYTES: Final = 16 << 20
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", _LARGEST_REPLY_BYTES),
+    # A server that comes back should be found within a second or so, not after gRPC's two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A peer that vanished without a word is noticed by pings while lookups are open.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+_Response = TypeVar("_Response", bound=Message)
+
+
+class GrpcTransport:
+    """Speaks to one node. Connects on the first call, so that it can be made before a fork or outside a loop."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._guard = ForkGuard()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._stream: LookupStream | None = None
+        self._closed = False
+
+    async def list_tables(self, timeout: float) -> list[TableInfo]:
+        """Describe the current version of every table, ordered by name."""
+        response = await self._call("ListTables", pb.ListTablesRequest(), pb.ListTablesResponse, timeout)
+        return [_info(table) for table in response.tables]
+
+    async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
+        """Describe one version of a table; "" is the current one."""
+        response = await self._call("GetTable", _get_table_request(name, version), pb.GetTableResponse, timeout)
+        return _info(response.table)
+
+    async def fetch(self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float) -> None:
+        """Put `rows` (n,) into `out` (n, row_bytes), in pieces of about 1 MiB that overlap on the wire."""
+        pieces = _pieces(table, rows, out)
+        what = f"fetching {len(rows)} rows of table {table.name!r} from {self._target}"
+        # Rows that arrived before a break are kept: the version never changes, so they are still right.
+        await with_retries(lambda: self._open_stream().fetch(table, pieces), timeout, what)
+
+    async def close(self) -> None:
+        """Close the stream and the channel; what is under way fails with StoreClosed."""
+        self._closed = True
+        stream, self._stream = self._stream, None
+        channel, self._channel = self._channel, None
+        if stream is not None:
+            await stream.close()
+        if channel is not None:
+            await channel.close()
+
+    async def _call(self, method: str, request: Message, response: type[_Response], timeout: float) -> _Response:
+        path = f"/engram_store.v1.TableService/{method}"
+
+        async def attempt() -> _Response:
+            # Bytes in and out: a deserializer that fails inside gRPC would only show as an answer of None.
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open_channel().unary_unary(path)
+            try:
+                return response.FromString(await call(request.SerializeToString(), timeout=timeout))
+            except grpc.aio.AioRpcError as error:
+                raise error_of_call(error, self._target) from error
+            except DecodeError as error:
+                raise ProtocolError(f"{self._target}: the answer to {method} is no {response.__name__}") from error
+
+        return await with_retries(attempt, timeout, f"{method} at {self._target}")
+
+    def _open_stream(self) -> LookupStream:
+        channel = self._open_channel()
+        if self._stream is None or self._stream.broken is not None:
+            call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+                "/engram_store.v1.LookupService/LookupStream"
+            )
+            self._stream = LookupStream(call(), self._target)
+        return self._stream
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._closed:
+            raise StoreClosed(f"the store at {self._target} is closed")
+        self._guard.start_grpc()
+        loop = asyncio.get_running_loop()
+        if self._channel is None:
+            self._loop, self._channel = loop, grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
+        if self._loop is not loop:
+            raise WrongLoop(f"the store at {self._target} belongs to another event loop; connect once in each loop")
+        return self._channel
+
+
+def _pieces(table: TableInfo, rows: Int64Array, out: Uint8Array) -> list[Piece]:
+    size = max(1, min(table.max_rows_per_lookup, PIECE_BYTES // table.row_bytes))
+    return [Piece(rows[start : start + size], out[start : start + size]) for start in range(0, len(rows), size)]
+
+
+def _get_table_request(name: str, version: str) -> pb.GetTableRequest:
+    try:
+        return pb.GetTableRequest(name=name, version=version)
+    except (TypeError, ValueError) as error:  # not a string, or a lone surrogate
+        raise InvalidTableName(f"{name!r} of version {version!r} is no table: {error}") from error
+
+
+def _info(table: pb.Table) -> TableInfo:
+    if table.num_rows < 1 or table.row_bytes < 1 or table.max_rows_per_lookup < 1:
+        raise ProtocolError(
+            f"table {table.name!r} was described with {table.num_rows} rows of {table.row_bytes} bytes, "
+            f"{table.max_rows_per_lookup} a lookup; each must be at least 1"
+        )
+    return TableInfo(
+        name=table.name,
+        version=table.version,
+        num_rows=table.num_rows,
+        row_bytes=table.row_bytes,
+        row_format=table.row_format,
+        fingerprint=table.fingerprint,
+        backend=table.backend,
+        max_rows_per_lookup=table.max_rows_per_lookup,
+    )

@@ -1,0 +1,51 @@
+"""Trying again, with back-off, inside the caller's time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, TypeVar
+
+from engram_client.errors import TimeLimitExceeded, Unavailable
+
+_FIRST_DELAY_SECONDS: Final = 0.02
+_LONGEST_DELAY_SECONDS: Final = 1.0
+_Result = TypeVar("_Result")
+
+
+async def with_retries(attempt: Callable[[], Awaitable[_Result]], timeout: float, what: str) -> _Result:
+    """Return what `attempt` returns, repeating it while it raises Unavailable, for at most `timeout` seconds.
+
+    For calls that change nothing and may therefore be sent again after any failure. `what` starts the error messages.
+    """
+    check_timeout(timeout)
+    last: Unavailable | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            for delay in _delays():
+                try:
+                    return await attempt()
+                except Unavailable as error:
+                    last = error
+                await asyncio.sleep(delay)
+    except TimeoutError as expired:
+        if last is not None:
+            raise Unavailable(f"{what}: gave up after {timeout:g} s; the last failure was: {last}") from last
+        raise TimeLimitExceeded(f"{what}: no answer within {timeout:g} s") from expired
+    raise AssertionError("delays never end")
+
+
+def check_timeout(timeout: float) -> float:
+    """Return `timeout` if it is a usable number of seconds, else raise ValueError."""
+    if not timeout > 0:
+        raise ValueError(f"a time limit must be above 0 seconds, got {timeout}")
+    return timeout
+
+
+def _delays() -> Iterator[float]:
+    """Yield seconds that double up to a limit, shortened at random so that clients do not return all at once."""
+    delay = _FIRST_DELAY_SECONDS
+    while True:
+        yield delay * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load; nothing secret
+        delay = min(2 * delay, _LONGEST_DELAY_SECONDS)

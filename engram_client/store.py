@@ -1,0 +1,121 @@
+"""The async face: a store, its tables, and their rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Self
+
+from engram_client.arrays import Ids, Int64Array, Uint8Array, as_output, as_rows
+from engram_client.errors import FingerprintMismatch
+from engram_client.pending import PendingRows
+from engram_client.retry import check_timeout
+from engram_client.table_info import Described, TableInfo
+from engram_client.transport import Transport
+
+
+class Table(Described):
+    """One version of one table. It stays on that version, whatever is published meanwhile, until `refresh`."""
+
+    def __init__(self, transport: Transport, info: TableInfo, fingerprint: str | None, timeout: float) -> None:
+        self._transport = transport
+        self._fingerprint = fingerprint
+        self._timeout = timeout
+        self._info = _checked(info, fingerprint)
+
+    @property
+    def info(self) -> TableInfo:
+        """All of the description."""
+        return self._info
+
+    async def fetch(self, ids: Ids, *, out: Uint8Array | None = None, timeout: float | None = None) -> Uint8Array:
+        """Return rows uint8 (*ids.shape, row_bytes), in the order asked for, repeats included.
+
+        Args:
+            ids: row numbers, integers of any type and shape: lists, NumPy arrays, torch tensors on the CPU.
+            out: C-contiguous uint8 of exactly (*ids.shape, row_bytes) to fill and return instead of a new array.
+                If the fetch fails, its content is undefined.
+            timeout: seconds, instead of the store's time limit.
+
+        Raises:
+            InvalidIds, RowOutOfRange, InvalidBuffer: before anything is sent.
+            Unavailable, TimeLimitExceeded: at the time limit, after trying again.
+            VersionNotFound: the version was dropped since the table was opened.
+        """
+        return await self.prepare_fetch(ids, out, timeout)
+
+    def prefetch(self, ids: Ids, *, out: Uint8Array | None = None, timeout: float | None = None) -> PendingRows:
+        """Start a fetch and return at once; await the result when the rows are needed.
+
+        Takes what fetch takes; wrong arguments raise here, everything else where the result is awaited.
+        """
+        return PendingRows(asyncio.create_task(self.prepare_fetch(ids, out, timeout)))
+
+    def prepare_fetch(
+        self, ids: Ids, out: Uint8Array | None, timeout: float | None
+    ) -> Coroutine[None, None, Uint8Array]:
+        """Check the arguments now and return the coroutine that does the rest, for a task or another loop to run."""
+        limit = self._timeout if timeout is None else check_timeout(timeout)
+        rows = as_rows(ids, self.num_rows, self.name)
+        buffer = as_output(out, (*rows.shape, self.row_bytes))
+        return self._fetch(self.info, rows, buffer, limit)
+
+    async def refresh(self, *, timeout: float | None = None) -> None:
+        """Move this handle to the version that is current now. Fetches under way stay on theirs."""
+        info = await self._transport.get_table(self.name, "", self._timeout if timeout is None else timeout)
+        self._info = _checked(info, self._fingerprint)
+
+    async def _fetch(self, info: TableInfo, rows: Int64Array, buffer: Uint8Array, timeout: float) -> Uint8Array:
+        if rows.size:
+            await self._transport.fetch(info, rows.reshape(-1), buffer.reshape(-1, info.row_bytes), timeout)
+        return buffer
+
+
+class Store:
+    """A connection to tables, made by `connect`; `async with` closes it.
+
+    It belongs to the event loop that uses it first.
+    """
+
+    def __init__(self, transport: Transport, timeout: float) -> None:
+        self._transport = transport
+        self._timeout = check_timeout(timeout)
+
+    async def table(
+        self, name: str, version: str | None = None, fingerprint: str | None = None, *, timeout: float | None = None
+    ) -> Table:
+        """Open one version of a table; None is the current one.
+
+        A `fingerprint` (NgramHasher.fingerprint) is compared with the table's: rows of a table that was made for
+        another hashing are the wrong rows. Raises TableNotFound, VersionNotFound, FingerprintMismatch.
+        """
+        limit = self._timeout if timeout is None else timeout
+        info = await self._transport.get_table(name, version or "", limit)
+        return Table(self._transport, info, fingerprint, self._timeout)
+
+    async def tables(self, *, timeout: float | None = None) -> list[TableInfo]:
+        """Describe the current version of every table, ordered by name."""
+        return await self._transport.list_tables(self._timeout if timeout is None else timeout)
+
+    async def close(self) -> None:
+        """Let go of the connection; fetches under way fail with StoreClosed."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _checked(info: TableInfo, fingerprint: str | None) -> TableInfo:
+    if fingerprint is not None and info.fingerprint != fingerprint:
+        held = f"the table has {info.fingerprint!r}" if info.fingerprint else "the table carries none"
+        raise FingerprintMismatch(
+            f"table {info.name!r}, version {info.version}: {held}, this client hashes with {fingerprint!r}; "
+            "rows looked up with another hashing are the wrong rows"
+        )
+    return info

@@ -1,0 +1,157 @@
+"""The blocking face gives what the async one gives, from any thread, and never leaves a buffer in doubt."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from support.fake_node import FakeNode
+from support.processes import node_process
+from support.tables import random_rows, write_table
+from support.threads import in_thread
+
+import engram_client
+from engram_client import errors
+
+ROWS = random_rows(10_000, 48)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("blocking") / "root"
+    write_table(root, "layer-1", ROWS)
+    return root
+
+
+@pytest.fixture(scope="module")
+def node(root):
+    with node_process(root) as node:
+        yield node
+
+
+@pytest.fixture(params=["grpc", "file"])
+def store(request, root, node):
+    with engram_client.connect_blocking(node.url if request.param == "grpc" else f"file://{root}") as store:
+        yield store
+
+
+def test_fetch_prefetch_and_tables_work_without_await(store):
+    table = store.table("layer-1")
+    ids = np.arange(50).reshape(5, 10)
+    out = np.empty((5, 10, 48), np.uint8)
+
+    pending = table.prefetch(ids)
+
+    assert table.fetch(ids, out=out) is out
+    assert np.array_equal(out, ROWS[ids])
+    assert np.array_equal(pending.result(timeout=30), ROWS[ids])
+    assert pending.done()
+    assert [described.name for described in store.tables()] == ["layer-1"]
+    assert (table.num_rows, table.row_bytes, table.info.version) == (10_000, 48, table.version)
+
+
+def test_many_threads_may_share_one_table(store):
+    table = store.table("layer-1")
+
+    def fetch_some(seed):
+        ids = np.random.default_rng(seed).integers(0, len(ROWS), 3000)
+        return all(np.array_equal(table.fetch(ids), ROWS[ids]) for _ in range(10))
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(fetch_some, range(16)))
+
+
+def test_wrong_arguments_raise_where_the_prefetch_is_issued(store):
+    table = store.table("layer-1")
+
+    with pytest.raises(errors.RowOutOfRange):
+        table.prefetch([10_000])
+    with pytest.raises(errors.InvalidBuffer):
+        table.prefetch([1], out=np.empty(1, np.uint8))
+
+
+def test_a_store_that_was_closed_says_so_and_may_be_closed_again(store):
+    table = store.table("layer-1")
+    store.close()
+    store.close()
+
+    with pytest.raises(errors.StoreClosed):
+        table.fetch([1])
+    with pytest.raises(errors.StoreClosed):
+        store.table("layer-1")
+
+
+@pytest.fixture
+def silent_node():
+    """A node that answers a lookup only once it is released."""
+    release = threading.Event()
+    asked = threading.Event()
+
+    async def late(request, send):
+        if request.rows[0] != 1:
+            return await node.answer_rightly(request, send)
+        asked.set()
+        await asyncio.to_thread(release.wait, 60)
+        await send(node.right_answer(request))
+
+    node = FakeNode(ROWS, late)
+    with in_thread(node.listening()) as url:
+        yield url, asked, release
+        release.set()
+
+
+def test_a_result_that_is_not_there_in_time_gives_the_buffer_back(silent_node):
+    url, asked, release = silent_node
+    out = np.full((1, 48), 7, np.uint8)
+    with engram_client.connect_blocking(url) as store:
+        table = store.table("t")
+        pending = table.prefetch([1], out=out)
+        assert asked.wait(30)
+
+        with pytest.raises(errors.TimeLimitExceeded, match="within 0.05 s"):
+            pending.result(timeout=0.05)
+        release.set()
+
+        assert np.array_equal(table.fetch([2]), ROWS[2:3])  # replies come in order: the late one has been and gone
+    assert (out == 7).all()
+    assert pending.done()
+
+
+def test_a_cancelled_prefetch_gives_the_buffer_back_before_cancel_returns(silent_node):
+    url, asked, release = silent_node
+    out = np.full((1, 48), 7, np.uint8)
+    with engram_client.connect_blocking(url) as store:
+        table = store.table("t")
+        pending = table.prefetch([1], out=out)
+        assert asked.wait(30)
+
+        assert pending.cancel()
+        assert not pending.cancel()
+        release.set()
+        table.fetch([2])
+
+        assert (out == 7).all()
+        with pytest.raises(errors.StoreClosed, match="cancelled"):
+            pending.result()
+
+
+def test_the_fetchs_own_time_limit_is_told_in_its_own_words(silent_node):
+    url, _, _ = silent_node
+    with engram_client.connect_blocking(url) as store:
+        pending = store.table("t").prefetch([1], timeout=0.2)
+
+        with pytest.raises(errors.TimeLimitExceeded, match="no answer within 0.2 s"):
+            pending.result()
+
+
+def test_closing_the_store_ends_what_is_under_way(silent_node):
+    url, asked, _ = silent_node
+    store = engram_client.connect_blocking(url)
+    pending = store.table("t").prefetch([1])
+    assert asked.wait(30)
+
+    store.close()
+
+    with pytest.raises(errors.StoreClosed):
+        pending.result(timeout=30)

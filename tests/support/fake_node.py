@@ -1,0 +1,100 @@
+"""A node at the lowest seam: a real gRPC server whose answers a test scripts, in protobuf's own words."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from engram_store.v1 import lookup_service_pb2 as lookup
+from engram_store.v1 import table_service_pb2 as tables
+
+Send = Callable[[lookup.LookupStreamResponse | bytes], Awaitable[None]]
+Script = Callable[[lookup.LookupStreamRequest, Send], Awaitable[None]]
+
+
+class BreakStream(Exception):
+    """Raised by a script to end the stream as a network would."""
+
+
+class FakeNode:
+    """Serves one table; each request on a stream starts a task that runs the script."""
+
+    def __init__(self, rows: NDArray[np.uint8], script: Script | None = None, max_rows_per_lookup: int = 1000) -> None:
+        self.rows = rows
+        self.script = script or self.answer_rightly
+        self.requests: list[lookup.LookupStreamRequest] = []
+        self.streams = 0
+        self.table = tables.Table(
+            name="t",
+            version="v1",
+            num_rows=len(rows),
+            row_bytes=rows.shape[1],
+            backend="fake",
+            max_rows_per_lookup=max_rows_per_lookup,
+        )
+
+    def right_answer(self, request: lookup.LookupStreamRequest) -> lookup.LookupStreamResponse:
+        picked = self.rows[np.array(request.rows, np.int64)].tobytes()
+        return lookup.LookupStreamResponse(id=request.id, version=request.version, rows=picked)
+
+    async def answer_rightly(self, request: lookup.LookupStreamRequest, send: Send) -> None:
+        await send(self.right_answer(request))
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """Serve as long as the block lasts; gives the URL."""
+        server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        services = {
+            "engram_store.v1.TableService": {"GetTable": grpc.unary_unary_rpc_method_handler(self._get_table)},
+            "engram_store.v1.LookupService": {"LookupStream": grpc.stream_stream_rpc_method_handler(self._stream)},
+        }
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            yield f"grpc://127.0.0.1:{port}"
+        finally:
+            await server.stop(None)
+
+    async def _get_table(self, _request: bytes, _context: grpc.aio.ServicerContext) -> bytes:
+        return tables.GetTableResponse(table=self.table).SerializeToString()
+
+    async def _stream(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
+        self.streams += 1
+        writing = asyncio.Lock()
+
+        async def send(reply: lookup.LookupStreamResponse | bytes) -> None:
+            async with writing:
+                await context.write(reply if isinstance(reply, bytes) else reply.SerializeToString())
+
+        answers: set[asyncio.Task[None]] = set()
+        broken = asyncio.get_running_loop().create_future()
+
+        def ended(answer: asyncio.Task[None]) -> None:
+            answers.discard(answer)
+            if not answer.cancelled() and isinstance(answer.exception(), BreakStream) and not broken.done():
+                broken.set_result(None)
+
+        async def read() -> None:
+            while isinstance(message := await context.read(), bytes):
+                request = lookup.LookupStreamRequest.FromString(message)
+                self.requests.append(request)
+                answer = asyncio.create_task(self.script(request, send))
+                answers.add(answer)
+                answer.add_done_callback(ended)
+
+        reading = asyncio.create_task(read())
+        try:
+            await asyncio.wait((reading, broken), return_when=asyncio.FIRST_COMPLETED)
+            if broken.done():
+                async with writing:  # a write that is cut off would leave no room for the status
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the script broke the stream")
+        finally:
+            for task in (reading, *answers):
+                task.cancel()
+            await asyncio.gather(reading, *answers, return_exceptions=True)
