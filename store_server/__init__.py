@@ -1,0 +1,1 @@
+"""The memory node: holds tables on disk or in memory and serves their rows over gRPC."""

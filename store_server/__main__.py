@@ -1,0 +1,8 @@
+"""`python -m store_server` is `engram-store`."""
+
+import sys
+
+from store_server.commands import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Every version that lies in the data root, open and ready, and the one of each table that is current."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import structlog
+
+from store_server.config import ServerConfig
+from store_server.storage import (
+    Backend,
+    DataRoot,
+    Manifest,
+    TableDamaged,
+    TableNotFound,
+    VersionNotFound,
+)
+from store_server.storage.names import check_table_name
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVersion:
+    """One version that is served."""
+
+    table: str
+    version: str
+    manifest: Manifest
+    backend: Backend
+    max_rows_per_lookup: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """The versions of one table; a damaged one is remembered by what is wrong with it."""
+
+    current: str
+    versions: dict[str, OpenVersion | TableDamaged]
+
+    def current_is_served(self) -> bool:
+        """Tell whether lookups of the current version work."""
+        return isinstance(self.versions.get(self.current), OpenVersion)
+
+
+_LONGEST_WAIT_SECONDS: Final = 0.5
+Tables: TypeAlias = dict[str, TableState]
+
+
+class Catalog:
+    """Finds versions without I/O; `reload`, called from a thread, brings it up to date with the data root.
+
+    A version that cannot be opened is not served and named in the log; all others are.
+    """
+
+    def __init__(self, root: DataRoot, config: ServerConfig) -> None:
+        self.tables: Tables = {}
+        self._root = root
+        self._config = config
+        self._reloading = threading.Lock()
+
+    def find(self, table: str, version: str) -> OpenVersion:
+        """Return a version, "" being the current one.
+
+        Raises InvalidTableName, TableNotFound, VersionNotFound, TableDamaged.
+        """
+        state = self.tables.get(table)
+        if state is None:
+            raise TableNotFound(check_table_name(table), self._root.path)
+        found = state.versions.get(version or state.current)
+        if found is None:
+            raise VersionNotFound(table, version or state.current, state.current)
+        if isinstance(found, TableDamaged):
+            # Made anew: one error raised by many requests would gather all their tracebacks.
+            raise TableDamaged(found.table, found.version, found.path, found.detail)
+        return found
+
+    def reload(self) -> None:
+        """Open versions that are new, let go of those that were dropped, and follow what is current."""
+        # Loading a large table into memory takes long; who only asks for a description does not wait for that.
+        if not self._reloading.acquire(timeout=_LONGEST_WAIT_SECONDS):
+            return
+        try:
+            before = self.tables
+            self.tables = {name: self._state(name, before.get(name)) for name in self._root.table_names()}
+            kept = {id(version) for version in _open_versions(self.tables)}
+            for version in _open_versions(before):
+                if id(version) not in kept:
+                    version.backend.close()
+                    log.info("version closed", table=version.table, version=version.version)
+        finally:
+            self._reloading.release()
+
+    def refresh_residency(self) -> None:
+        """Find out anew which tables lie in RAM as a whole."""
+        for version in _open_versions(self.tables):
+            version.backend.refresh_residency()
+
+    def close(self) -> None:
+        """Let go of every version."""
+        with self._reloading:
+            tables, self.tables = self.tables, {}
+            for version in _open_versions(tables):
+                version.backend.close()
+
+    def _state(self, name: str, before: TableState | None) -> TableState:
+        known = before.versions if before is not None else {}
+        current = self._root.current_version(name)
+        versions = {
+            version: known.get(version) or self._open(name, version, in_memory=version == current)
+            for version in self._root.versions(name)
+        }
+        if before is not None and before.current != current:
+            log.info("current version switched", table=name, version=current, before=before.current)
+        return TableState(current, versions)
+
+    def _open(self, name: str, version: str, *, in_memory: bool) -> OpenVersion | TableDamaged:
+        try:
+            manifest = self._root.manifest(name, version)
+            backend = self._root.open_backend(
+                name,
+                version,
+                in_memory=in_memory and name in self._config.in_memory,
+                huge_pages=self._config.huge_pages,
+            )
+        except TableDamaged as error:
+            log.error("version damaged, not served", table=name, version=version, error=str(error))
+            return error
+        backend.refresh_residency()
+        log.info(
+            "version opened",
+            table=name,
+            version=version,
+            rows=manifest.num_rows,
+            row_bytes=manifest.row_bytes,
+            backend=backend.kind,
+            resident=backend.resident,
+        )
+        limit = self._config.rows_per_lookup(manifest.row_bytes)
+        return OpenVersion(name, version, manifest, backend, limit)
+
+
+def _open_versions(tables: Tables) -> list[OpenVersion]:
+    return [
+        version for state in tables.values() for version in state.versions.values() if isinstance(version, OpenVersion)
+    ]

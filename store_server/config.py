@@ -1,0 +1,55 @@
+"""Settings of a node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_UNIX: Final = "unix:///"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """How one node runs. Checked on creation; raises ValueError."""
+
+    root: Path
+    listen: str = "127.0.0.1:50051"
+    """HOST:PORT (port 0 picks a free one) or unix:///PATH."""
+    in_memory: frozenset[str] = frozenset()
+    """Tables whose versions are loaded into RAM instead of being mapped."""
+    huge_pages: bool = False
+    """Ask for huge pages for the tables in memory."""
+    drain_seconds: float = 10.0
+    """How long a stop waits for lookups that are under way."""
+    reload_seconds: float = 1.0
+    """How often the node looks for versions that were published or dropped."""
+    max_rows_per_lookup: int = 131_072
+    """Most rows in one lookup: their numbers fill 1 MiB."""
+    max_reply_bytes: int = (4 << 20) - 4096
+    """Most bytes of rows in one reply: fits gRPC's default limit of 4 MiB, so that any client can receive it."""
+    gather_threads: int = 8
+    """Threads that read rows which may have to come from disk."""
+
+    def __post_init__(self) -> None:
+        _check_listen(self.listen)
+        for name in ("drain_seconds", "reload_seconds"):
+            if not 0 < getattr(self, name) <= 3600:
+                raise ValueError(f"{name} must be above 0 and at most 3600, got {getattr(self, name)}")
+        for name in ("max_rows_per_lookup", "gather_threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_reply_bytes < 1 << 20:
+            raise ValueError(f"max_reply_bytes must hold the widest row, 1 MiB, got {self.max_reply_bytes}")
+
+    def rows_per_lookup(self, row_bytes: int) -> int:
+        """Return the most rows of this width that one lookup may ask for."""
+        return min(self.max_rows_per_lookup, self.max_reply_bytes // row_bytes)
+
+
+def _check_listen(listen: str) -> None:
+    host, _, port = listen.rpartition(":")
+    is_path = listen.startswith(_UNIX) and len(listen) > len(_UNIX)
+    is_port = host != "" and "/" not in listen and port.isascii() and port.isdigit() and int(port) <= 65535
+    if not is_path and not is_port:
+        raise ValueError(f"listen must be HOST:PORT with a port of 0 to 65535, or unix:///PATH, got {listen!r}")

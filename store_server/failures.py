@@ -1,0 +1,99 @@
+"""Failures as callers see them: a gRPC status, a sentence with the values, and a stable reason."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+import grpc
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from engram_store.codec import Failure
+from store_server.storage import (
+    BackendClosed,
+    InvalidTableName,
+    StorageError,
+    TableDamaged,
+    TableNotFound,
+    VersionNotFound,
+)
+
+DOMAIN: Final = "engram-store"
+_DETAILS_KEY: Final = "grpc-status-details-bin"
+
+
+class LookupFailed(Exception):
+    """A request cannot be answered; carries what the caller is told."""
+
+    def __init__(self, code: grpc.StatusCode, reason: str, message: str, **metadata: object) -> None:
+        super().__init__(message)
+        values = {key: str(value) for key, value in metadata.items()}
+        self.failure = Failure(code.value[0], message, reason, values)
+        self.code = code
+
+
+def row_out_of_range(table: str, row: int, num_rows: int) -> LookupFailed:
+    """Return the failure for a row that the table does not have; `row` as an unsigned number."""
+    message = f"table {table!r} has {num_rows} rows (0 to {num_rows - 1}), got {row}"
+    return LookupFailed(
+        grpc.StatusCode.OUT_OF_RANGE, "ROW_OUT_OF_RANGE", message, table=table, row=row, num_rows=num_rows
+    )
+
+
+def request_too_large(table: str, rows: int, limit: int) -> LookupFailed:
+    """Return the failure for more rows than one lookup may ask for."""
+    message = f"at most {limit} rows of table {table!r} in one lookup, got {rows}; split the request"
+    return LookupFailed(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "REQUEST_TOO_LARGE",
+        message,
+        table=table,
+        rows=rows,
+        max_rows_per_lookup=limit,
+    )
+
+
+def malformed_request(error: Exception) -> LookupFailed:
+    """Return the failure for bytes that are not the message they should be."""
+    return LookupFailed(grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST", str(error), detail=error)
+
+
+def shutting_down() -> LookupFailed:
+    """Return the failure for work that comes after the node was told to stop."""
+    return LookupFailed(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN", "the node is shutting down")
+
+
+def of_storage(error: StorageError) -> LookupFailed:
+    """Return what a caller is told of an error of the storage; paths of the node stay out of it."""
+    match error:
+        case TableNotFound():
+            message = f"no table {error.table!r} on this node"
+            return LookupFailed(grpc.StatusCode.NOT_FOUND, "TABLE_NOT_FOUND", message, table=error.table)
+        case VersionNotFound():
+            values = {"table": error.table, "version": error.version, "current": error.current or ""}
+            return LookupFailed(grpc.StatusCode.NOT_FOUND, "VERSION_NOT_FOUND", str(error), **values)
+        case InvalidTableName():
+            return LookupFailed(
+                grpc.StatusCode.INVALID_ARGUMENT, "INVALID_TABLE_NAME", str(error), table=error.name[:300]
+            )
+        case TableDamaged():
+            message = f"version {error.version} of table {error.table!r} is damaged and not served"
+            return LookupFailed(
+                grpc.StatusCode.DATA_LOSS, "TABLE_DAMAGED", message, table=error.table, version=error.version
+            )
+        case BackendClosed():
+            message = f"version {error.version} of table {error.table!r} was dropped"
+            values = {"table": error.table, "version": error.version, "current": ""}
+            return LookupFailed(grpc.StatusCode.NOT_FOUND, "VERSION_NOT_FOUND", message, **values)
+        case _:
+            raise error
+
+
+async def abort(context: grpc.aio.ServicerContext[bytes, bytes], failed: LookupFailed) -> NoReturn:
+    """End a call with `failed`: the status, and the reason as google.rpc.ErrorInfo in its details."""
+    failure = failed.failure
+    status = Status(code=failure.code, message=failure.message)
+    status.details.add().Pack(ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=dict(failure.metadata)))
+    context.set_trailing_metadata(((_DETAILS_KEY, status.SerializeToString()),))
+    await context.abort(failed.code, failure.message)
+    raise AssertionError("abort always raises")

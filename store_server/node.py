@@ -1,0 +1,148 @@
+"""The life of a node: open the tables, listen, follow the data root, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from store_server.catalog import Catalog
+from store_server.config import ServerConfig
+from store_server.services import lookup, tables
+from store_server.storage import DataRoot
+
+log = structlog.get_logger()
+
+_OPTIONS: Final = (
+    # Two servers that share a port in silence would answer each other's clients.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_send_message_length", 16 << 20),
+    # Clients may ping every ten seconds to notice a node that vanished.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # A client that vanished in mid-stream is noticed, and its stream ended, within a minute.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+_MOST_TIME_ON_RESIDENCY: Final = 0.02  # share of the time that may go into asking the kernel what lies in RAM
+
+
+class NodeFailed(Exception):
+    """A node cannot start."""
+
+
+class CannotListen(NodeFailed):
+    """The address is taken, or not one of this host."""
+
+
+class NothingToServe(NodeFailed):
+    """The data root has tables, and not one of them can be opened."""
+
+
+class Node:
+    """A node that listens. `address` is what clients connect to, with the port that was picked."""
+
+    def __init__(self, config: ServerConfig, root: DataRoot) -> None:
+        self.address = ""
+        self._config = config
+        self._catalog = Catalog(root, config)
+        self._threads = ThreadPoolExecutor(config.gather_threads, thread_name_prefix="gather")
+        self._lookups = lookup.LookupService(self._catalog, self._threads)
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._follower: asyncio.Task[None] | None = None
+        self._reported: set[str] = set()
+
+    async def start(self) -> None:
+        """Open all tables, then listen. Raises CannotListen, NothingToServe, StorageError."""
+        await asyncio.to_thread(self._catalog.reload)
+        self._check_in_memory()
+        served = [state.current_is_served() for state in self._catalog.tables.values()]
+        if served and not any(served):
+            raise NothingToServe(f"not one of the {len(served)} tables can be served; the log above says why")
+        self._server.add_generic_rpc_handlers((self._lookups.handler(), tables.TableService(self._catalog).handler()))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (lookup.SERVICE, tables.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        self.address = self._listen()
+        await self._server.start()
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self._report_health()
+        self._follower = asyncio.create_task(self._follow_data_root())
+        log.info("listening", address=self.address, tables=len(served))
+
+    async def drain(self) -> None:
+        """Tell everybody that this node stops, finish what is under way within `drain_seconds`, cut the rest."""
+        log.info("draining", seconds=self._config.drain_seconds)
+        await self._health.enter_graceful_shutdown()
+        self._lookups.drain()
+        await self._server.stop(self._config.drain_seconds)
+
+    async def close(self) -> None:
+        """Let go of everything at once."""
+        if self._follower is not None:
+            self._follower.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._follower
+        await self._server.stop(None)
+        self._threads.shutdown(cancel_futures=True)
+        self._catalog.close()
+        log.info("stopped", address=self.address)
+
+    def _check_in_memory(self) -> None:
+        for name in self._config.in_memory:
+            self._catalog.find(name, "")  # a name that is misspelt would silently be served from disk
+
+    def _listen(self) -> str:
+        listen = self._config.listen
+        try:
+            if listen.startswith("unix:///"):
+                self._server.add_insecure_port("unix:" + listen.removeprefix("unix://"))
+                return listen
+            port = self._server.add_insecure_port(listen)
+        except RuntimeError as error:
+            raise CannotListen(f"cannot listen on {listen}: {error}") from error
+        if port == 0:
+            raise CannotListen(f"cannot listen on {listen}: the port is taken or the address is not of this host")
+        return f"{listen.rpartition(':')[0]}:{port}"
+
+    async def _follow_data_root(self) -> None:
+        """Look for new and dropped versions, and for what lies in RAM, for as long as the node runs."""
+        pause = self._config.reload_seconds
+        while True:
+            await asyncio.sleep(pause)
+            began = time.monotonic()
+            try:
+                await asyncio.to_thread(self._catalog.reload)
+                await asyncio.to_thread(self._catalog.refresh_residency)
+            except Exception:  # a node that serves goes on serving; the next look may succeed
+                log.exception("could not look at the data root")
+            pause = max(self._config.reload_seconds, (time.monotonic() - began) / _MOST_TIME_ON_RESIDENCY)
+            await self._report_health()
+
+    async def _report_health(self) -> None:
+        for gone in self._reported - self._catalog.tables.keys():
+            await self._health.set(gone, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        self._reported = set(self._catalog.tables)
+        for name, state in self._catalog.tables.items():
+            serving = state.current_is_served()
+            status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+            await self._health.set(name, status)
+
+
+@asynccontextmanager
+async def running(config: ServerConfig) -> AsyncIterator[Node]:
+    """Run a node as long as the block lasts."""
+    node = Node(config, DataRoot.open(config.root))
+    try:
+        await node.start()
+        yield node
+    finally:
+        await node.close()

@@ -1,0 +1,77 @@
+"""TableService: which tables the node holds, and what each of them is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from engram_store.codec import MalformedMessage
+from engram_store.v1 import table_service_pb2 as pb
+from store_server import failures
+from store_server.catalog import Catalog, OpenVersion
+from store_server.storage import StorageError, TableDamaged
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+SERVICE: Final = "engram_store.v1.TableService"
+_Request = TypeVar("_Request", bound=Message)
+
+
+class TableService:
+    """Describes the versions of a catalog, after a look at the data root: what was just published is found at once."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return what serves this service."""
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "ListTables": grpc.unary_unary_rpc_method_handler(self._list_tables),
+            "GetTable": grpc.unary_unary_rpc_method_handler(self._get_table),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def _list_tables(self, message: bytes, context: Context) -> bytes:
+        await _parsed(pb.ListTablesRequest(), message, context)
+        await asyncio.to_thread(self._catalog.reload)
+        response = pb.ListTablesResponse()
+        for name in sorted(self._catalog.tables):
+            try:
+                response.tables.append(_table(self._catalog.find(name, "")))
+            except TableDamaged:
+                continue  # what cannot be read is not offered; the health service and the log name it
+        return response.SerializeToString()
+
+    async def _get_table(self, message: bytes, context: Context) -> bytes:
+        request = await _parsed(pb.GetTableRequest(), message, context)
+        await asyncio.to_thread(self._catalog.reload)
+        try:
+            found = self._catalog.find(request.name, request.version)
+        except StorageError as error:
+            await failures.abort(context, failures.of_storage(error))
+        return pb.GetTableResponse(table=_table(found)).SerializeToString()
+
+
+async def _parsed(request: _Request, message: bytes, context: Context) -> _Request:
+    try:
+        request.ParseFromString(message)
+    except DecodeError as error:
+        detail = f"{len(message)} bytes are no {type(request).__name__}: {error}"
+        await failures.abort(context, failures.malformed_request(MalformedMessage(detail)))
+    return request
+
+
+def _table(found: OpenVersion) -> pb.Table:
+    manifest = found.manifest
+    return pb.Table(
+        name=found.table,
+        version=found.version,
+        num_rows=manifest.num_rows,
+        row_bytes=manifest.row_bytes,
+        row_format=manifest.row_format,
+        fingerprint=manifest.fingerprint,
+        backend=found.backend.kind,
+        max_rows_per_lookup=found.max_rows_per_lookup,
+    )
