@@ -13,6 +13,7 @@ from store_server.storage import (
     Backend,
     DataRoot,
     Manifest,
+    StorageError,
     TableDamaged,
     TableNotFound,
     VersionNotFound,
@@ -35,14 +36,23 @@ class OpenVersion:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """The versions of one table; a damaged one is remembered by what is wrong with it."""
+    """The versions of one table; one that cannot be served is remembered by what is wrong with it.
+
+    `places` tells the directories apart that held a version: a damaged one may be replaced by an intact one of the same
+    name.
+    """
 
     current: str
     versions: dict[str, OpenVersion | TableDamaged]
+    places: dict[str, int]
 
     def current_is_served(self) -> bool:
         """Tell whether lookups of the current version work."""
         return isinstance(self.versions.get(self.current), OpenVersion)
+
+    def known(self, version: str, place: int) -> OpenVersion | TableDamaged | None:
+        """Return what is known of a version, if it still lies in the same place."""
+        return self.versions.get(version) if self.places.get(version) == place else None
 
 
 _LONGEST_WAIT_SECONDS: Final = 0.5
@@ -83,8 +93,10 @@ class Catalog:
         if not self._reloading.acquire(timeout=_LONGEST_WAIT_SECONDS):
             return
         try:
+            DataRoot.open(self._root.path)  # a root that is gone for a moment must not look like one without tables
             before = self.tables
-            self.tables = {name: self._state(name, before.get(name)) for name in self._root.table_names()}
+            states = {name: self._state(name, before.get(name)) for name in self._root.table_names()}
+            self.tables = {name: state for name, state in states.items() if state is not None}
             kept = {id(version) for version in _open_versions(self.tables)}
             for version in _open_versions(before):
                 if id(version) not in kept:
@@ -105,16 +117,28 @@ class Catalog:
             for version in _open_versions(tables):
                 version.backend.close()
 
-    def _state(self, name: str, before: TableState | None) -> TableState:
-        known = before.versions if before is not None else {}
-        current = self._root.current_version(name)
-        versions = {
-            version: known.get(version) or self._open(name, version, in_memory=version == current)
-            for version in self._root.versions(name)
-        }
+    def _state(self, name: str, before: TableState | None) -> TableState | None:
+        """Return what a table is now, as far as it can be read."""
+        try:
+            current = self._root.current_version(name)
+            places = {
+                version: self._root.version_path(name, version).stat().st_ino for version in self._root.versions(name)
+            }
+        except (TableNotFound, VersionNotFound, FileNotFoundError):
+            return before  # dropped while we looked; the next look is right
+        except StorageError as error:
+            return before or self._unreadable(name, error)
         if before is not None and before.current != current:
             log.info("current version switched", table=name, version=current, before=before.current)
-        return TableState(current, versions)
+        versions = {}
+        for version, place in places.items():
+            known = before.known(version, place) if before is not None else None
+            versions[version] = known or self._open(name, version, in_memory=version == current)
+        return TableState(current, versions, places)
+
+    def _unreadable(self, name: str, error: StorageError) -> TableState:
+        log.error("table cannot be read, not served", table=name, error=str(error))
+        return TableState("", {"": TableDamaged(name, "", self._root.table_path(name), str(error))}, {})
 
     def _open(self, name: str, version: str, *, in_memory: bool) -> OpenVersion | TableDamaged:
         try:
@@ -125,9 +149,11 @@ class Catalog:
                 in_memory=in_memory and name in self._config.in_memory,
                 huge_pages=self._config.huge_pages,
             )
-        except TableDamaged as error:
-            log.error("version damaged, not served", table=name, version=version, error=str(error))
-            return error
+        except StorageError as error:
+            log.error("version cannot be opened, not served", table=name, version=version, error=str(error))
+            if isinstance(error, TableDamaged):
+                return error
+            return TableDamaged(name, version, self._root.table_path(name), str(error))
         backend.refresh_residency()
         log.info(
             "version opened",

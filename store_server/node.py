@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from store_server.catalog import Catalog
 from store_server.config import ServerConfig
 from store_server.services import lookup, tables
-from store_server.storage import DataRoot
+from store_server.storage import DataRoot, StorageError
 
 log = structlog.get_logger()
 
@@ -122,8 +122,8 @@ class Node:
             try:
                 await asyncio.to_thread(self._catalog.reload)
                 await asyncio.to_thread(self._catalog.refresh_residency)
-            except Exception:  # a node that serves goes on serving; the next look may succeed
-                log.exception("could not look at the data root")
+            except StorageError as error:  # what is open is still there; the next look may succeed
+                log.warning("could not look at the data root", error=str(error))
             pause = max(self._config.reload_seconds, (time.monotonic() - began) / _MOST_TIME_ON_RESIDENCY)
             await self._report_health()
 

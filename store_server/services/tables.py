@@ -6,6 +6,7 @@ import asyncio
 from typing import Final, TypeAlias, TypeVar
 
 import grpc
+import structlog
 from google.protobuf.message import DecodeError, Message
 
 from engram_store.codec import MalformedMessage
@@ -15,6 +16,8 @@ from store_server.catalog import Catalog, OpenVersion
 from store_server.storage import StorageError, TableDamaged
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+log = structlog.get_logger()
+
 SERVICE: Final = "engram_store.v1.TableService"
 _Request = TypeVar("_Request", bound=Message)
 
@@ -35,7 +38,7 @@ class TableService:
 
     async def _list_tables(self, message: bytes, context: Context) -> bytes:
         await _parsed(pb.ListTablesRequest(), message, context)
-        await asyncio.to_thread(self._catalog.reload)
+        await self._look_at_the_data_root()
         response = pb.ListTablesResponse()
         for name in sorted(self._catalog.tables):
             try:
@@ -46,12 +49,18 @@ class TableService:
 
     async def _get_table(self, message: bytes, context: Context) -> bytes:
         request = await _parsed(pb.GetTableRequest(), message, context)
-        await asyncio.to_thread(self._catalog.reload)
+        await self._look_at_the_data_root()
         try:
             found = self._catalog.find(request.name, request.version)
         except StorageError as error:
             await failures.abort(context, failures.of_storage(error))
         return pb.GetTableResponse(table=_table(found)).SerializeToString()
+
+    async def _look_at_the_data_root(self) -> None:
+        try:
+            await asyncio.to_thread(self._catalog.reload)
+        except StorageError as error:  # what is open is still there
+            log.warning("could not look at the data root", error=str(error))
 
 
 async def _parsed(request: _Request, message: bytes, context: Context) -> _Request:

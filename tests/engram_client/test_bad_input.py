@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from support.tables import random_rows, write_table
+from support.rows import random_rows
+from support.tables import write_table
 
 import engram_client
 from engram_client import errors

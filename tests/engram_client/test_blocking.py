@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from support.fake_node import FakeNode
 from support.processes import node_process
-from support.tables import random_rows, write_table
+from support.rows import random_rows
+from support.tables import write_table
 from support.threads import in_thread
 
 import engram_client

@@ -5,7 +5,8 @@ import contextlib
 import numpy as np
 import pytest
 import torch
-from support.tables import random_rows, write_table
+from support.rows import random_rows
+from support.tables import write_table
 
 import engram_client
 from engram_client.hashing import HashSpec, NgramHasher

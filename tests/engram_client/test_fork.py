@@ -6,7 +6,8 @@ import textwrap
 
 import pytest
 from support.processes import node_process
-from support.tables import random_rows, write_table
+from support.rows import random_rows
+from support.tables import write_table
 
 CHILD = """
 import os, sys, signal

@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 from support.fake_node import BreakStream, FakeNode
-from support.tables import random_rows
+from support.rows import random_rows
 
 import engram_client
 from engram_client import errors

@@ -10,7 +10,8 @@ import threading
 import numpy as np
 import pytest
 from support.processes import node_process
-from support.tables import random_rows, write_table
+from support.rows import random_rows
+from support.tables import write_table
 
 import engram_client
 from engram_client import errors

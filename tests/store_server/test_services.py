@@ -7,7 +7,8 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from support.tables import random_rows, write_table
+from support.rows import random_rows
+from support.tables import write_table
 
 from engram_store.v1 import lookup_service_pb2 as lookup
 from engram_store.v1 import lookup_service_pb2_grpc as lookup_stubs

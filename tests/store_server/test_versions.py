@@ -6,7 +6,8 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.tables import random_rows, write_table
+from support.rows import random_rows
+from support.tables import write_table
 
 import engram_client
 from engram_client import errors
@@ -133,3 +134,37 @@ def test_settings_out_of_range_are_refused_by_name_and_value(wrong, tmp_path):
 
     with pytest.raises(ValueError, match=f"{name}.*{value}"):
         ServerConfig(root=tmp_path, **wrong)
+
+
+async def test_a_damaged_version_that_is_imported_again_is_served_again(root):
+    write_table(root, "layer-2", NEW)
+    truncate(root, "layer-1")
+
+    async with serving(root) as node, engram_client.connect(f"grpc://{node.address}") as store:
+        with pytest.raises(errors.TableDamaged):
+            await store.table("layer-1")
+        await asyncio.to_thread(write_table, root, "layer-1", OLD)
+
+        assert np.array_equal(await (await store.table("layer-1")).fetch([5]), OLD[[5]])
+
+
+async def test_an_unreadable_current_file_leaves_the_table_on_the_version_it_had(root):
+    write_table(root, "layer-2", NEW)
+    async with serving(root) as node, engram_client.connect(f"grpc://{node.address}") as store:
+        (root / "tables" / "layer-1" / "CURRENT").write_text("nonsense\n")
+
+        assert np.array_equal(await (await store.table("layer-1")).fetch([5]), OLD[[5]])
+
+    async with serving(root) as node, engram_client.connect(f"grpc://{node.address}") as store:
+        with pytest.raises(errors.TableDamaged):
+            await store.table("layer-1")
+        assert np.array_equal(await (await store.table("layer-2")).fetch([5]), NEW[[5]])
+
+
+async def test_a_data_root_that_is_away_for_a_moment_takes_no_table_away(root):
+    async with serving(root) as node, engram_client.connect(f"grpc://{node.address}") as store:
+        table = await store.table("layer-1")
+        root.rename(root.with_name("elsewhere"))
+
+        assert np.array_equal(await table.fetch([5]), OLD[[5]])
+        assert np.array_equal(await (await store.table("layer-1")).fetch([5]), OLD[[5]])

@@ -1,0 +1,71 @@
+"""`engram-store create`: a new table with made-up rows."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from store_server.commands.arguments import (
+    BackendName,
+    BackendOption,
+    FingerprintOption,
+    Root,
+    RowFormatOption,
+    TableName,
+)
+from store_server.commands.progress import progress_bar
+from store_server.commands.published import print_published
+from store_server.storage import TableSpec, root_writer
+from store_server.storage.fills import index_pieces, random_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Fill(Enum):
+    """What the rows of a new table hold."""
+
+    index = "index"
+    random = "random"
+
+
+def create(
+    root: Root,
+    name: TableName,
+    rows: Annotated[int, typer.Option("--rows", help="Number of rows.", show_default=False)],
+    row_bytes: Annotated[int, typer.Option("--row-bytes", help="Width of a row, 1 to 1048576.", show_default=False)],
+    backend: BackendOption = BackendName.mmap,
+    fill: Annotated[
+        Fill,
+        typer.Option(
+            "--fill", help="index: 64-bit little-endian word k of row i is (i + k * 0x9E3779B97F4A7C15) mod 2^64."
+        ),
+    ] = Fill.index,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random rows.")] = 0,
+    row_format: RowFormatOption = "",
+    fingerprint: FingerprintOption = "",
+) -> None:
+    """Create a table with rows that can be checked by formula, or with random ones."""
+    spec = TableSpec(num_rows=rows, row_bytes=row_bytes, row_format=row_format, fingerprint=fingerprint)
+    with root_writer(root) as writer:
+        writer.require_new(name)
+        with (
+            writer.new_version(name, spec, backend=backend.value) as version_writer,
+            progress_bar(f"creating {name}", rows * row_bytes) as advance,
+        ):
+            for piece in _pieces(spec, fill, seed):
+                version_writer.append(piece)
+                advance(piece.size)
+            version = version_writer.publish()
+    print_published(name, version, spec)
+
+
+def _pieces(spec: TableSpec, fill: Fill, seed: int) -> Iterator[NDArray[np.uint8]]:
+    if fill is Fill.index:
+        return index_pieces(spec.num_rows, spec.row_bytes)
+    return random_pieces(spec.num_rows, spec.row_bytes, seed)

@@ -1,0 +1,104 @@
+"""`engram-store inspect`: what a table is, and what given rows hold."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from store_server.commands.arguments import Root, TableName, VersionOption
+from store_server.commands.failure import CommandFailed
+from store_server.storage import DataRoot
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from store_server.storage import Manifest
+
+MAX_ROWS_PRINTED = 10_000
+_BYTES_A_LINE = 16
+_ROWS = re.compile(r"(?P<first>[0-9]{1,19})(-(?P<last>[0-9]{1,19}))?")
+
+
+def inspect(
+    root: Root,
+    name: TableName,
+    version: VersionOption = None,
+    rows: Annotated[str | None, typer.Option("--rows", help="Rows to print, such as 0,5,10-12.")] = None,
+    decode: Annotated[bool, typer.Option("--decode", help="Print the rows' values instead of their bytes.")] = False,
+) -> None:
+    """Say what a table is; print rows as hexadecimal bytes, or decoded by their row format."""
+    data_root = DataRoot.open(root)
+    current = data_root.current_version(name)
+    version = version or current
+    manifest = data_root.manifest(name, version)
+    if rows is None:
+        _print_description(data_root, name, manifest, is_current=version == current)
+        return
+    numbers = parse_rows(rows, manifest.num_rows)
+    content = np.empty((len(numbers), manifest.row_bytes), np.uint8)
+    backend = data_root.open_backend(name, version)
+    backend.gather(numbers, content)
+    backend.close()
+    lines = _decoded_lines(content, manifest.row_format) if decode else [_hex_lines(row) for row in content]
+    for number, text in zip(numbers, lines, strict=True):
+        typer.echo(f"row {number}\n{text}")
+
+
+def parse_rows(text: str, num_rows: int) -> NDArray[np.int64]:
+    """Return the row numbers of a list such as "0,5,10-12", (n,) int64; raises typer.BadParameter."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        found = _ROWS.fullmatch(part.strip())
+        if found is None:
+            raise typer.BadParameter(f"--rows takes row numbers and ranges such as 0,5,10-12, got {text!r:.100}")
+        begin, end = int(found["first"]), int(found["last"] or found["first"])
+        if begin > end or end >= num_rows:
+            raise typer.BadParameter(f"the table has rows 0 to {num_rows - 1}, got {part.strip()}")
+        if len(numbers) + end - begin >= MAX_ROWS_PRINTED:
+            raise typer.BadParameter(f"at most {MAX_ROWS_PRINTED:,} rows are printed at once, got more: {text!r:.100}")
+        numbers.extend(range(begin, end + 1))
+    return np.array(numbers, np.int64)
+
+
+def _print_description(root: DataRoot, name: str, manifest: Manifest, *, is_current: bool) -> None:
+    described = {
+        "table": name,
+        "version": f"{manifest.version} ({'current' if is_current else 'not current'})",
+        "rows": f"{manifest.num_rows:,}",
+        "row bytes": f"{manifest.row_bytes:,}",
+        "bytes": f"{manifest.num_bytes:,}",
+        "row format": manifest.row_format or "-",
+        "fingerprint": manifest.fingerprint or "-",
+        "backend": manifest.backend,
+        "blocks": f"{manifest.num_blocks:,} of {manifest.block_rows:,} rows, {manifest.digest}",
+        "data file": f"{root.stored_version(name, manifest.version).data_path} ({manifest.data_bytes:,} bytes)",
+        "versions": ", ".join(root.versions(name)),
+    }
+    for key, value in described.items():
+        typer.echo(f"{key:<12} {value}")
+
+
+def _decoded_lines(content: NDArray[np.uint8], row_format: str) -> list[str]:
+    from engram_client import formats
+
+    if not row_format:
+        raise CommandFailed("the table has no row format to decode by; leave out --decode to see the bytes")
+    try:
+        values = formats.decode(content, row_format)  # (rows, width)
+    except ValueError as error:
+        raise CommandFailed(f"cannot decode: {error}") from error
+    return ["  " + " ".join(f"{value:.6g}" for value in row) for row in values]
+
+
+def _hex_lines(row: NDArray[np.uint8]) -> str:
+    return "\n".join(
+        _hex_line(offset, row[offset : offset + _BYTES_A_LINE]) for offset in range(0, len(row), _BYTES_A_LINE)
+    )
+
+
+def _hex_line(offset: int, part: NDArray[np.uint8]) -> str:
+    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in part)
+    return f"  {offset:08x}  {part.tobytes().hex(' '):<47}  |{text}|"

@@ -1,0 +1,90 @@
+"""`serve`: run a node until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+import uvloop
+
+from store_server.allocator import keep_freed_memory
+from store_server.commands.failure import CommandFailed
+from store_server.config import ServerConfig
+from store_server.node import NodeFailed, running
+
+log = structlog.get_logger()
+
+
+def serve(
+    root: Annotated[Path, typer.Argument(help="Data root with the tables to serve.")],
+    listen: Annotated[
+        str, typer.Option(help="HOST:PORT to listen on (port 0 picks a free one), or unix:///PATH.")
+    ] = "127.0.0.1:50051",
+    in_memory: Annotated[
+        list[str] | None, typer.Option("--in-memory", help="Load this table into RAM. May be given several times.")
+    ] = None,
+    huge_pages: Annotated[bool, typer.Option(help="Ask for huge pages for the tables in RAM.")] = False,
+    drain_seconds: Annotated[
+        float, typer.Option(help="After SIGTERM, how long lookups that are under way may take.")
+    ] = 10.0,
+) -> None:
+    """Serve the tables of a data root over gRPC.
+
+    Prints one line, "listening on HOST:PORT", when it is ready. SIGTERM or SIGINT (Ctrl-C) finishes what is under way
+    and ends with exit code 0; a second one ends at once.
+    """
+    _log_to_stderr()
+    keep_freed_memory()
+    try:
+        config = ServerConfig(
+            root=root,
+            listen=listen,
+            in_memory=frozenset(in_memory or ()),
+            huge_pages=huge_pages,
+            drain_seconds=drain_seconds,
+        )
+        uvloop.run(_serve(config))
+    except (ValueError, NodeFailed) as error:
+        raise CommandFailed(str(error)) from error
+
+
+async def _serve(config: ServerConfig) -> None:
+    stop = asyncio.Event()
+    async with running(config) as node:
+        _on_signals(stop)
+        typer.echo(f"listening on {node.address}")
+        sys.stdout.flush()
+        await stop.wait()
+        await node.drain()
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def received(number: signal.Signals) -> None:
+        if stop.is_set():
+            log.warning("second signal, ending at once", signal=number.name)
+            os._exit(128 + number)
+        log.info("signal received", signal=number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received, number)
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,91 @@
+"""The command line as a whole, through its two real entry points."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from store_server.commands import COMMANDS
+
+SCRIPT = Path(sys.executable).with_name("engram-store")
+ENTRY_POINTS = {"script": [str(SCRIPT)], "module": [sys.executable, "-m", "store_server"]}
+
+
+def run_process(entry: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [*ENTRY_POINTS[entry], *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_both_entry_points_run_the_same_commands(tmp_path: Path, entry: str) -> None:
+    created = run_process(entry, "create", tmp_path / "root", "t", "--rows", 10, "--row-bytes", 8)
+    again = run_process(entry, "create", tmp_path / "root", "t", "--rows", 10, "--row-bytes", 8)
+
+    assert created.returncode == 0
+    assert "rows     10" in created.stdout
+    assert again.returncode == 1
+    assert again.stdout == ""
+    assert again.stderr == f"error: table 't' exists already in {tmp_path / 'root'}; `import` adds a version to it\n"
+
+
+def test_help_names_every_command(run: Callable) -> None:
+    shown = run("--help")
+
+    assert shown.status == 0
+    assert all(name in shown.out for name in COMMANDS)
+
+
+def test_no_arguments_show_the_help(run: Callable) -> None:
+    assert run().out == run("--help").out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(run: Callable, command: str) -> None:
+    shown = run(command, "--help")
+
+    assert shown.status == 0
+    assert f"engram-store {command}" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "nonsense"),
+        (["create"], "ROOT"),
+        (["create", "r", "t", "--rows", "ten", "--row-bytes", "8"], "--rows"),
+        (["create", "r", "t", "--rows", "1", "--row-bytes", "8", "--backend", "paper"], "'paper' is not one of"),
+        (["create", "r", "t", "--rows", "1", "--row-bytes", "8", "--seed", "-1"], "--seed"),
+        (["tables", "r", "--nonsense"], "--nonsense"),
+        (["verify", "r", "--version", "0"], "--version needs the NAME"),
+    ],
+)
+def test_bad_usage_is_one_line_and_status_two(run: Callable, arguments: list[str], message: str) -> None:
+    refused = run(*arguments)
+
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.count("\n") == 1
+    assert message in refused.error
+
+
+@pytest.mark.parametrize(
+    "command", [["tables"], ["inspect", "t"], ["verify"], ["drop", "t", "0"]], ids=lambda command: command[0]
+)
+def test_a_root_that_is_not_there_is_an_error_and_not_created(run: Callable, root: Path, command: list[str]) -> None:
+    refused = run(command[0], root, *command[1:])
+
+    assert refused.status == 1
+    assert refused.error == f"error: no data root at {root}: no such directory"
+    assert not root.exists()
+
+
+def test_a_reader_that_goes_away_is_no_accident(tmp_path: Path) -> None:
+    run_process("script", "create", tmp_path / "root", "t", "--rows", 9_000, "--row-bytes", 264)
+    command = f"'{SCRIPT}' inspect '{tmp_path / 'root'}' t --rows 0-8999 | head -1"
+
+    piped = subprocess.run(["/bin/sh", "-c", command], check=False, capture_output=True, text=True, timeout=60)
+
+    assert (piped.stdout, piped.stderr) == ("row 0\n", "")

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from store_server.storage import DataRoot
+
+
+def stored_rows(root: Path, name: str) -> np.ndarray:
+    data_root = DataRoot.open(root)
+    backend = data_root.open_backend(name, data_root.current_version(name))
+    rows = np.concatenate(list(backend.blocks()))
+    backend.close()
+    return rows
+
+
+@pytest.mark.parametrize("backend", ["mmap", "lmdb"])
+@pytest.mark.parametrize("row_bytes", [1, 12, 264])
+def test_index_rows_hold_what_the_formula_says(run: Callable, root: Path, backend: str, row_bytes: int) -> None:
+    created = run("create", root, "a/b", "--rows", 9_000, "--row-bytes", row_bytes, "--backend", backend)
+
+    rows = stored_rows(root, "a/b")
+    assert created.status == 0
+    for row in (0, 1, 4_094, 4_095, 8_999):
+        words = [(row + word * 0x9E3779B97F4A7C15) % 2**64 for word in range(33)]
+        expected = b"".join(word.to_bytes(8, "little") for word in words)[:row_bytes]
+        assert rows[row].tobytes() == expected
+
+
+def test_what_was_created_is_printed_and_the_progress_is_not_a_result(run: Callable, root: Path) -> None:
+    created = run("create", root, "t", "--rows", 1_000, "--row-bytes", 264, "--row-format", "x", "--fingerprint", "f")
+
+    version = DataRoot.open(root).current_version("t")
+    manifest = DataRoot.open(root).manifest("t", version)
+    assert created.out == f"table    t\nversion  {version}\nrows     1000\nbytes    264000\n"
+    assert "creating t" in created.err
+    assert (manifest.row_format, manifest.fingerprint) == ("x", "f")
+
+
+def test_random_rows_come_from_the_seed(run: Callable, root: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run("create", root, name, "--rows", 9_000, "--row-bytes", 264, "--fill", "random", "--seed", seed)
+
+    data_root = DataRoot.open(root)
+    assert data_root.current_version("a") == data_root.current_version("b")
+    assert data_root.current_version("a") != data_root.current_version("c")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "row_bytes", "message"),
+    [
+        ("../t", 1, 8, "'../t' is not a table name"),
+        ("/etc", 1, 8, "is not a table name"),
+        ("a b", 1, 8, "is not a table name"),
+        ("x" * 300, 1, 8, "at most 200 characters"),
+        ("", 1, 8, "'' is not a table name"),
+        ("t", 0, 8, "num_rows must be at least 1, got 0"),
+        ("t", 1, 0, "row_bytes must be 1 to 1,048,576 (1 MiB), got 0"),
+        ("t", 1, (1 << 20) + 1, "got 1,048,577"),
+        ("t", 1 << 41, 1 << 20, "disk full"),
+    ],
+)
+def test_what_cannot_be_created_is_refused_with_the_limit(
+    run: Callable, root: Path, name: str, rows: int, row_bytes: int, message: str
+) -> None:
+    refused = run("create", root, name, "--rows", rows, "--row-bytes", row_bytes)
+
+    assert (refused.status, refused.out) == (1, "")
+    assert message in refused.error or (message == "disk full" and "too large" in refused.error)

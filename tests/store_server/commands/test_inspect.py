@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from store_server.commands.inspect import parse_rows
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", [0]), ("0,5,10-12", [0, 5, 10, 11, 12]), ("3-3", [3]), ("99, 0", [99, 0]), ("1,1", [1, 1])],
+)
+def test_rows_are_numbers_and_ranges(text: str, expected: list[int]) -> None:
+    assert parse_rows(text, 100).tolist() == expected
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "5-3", "100", "0-100", "1.5", "0,,1", "²", "9" * 5000])
+def test_other_rows_are_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        parse_rows(text, 100)
+
+
+def test_a_flood_of_rows_is_refused() -> None:
+    with pytest.raises(typer.BadParameter, match="at most 10,000 rows"):
+        parse_rows("0-9999,0", 1 << 40)
+
+
+def test_a_table_is_described(run: Callable, root: Path) -> None:
+    run("create", root, "t", "--rows", 9_000, "--row-bytes", 264, "--fingerprint", "abc")
+
+    described = run("inspect", root, "t").out
+
+    for value in ("(current)", "9,000", "264", "abc", "mmap", "3 of 4,095 rows", "rows.bin"):
+        assert value in described
+
+
+def test_rows_are_dumped_as_bytes(run: Callable, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows").write_bytes(b"".join(b"row %02d of the table." % row for row in range(20)))
+    run("import", root, "t", tmp_path / "rows", "--row-bytes", 20)
+
+    shown = run("inspect", root, "t", "--rows", "19,0")
+
+    assert shown.out.splitlines() == [
+        "row 19",
+        "  00000000  72 6f 77 20 31 39 20 6f 66 20 74 68 65 20 74 61  |row 19 of the ta|",
+        "  00000010  62 6c 65 2e                                      |ble.|",
+        "row 0",
+        "  00000000  72 6f 77 20 30 30 20 6f 66 20 74 68 65 20 74 61  |row 00 of the ta|",
+        "  00000010  62 6c 65 2e                                      |ble.|",
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_rows_are_decoded_by_their_format(run: Callable, root: Path, tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "a.npy", np.array([[0.5, -2], [1, 1024]], dtype))
+    run("import", root, "t", tmp_path / "a.npy")
+
+    assert run("inspect", root, "t", "--rows", "0-1", "--decode").out == "row 0\n  0.5 -2\nrow 1\n  1 1024\n"
+
+
+@pytest.mark.parametrize(("row_format", "message"), [("", "no row format"), ("runes", "'runes' is unknown")])
+def test_rows_of_unknown_meaning_are_not_decoded(run: Callable, root: Path, row_format: str, message: str) -> None:
+    run("create", root, "t", "--rows", 2, "--row-bytes", 8, "--row-format", row_format)
+
+    refused = run("inspect", root, "t", "--rows", "0", "--decode")
+
+    assert (refused.status, refused.out) == (1, "")
+    assert message in refused.error
+
+
+def test_an_unknown_table_or_version_is_an_error(run: Callable, root: Path) -> None:
+    run("create", root, "t", "--rows", 2, "--row-bytes", 8)
+
+    assert "no table 'other'" in run("inspect", root, "other").error
+    assert "has no version '1234'" in run("inspect", root, "t", "--version", "1234").error
+    assert "rows 0 to 1, got 2" in run("inspect", root, "t", "--rows", "2").error

@@ -1,0 +1,153 @@
+"""The boundaries between the packages, as README and design state them, and the freshness of generated code."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pb2
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {
+    "engram_store": ROOT / "proto" / "engram_store",
+    "engram_client": ROOT / "engram_client",
+    "store_server": ROOT / "store_server",
+    "engram_model": ROOT / "model" / "engram_model",
+}
+ALLOWED = {
+    "engram_store": set(),
+    "engram_client": {"engram_store"},
+    "store_server": {"engram_store"},
+    "engram_model": {"engram_client"},
+}
+FOR_ANYONE = {"engram_client.hashing", "engram_client.compression", "engram_client.formats"}
+FILES_AT_THE_BORDER = {
+    "engram_client": {"failures.py", "grpc_transport.py", "lookup_stream.py"},
+    "store_server": {
+        "failures.py",
+        "node.py",
+        "services/lookup.py",
+        "services/reply_stream.py",
+        "services/tables.py",
+    },
+}
+PROTOS = ("lookup_service", "table_service", "error_reason")
+
+
+def modules() -> Iterator[tuple[str, Path, ast.Module]]:
+    """Every module of ours that is written by hand: package, file and syntax tree."""
+    for package, folder in PACKAGES.items():
+        for file in sorted(folder.rglob("*.py")):
+            if "_pb2" not in file.name:
+                yield package, file.relative_to(folder), ast.parse(file.read_text())
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The modules that a tree imports anywhere, type checking included."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def at_import(tree: ast.Module) -> set[str]:
+    """The modules that importing this one imports: not those inside functions, not those for type checkers only."""
+    names = set()
+    for statement in tree.body:
+        is_for_checkers = isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"
+        if not is_for_checkers and not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            names |= imported(statement)
+    return names
+
+
+def packages_of(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def is_for_anyone(name: str) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in FOR_ANYONE)
+
+
+def test_packages_import_each_other_in_one_direction_only():
+    wrong = []
+    for package, file, tree in modules():
+        names = {name for name in imported(tree) if not is_for_anyone(name)}
+        if package == "engram_client" and file.name == "embedded.py":
+            names = {name for name in names if not name.startswith("store_server.storage") and name != "store_server"}
+        if package == "store_server" and file.parts[0] == "commands":
+            lazily = {name for name in names if packages_of({name}) & {"engram_client", "engram_model"}}
+            names -= lazily - at_import(tree)
+        foreign = packages_of(names) & PACKAGES.keys() - {package} - ALLOWED[package]
+        wrong += [f"{package}/{file} imports {name}" for name in sorted(foreign)]
+
+    assert wrong == []
+
+
+def test_torch_is_imported_in_the_model_only():
+    users = {f"{package}/{file}" for package, file, tree in modules() if "torch" in packages_of(at_import(tree))}
+
+    assert users
+    assert all(user.startswith("engram_model/") for user in users)
+
+
+def test_grpc_is_imported_in_the_few_files_at_the_border():
+    users: dict[str, set[str]] = {}
+    for package, file, tree in modules():
+        if packages_of(imported(tree)) & {"grpc", "grpc_health", "grpc_reflection"}:
+            users.setdefault(package, set()).add(str(file))
+
+    assert users == FILES_AT_THE_BORDER
+
+
+@pytest.mark.parametrize("module", sorted(FOR_ANYONE | {"engram_client"}))
+def test_what_anyone_may_import_brings_neither_grpc_nor_torch(module):
+    program = f"import sys, {module}; sys.exit(' '.join({{'grpc', 'torch', 'store_server'}} & sys.modules.keys()) or 0)"
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_server_starts_without_torch():
+    program = "import sys, store_server.commands; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+def without_json_names(file: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:
+    """Drop what only some compilers write down: the default JSON name of each field."""
+    messages = list(file.message_type)
+    for message in messages:
+        messages.extend(message.nested_type)
+        for field in message.field:
+            field.ClearField("json_name")
+    return file
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The .proto sources as buf compiles them now."""
+    buf = Path(sys.executable).with_name("buf")
+    command = [str(buf), "build", str(ROOT / "proto"), "--as-file-descriptor-set", "--exclude-source-info", "-o", "-"]
+    built = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    files = descriptor_pb2.FileDescriptorSet.FromString(built.stdout).file
+    return {file.name: without_json_names(file) for file in files}
+
+
+@pytest.mark.parametrize("name", PROTOS)
+def test_generated_code_is_fresh(compiled, name):
+    module = importlib.import_module(f"engram_store.v1.{name}_pb2")
+    generated = descriptor_pb2.FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
+
+    assert without_json_names(generated) == compiled[f"engram_store/v1/{name}.proto"]
+
+
+def test_every_proto_source_has_generated_code(compiled):
+    assert {f"engram_store/v1/{name}.proto" for name in PROTOS} == compiled.keys()
