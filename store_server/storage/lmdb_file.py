@@ -57,7 +57,8 @@ def lmdb_offsets(stored: StoredVersion) -> NDArray[np.int64]:
     _require_lmdb()
     with _opening:
         try:
-            environment = lmdb.open(str(stored.data_path), subdir=False, readonly=True, lock=False)
+            # Only the B-tree is read here; read-ahead around its pages would bring in rows that nobody asked for.
+            environment = lmdb.open(str(stored.data_path), subdir=False, readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
             if error.code:
                 raise stored.damaged(f"LMDB: {error}") from error
