@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from store_server.commands import create, drop, import_, inspect, serve, tables, verify
+from store_server.commands import create, demo, drop, import_, inspect, serve, tables, verify
 from store_server.commands.failure import CommandFailed
 from store_server.storage import StorageError
 
@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "inspect": inspect.inspect,
     "verify": verify.verify_tables,
     "drop": drop.drop,
+    "demo": demo.demo,
 }
 # What typer raises for bad usage: of its own since 0.2x, click's before.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]

@@ -34,7 +34,7 @@ IN_FLIGHT = 8
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of each table (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of each backend (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=21, help="rounds of each backend (default: %(default)s)")
     parser.add_argument("--fetches", type=int, default=100, help="fetches a round (default: %(default)s)")
     options = parser.parse_args()
     rows = random_rows(options.rows, ROW_BYTES)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from engram_store import codec
 from engram_store.v1 import error_reason_pb2
 from engram_store.v1 import lookup_service_pb2 as pb
-from hypothesis import given
-from hypothesis import strategies as st
 
 names = st.text(max_size=200)
 ids = st.integers(0, 2**64 - 1)

@@ -2,14 +2,15 @@
 
 import os
 
-import engram_client
 import numpy as np
 import pytest
+from support.rows import random_rows
+from support.tables import write_table
+
+import engram_client
 from store_server.config import ServerConfig
 from store_server.node import running
 from store_server.storage import DataRoot
-from support.rows import random_rows
-from support.tables import write_table
 
 ROWS = random_rows(20_000, 264)
 

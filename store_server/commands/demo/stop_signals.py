@@ -1,0 +1,26 @@
+"""SIGTERM and a closed terminal end the demo as Ctrl-C does: what was opened is closed first."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+@contextmanager
+def stop_signals_raise() -> Iterator[None]:
+    """Raise SystemExit where SIGTERM or SIGHUP would end the process on the spot."""
+    previous = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
