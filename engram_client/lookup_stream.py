@@ -82,7 +82,8 @@ class LookupStream:
         self._waiting: dict[int, tuple[_Fetch, Piece]] = {}
         self._outbox: asyncio.Queue[int] = asyncio.Queue()
         # Reading and writing have a task each, because cancelling either in mid-air makes gRPC cancel the whole stream.
-        self._tasks = (asyncio.create_task(self._read()), asyncio.create_task(self._write()))
+        self._reader = asyncio.create_task(self._read())
+        self._writer = asyncio.create_task(self._write())
 
     async def fetch(self, table: TableInfo, pieces: Sequence[Piece]) -> None:
         """Fill the pieces that have not arrived. Raises Unavailable when the stream breaks first.
@@ -110,9 +111,8 @@ class LookupStream:
         """End the stream; what is under way fails with StoreClosed."""
         self._break(StoreClosed(f"the store at {self._address} was closed"))
         self._call.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._reader.cancel()
+        await asyncio.gather(self._reader, self._writer, return_exceptions=True)
 
     async def _write(self) -> None:
         while True:
@@ -136,6 +136,8 @@ class LookupStream:
         except MalformedMessage as error:
             self._break(ProtocolError(f"{self._address}: {error}"))
             self._call.cancel()
+        finally:
+            self._writer.cancel()  # nothing can be sent on a stream that nobody reads
 
     def _deliver(self, reply: Reply) -> None:
         fetch, piece = self._waiting.pop(reply.id, (None, None))
