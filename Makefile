@@ -17,7 +17,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 ## demo            token ids to fused hidden states through a memory node, on real text (TEXT=file for your own)
 demo: install
-	$(BIN)/engram-store demo $(TEXT)
+	$(BIN)/engram-store demo $(if $(TEXT),"$(TEXT)")
 
 ## test            all tests that run in minutes
 test: install

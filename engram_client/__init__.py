@@ -1,8 +1,10 @@
 """Rows of Engram tables from a memory store: over gRPC from a memory node, or from files of this host.
 
-async with engram_client.connect("grpc://127.0.0.1:50051") as store:
-table = await store.table("v41-flash/layer-1")
-rows = await table.fetch(ids)  # uint8 (*ids.shape, row_bytes)
+Example::
+
+    async with engram_client.connect("grpc://127.0.0.1:50051") as store:
+        table = await store.table("v41-flash/layer-1")
+        rows = await table.fetch(ids)  # uint8 (*ids.shape, row_bytes)
 """
 
 from __future__ import annotations

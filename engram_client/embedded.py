@@ -42,8 +42,7 @@ class EmbeddedTransport:
 
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
-        names = await self._in_thread(lambda: self._open_root().table_names(), timeout)
-        return [await self.get_table(name, "", timeout) for name in names]
+        return await self._in_thread(self._list_tables, timeout)
 
     async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
         """Describe one version of a table; "" is the current one. Opens its files."""
@@ -75,24 +74,18 @@ class EmbeddedTransport:
             self._root = storage.DataRoot.open(self._path)
         return self._root
 
+    def _list_tables(self) -> list[TableInfo]:
+        root = self._open_root()
+        return [_described(root, name, root.current_version(name)) for name in root.table_names()]
+
     def _open_table(self, name: str, version: str) -> TableInfo:
         root = self._open_root()
         version = version or root.current_version(name)
-        manifest = root.manifest(name, version)
+        described = _described(root, name, version)
         if (name, version) not in self._backends:
             self._backends[name, version] = root.open_backend(name, version)
-        backend = self._backends[name, version]
-        backend.refresh_residency()
-        return TableInfo(
-            name=name,
-            version=version,
-            num_rows=manifest.num_rows,
-            row_bytes=manifest.row_bytes,
-            row_format=manifest.row_format,
-            fingerprint=manifest.fingerprint,
-            backend=backend.kind,
-            max_rows_per_lookup=_NO_LIMIT,
-        )
+        self._backends[name, version].refresh_residency()
+        return described
 
     async def _in_thread(self, work: Callable[[], _Result], timeout: float) -> _Result:
         self._check_open()
@@ -107,6 +100,20 @@ class EmbeddedTransport:
     def _check_open(self) -> None:
         if self._closed:
             raise errors.StoreClosed(f"the store at {self._path} is closed")
+
+
+def _described(root: storage.DataRoot, name: str, version: str) -> TableInfo:
+    manifest = root.manifest(name, version)
+    return TableInfo(
+        name=name,
+        version=version,
+        num_rows=manifest.num_rows,
+        row_bytes=manifest.row_bytes,
+        row_format=manifest.row_format,
+        fingerprint=manifest.fingerprint,
+        backend=manifest.backend,
+        max_rows_per_lookup=_NO_LIMIT,
+    )
 
 
 @contextlib.contextmanager

@@ -117,7 +117,7 @@ def _get_table_request(name: str, version: str) -> pb.GetTableRequest:
     try:
         return pb.GetTableRequest(name=name, version=version)
     except (TypeError, ValueError) as error:  # not a string, or a lone surrogate
-        raise InvalidTableName(f"{name!r} of version {version!r} is no table: {error}") from error
+        raise InvalidTableName(f"a table and its version are named by text, got {name!r} and {version!r}") from error
 
 
 def _info(table: pb.Table) -> TableInfo:

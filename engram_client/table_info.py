@@ -28,6 +28,10 @@ class Described(ABC):
     def info(self) -> TableInfo:
         """All of the description."""
 
+    def __repr__(self) -> str:
+        info = self.info
+        return f"<{type(self).__name__} {info.name} {info.version}: {info.num_rows} rows of {info.row_bytes} bytes>"
+
     @property
     def name(self) -> str:
         """Name of the table."""

@@ -2,7 +2,7 @@
 
 import sys
 
-from store_server.commands import main
+from store_server.entry_point import main
 
 if __name__ == "__main__":
     sys.exit(main())

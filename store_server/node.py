@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,6 +63,7 @@ class Node:
 
     async def start(self) -> None:
         """Open all tables, then listen. Raises CannotListen, NothingToServe, StorageError."""
+        _require_free(self._config.listen)  # asked before tables are loaded, which may take long
         await asyncio.to_thread(self._catalog.reload)
         self._check_in_memory()
         served = [state.current_is_served() for state in self._catalog.tables.values()]
@@ -76,7 +78,7 @@ class Node:
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         await self._report_health()
         self._follower = asyncio.create_task(self._follow_data_root())
-        log.info("listening", address=self.address, tables=len(served))
+        log.info("listening", address=self.address, tables=sum(served), damaged=len(served) - sum(served))
 
     async def drain(self) -> None:
         """Tell everybody that this node stops, finish what is under way within `drain_seconds`, cut the rest."""
@@ -135,6 +137,26 @@ class Node:
             serving = state.current_is_served()
             status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
             await self._health.set(name, status)
+
+
+def _require_free(listen: str) -> None:
+    """Raise CannotListen if somebody listens on this address: gRPC finds out late and, for a Unix socket, never."""
+    is_path = listen.startswith("unix://")
+    host, _, port = listen.rpartition(":")
+    family = socket.AF_UNIX if is_path else socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if is_path:
+                # gRPC would take the path from a node that is alive; it may take it from one that is dead.
+                taken = probe.connect_ex(listen.removeprefix("unix://")) == 0
+            else:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host.strip("[]"), int(port)))
+                taken = False
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {listen}: {error.strerror or error}") from error
+    if taken:
+        raise CannotListen(f"cannot listen on {listen}: another process does")
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import typer
 
 from store_server.commands import create, demo, drop, import_, inspect, serve, tables, verify
 from store_server.commands.failure import CommandFailed
+from store_server.commands.stop_signals import stop_signals_raise
 from store_server.storage import StorageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = build_app()(given or ["--help"], prog_name="engram-store", standalone_mode=False)
+        with stop_signals_raise():
+            status = build_app()(given or ["--help"], prog_name="engram-store", standalone_mode=False)
         sys.stdout.flush()
     except _UsageError as error:
         return _report(error, _BAD_USAGE)

@@ -15,7 +15,10 @@ def drop(
     name: TableName,
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Version to remove.", show_default=False)],
 ) -> None:
-    """Remove a version of a table, but not the current one; whoever has it open keeps reading it."""
+    """Remove a version of a table, but not the current one.
+
+    Clients of a node that still read it get VersionNotFound and refresh; a process that has its files open keeps them.
+    """
     DataRoot.open(root)  # so that a mistyped root is not created
     with root_writer(root) as writer:
         writer.drop(name, version)

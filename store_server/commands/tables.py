@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from store_server.commands.arguments import Root
-from store_server.storage import DataRoot
+from store_server.commands.failure import CommandFailed
+from store_server.storage import DataRoot, TableDamaged
 
 _COLUMNS = ("name", "rows", "row_bytes", "bytes", "row_format", "backend", "version", "versions")
 
@@ -17,9 +18,20 @@ def tables(
     root: Root,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a table and line.")] = False,
 ) -> None:
-    """List all tables with their current version."""
+    """List all tables with their current version; a damaged one is named on stderr."""
     data_root = DataRoot.open(root)
-    described = [_describe(data_root, name) for name in data_root.table_names()]
+    described, damaged = [], []
+    for name in data_root.table_names():
+        try:
+            described.append(_describe(data_root, name))
+        except TableDamaged as error:
+            damaged.append(error)
+    _print(described, as_json=as_json)
+    if damaged:
+        raise CommandFailed("; ".join(str(error) for error in damaged))
+
+
+def _print(described: list[dict[str, str | int]], *, as_json: bool) -> None:
     if as_json:
         for table in described:
             typer.echo(json.dumps(table))
@@ -32,7 +44,7 @@ def tables(
 
 def _describe(root: DataRoot, name: str) -> dict[str, str | int]:
     version = root.current_version(name)
-    manifest = root.manifest(name, version)
+    manifest = root.stored_version(name, version).manifest
     return {
         "name": name,
         "rows": manifest.num_rows,

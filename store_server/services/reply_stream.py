@@ -55,6 +55,7 @@ class ReplyStream:
         except* grpc.aio.InternalError:  # raised by gRPC when there is nobody to write to any more
             client_has_gone = True
         if client_has_gone:
+            await asyncio.sleep(0)  # gRPC may have cancelled us too: that one is delivered here, not on top of ours
             raise asyncio.CancelledError
 
     def drain(self) -> None:

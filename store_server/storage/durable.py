@@ -75,8 +75,11 @@ def exchange(one: Path, other: Path) -> None:
 def reserve_space(path: Path, num_bytes: int) -> None:
     """Give a file its size and the disk blocks for it, so that a full disk is found before rows are written.
 
-    A file system that cannot reserve (EOPNOTSUPP, EINVAL) is left to fail later. Raises OSError.
+    A file system that cannot reserve (EOPNOTSUPP, EINVAL) is left to fail later. Raises DiskFull, OSError.
     """
+    free = bytes_free(path)
+    if num_bytes > free:  # asked first: a reservation that fails may take all that is left before it does
+        raise DiskFull(path, num_bytes, free)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         os.posix_fallocate(descriptor, 0, num_bytes)

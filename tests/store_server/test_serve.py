@@ -130,6 +130,16 @@ def test_a_unix_socket_serves_like_a_port(root, tmp_path):
             assert np.array_equal(store.table("layer-2").fetch([[1, 2]]), ROWS[[[1, 2]]])
 
 
+def test_a_unix_socket_is_not_taken_from_a_node_that_is_alive_but_from_one_that_is_dead(root, tmp_path):
+    listen = f"unix://{tmp_path}/node.sock"
+    with node_process(root, listen=listen) as node:
+        assert "another process" in failed_start(root, "--listen", listen)
+        node.stop(signal.SIGKILL)
+
+    with node_process(root, listen=listen) as node, engram_client.connect_blocking(node.url) as store:
+        assert np.array_equal(store.table("layer-2").fetch([3]), ROWS[[3]])
+
+
 def test_tables_in_memory_are_served_from_memory(root):
     options = ("--in-memory", "layer-1", "--in-memory", "layer-2", "--huge-pages")
     with node_process(root, *options) as node, engram_client.connect_blocking(node.url) as store:

@@ -14,7 +14,6 @@ from store_server.commands.demo.node import running_node
 from store_server.commands.demo.node_tables import node_tables
 from store_server.commands.demo.report import print_report
 from store_server.commands.demo.side_by_side import run_side_by_side
-from store_server.commands.demo.stop_signals import stop_signals_raise
 from store_server.commands.demo.tables import write_tables
 from store_server.commands.demo.text import read_text
 from store_server.commands.failure import CommandFailed
@@ -43,7 +42,7 @@ def demo(
     """
     _require_packages()
     passage = read_text(text, max_tokens=tokens)
-    with stop_signals_raise(), TemporaryDirectory(prefix="engram-store-demo-") as directory:
+    with TemporaryDirectory(prefix="engram-store-demo-") as directory:
         job = prepare_job(passage, min_rows=rows)
         root = Path(directory, "root")
         write_tables(root, job.specs)

@@ -33,4 +33,12 @@ def open_source(path: Path, *, tensor: str | None = None, row_bytes: int | None 
         return npy_rows(path)
     if kind == ".safetensors":
         return safetensors_rows(path, tensor)
+    _refuse_archives(path)
     return raw_rows(path, row_bytes)
+
+
+def _refuse_archives(path: Path) -> None:
+    """Refuse what is certainly not rows: .npz and .pt files are zip archives, older .pt files are pickles."""
+    with path.open("rb") as file:
+        if file.read(4) in (b"PK\x03\x04", b"\x80\x02\x8a\n"):
+            raise InvalidSource(f"{path}: is an archive, not rows; import takes .npy, .safetensors, or raw bytes")

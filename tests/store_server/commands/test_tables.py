@@ -31,3 +31,17 @@ def test_a_root_without_tables_is_no_error(run: Callable, root: Path) -> None:
     listed = run("tables", root)
 
     assert (listed.status, len(listed.out.splitlines())) == (0, 1)
+
+
+def test_a_damaged_table_is_named_and_the_others_are_listed(run: Callable, root: Path) -> None:
+    for name in ("a", "b", "c"):
+        run("create", root, name, "--rows", 10, "--row-bytes", 8)
+    next((root / "tables" / "a").rglob("table.json")).write_text("{")
+    next((root / "tables" / "c").rglob("rows.bin")).write_bytes(b"")
+
+    listed = run("tables", root)
+
+    assert listed.status == 1
+    assert [line.split()[0] for line in listed.out.splitlines()] == ["name", "b"]
+    assert "'a'" in listed.error
+    assert "'c'" in listed.error

@@ -1,4 +1,4 @@
-"""SIGTERM and a closed terminal end the demo as Ctrl-C does: what was opened is closed first."""
+"""SIGTERM and a closed terminal end a command as Ctrl-C does: what was opened is closed, what was begun removed."""
 
 from __future__ import annotations
 

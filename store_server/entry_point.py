@@ -1,0 +1,15 @@
+"""Where `engram-store` starts: the client alone installs it too, without the packages it needs."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the command line, or say what is missing; returns the exit status."""
+    try:
+        from store_server.commands import main as run
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"error: no package {error.name!r}; engram-store needs: pip install 'engram-store[server]'\n")
+        return 1
+    return run()
