@@ -37,14 +37,13 @@ def test_an_import_that_is_told_to_end_leaves_nothing_behind(signal_number, tmp_
 @pytest.mark.parametrize("package", ["typer", "lmdb", "uvloop"])
 def test_the_command_line_says_what_is_missing_where_only_the_client_is_installed(package, tmp_path):
     program = (
-        f"import sys; sys.modules[{package!r}] = None\n"
-        "from store_server.entry_point import main\n"
-        "sys.argv = ['engram-store', 'create', sys.argv[1], 'name', '--rows', '1', '--row-bytes', '1', '--backend', 'lmdb']\n"
-        "sys.exit(main())\n"
+        f"import sys; sys.modules[{package!r}] = None\nfrom store_server.entry_point import main\nsys.exit(main())\n"
     )
 
+    arguments = ("create", str(tmp_path / "root"), "name", "--rows", "1", "--row-bytes", "1", "--backend", "lmdb")
+
     ended = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "root")], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60, check=False
     )
 
     assert ended.returncode == 1
