@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import concurrent.futures
 import os
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from engram_client.arrays import Ids, Uint8Array
 from engram_client.errors import StoreClosed, TimeLimitExceeded
 from engram_client.loop_thread import Job, LoopThread
 from engram_client.store import Store, Table
 from engram_client.table_info import Described, TableInfo
+
+_CLOSE_SECONDS: Final = 10.0
 
 
 class BlockingPendingRows:
@@ -98,7 +101,7 @@ class BlockingStore:
         """Let go of the connection; fetches under way fail with StoreClosed. May be called again."""
         atexit.unregister(self._close_at_exit)
         if self._loop.open:
-            self._loop.run(self._store.close())
+            self._loop.run(asyncio.wait_for(self._store.close(), _CLOSE_SECONDS))
         self._loop.close()
 
     def __enter__(self) -> Self:

@@ -111,7 +111,9 @@ class LookupStream:
         """End the stream; what is under way fails with StoreClosed."""
         self._break(StoreClosed(f"the store at {self._address} was closed"))
         self._call.cancel()
+        # Each by itself: a reader that had not begun ends without cancelling its writer.
         self._reader.cancel()
+        self._writer.cancel()
         await asyncio.gather(self._reader, self._writer, return_exceptions=True)
 
     async def _write(self) -> None:

@@ -272,3 +272,16 @@ async def test_closing_a_store_ends_what_is_under_way():
 
         with pytest.raises(errors.StoreClosed):
             await pending
+
+
+async def test_a_store_may_be_closed_while_its_first_stream_is_only_being_opened():
+    async with FakeNode(ROWS).listening() as url:
+        store = engram_client.connect(url)
+        pending = (await store.table("t")).prefetch([1])
+        await asyncio.sleep(0)  # the prefetch has opened a stream, whose tasks have not begun
+
+        async with asyncio.timeout(10):
+            await store.close()
+
+        with pytest.raises(errors.StoreClosed):
+            await pending
