@@ -14,7 +14,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
 _SLOW_LOOKUPS: Final = 16  # lookups of one stream that may wait for a disk at once
-_QUIET_SECONDS: Final = 0.2  # a stream that is told to end does so when no request came for this long
+_QUIET_SECONDS: Final = 0.5  # a stream that is told to end does so when no request came for this long
 
 
 class ReplyStream:
@@ -38,6 +38,8 @@ class ReplyStream:
         self._replies: asyncio.Queue[bytes | None] = asyncio.Queue(_REPLIES_WAITING)
         self._slots = asyncio.Semaphore(_SLOW_LOOKUPS)
         self._reader: asyncio.Task[None] | None = None
+        self._is_waiting = False  # for a request: only then can the stream be called quiet
+        self._is_draining = False
         self._quiet: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
@@ -60,16 +62,27 @@ class ReplyStream:
 
     def drain(self) -> None:
         """End the stream once no more requests come; those that came are answered."""
-        loop = asyncio.get_running_loop()
-        if self._quiet is not None:
-            self._quiet.cancel()
+        self._is_draining = True
+        if self._is_waiting:
+            self._end_when_quiet()
+
+    def _end_when_quiet(self) -> None:
         if self._reader is not None:
-            self._quiet = loop.call_later(_QUIET_SECONDS, self._reader.cancel)
+            self._quiet = asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._reader.cancel)
+
+    async def _next_message(self) -> object:
+        self._is_waiting = True
+        if self._is_draining:
+            self._end_when_quiet()
+        try:
+            return await self._context.read()
+        finally:
+            self._is_waiting = False
+            if self._quiet is not None:
+                self._quiet.cancel()
 
     async def _read(self, answers: asyncio.TaskGroup) -> None:
-        while isinstance(message := await self._context.read(), bytes):  # what is no bytes is the end
-            if self._quiet is not None:
-                self.drain()
+        while isinstance(message := await self._next_message(), bytes):  # what is no bytes is the end
             try:
                 reply = self._answer_at_once(message)
             except LookupFailed as failed:
