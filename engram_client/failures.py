@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
@@ -58,6 +59,9 @@ def _reason(error: grpc.aio.AioRpcError) -> str:
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
             info = ErrorInfo()
-            if any(detail.Unpack(info) for detail in Status.FromString(value).details):
-                return str(info.reason)
+            try:
+                if any(detail.Unpack(info) for detail in Status.FromString(value).details):
+                    return str(info.reason)
+            except DecodeError:  # not ours: something on the way put it there
+                return ""
     return ""

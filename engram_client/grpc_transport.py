@@ -82,6 +82,10 @@ class GrpcTransport:
                 return response.FromString(await call(request.SerializeToString(), timeout=timeout))
             except grpc.aio.AioRpcError as error:
                 raise error_of_call(error, self._target) from error
+            except asyncio.CancelledError:
+                if self._closed:  # closing the channel cancels what is under way
+                    raise StoreClosed(f"the store at {self._target} was closed") from None
+                raise
             except DecodeError as error:
                 raise ProtocolError(f"{self._target}: the answer to {method} is no {response.__name__}") from error
 

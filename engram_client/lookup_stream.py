@@ -15,7 +15,7 @@ from engram_client.arrays import Int64Array, Uint8Array
 from engram_client.errors import EngramError, ProtocolError, StoreClosed, Unavailable
 from engram_client.failures import error_of_call, error_of_failure
 from engram_client.table_info import TableInfo
-from engram_store.codec import MalformedMessage, Reply, decode_stream_reply, encode_stream_request
+from engram_store.codec import Reply, decode_stream_reply, encode_stream_request
 
 Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, bytes]
 
@@ -135,7 +135,7 @@ class LookupStream:
             self._break(Unavailable(f"{self._address}: the server ended the stream"))
         except grpc.aio.AioRpcError as error:
             self._break(error_of_call(error, self._address))
-        except MalformedMessage as error:
+        except Exception as error:  # whatever it is, nobody may wait for a stream that is not read any more
             self._break(ProtocolError(f"{self._address}: {error}"))
             self._call.cancel()
         finally:

@@ -83,6 +83,8 @@ class LoopThread:
         job = self.start(coroutine)
         try:
             return job.future.result()
+        except concurrent.futures.CancelledError:
+            raise StoreClosed("the store was closed") from None
         except BaseException:
             job.cancel()
             raise

@@ -11,6 +11,7 @@ from engram_client.errors import TimeLimitExceeded, Unavailable
 
 _FIRST_DELAY_SECONDS: Final = 0.02
 _LONGEST_DELAY_SECONDS: Final = 1.0
+_LONGEST_TIMEOUT_SECONDS: Final = 10_000_000  # some months; more than the timers below us can count
 _Result = TypeVar("_Result")
 
 
@@ -38,8 +39,8 @@ async def with_retries(attempt: Callable[[], Awaitable[_Result]], timeout: float
 
 def check_timeout(timeout: float) -> float:
     """Return `timeout` if it is a usable number of seconds, else raise ValueError."""
-    if not timeout > 0:
-        raise ValueError(f"a time limit must be above 0 seconds, got {timeout}")
+    if not 0 < timeout <= _LONGEST_TIMEOUT_SECONDS:
+        raise ValueError(f"a time limit must be above 0 seconds and at most {_LONGEST_TIMEOUT_SECONDS}, got {timeout}")
     return timeout
 
 

@@ -57,9 +57,10 @@ class Table(Described):
     ) -> Coroutine[None, None, Uint8Array]:
         """Check the arguments now and return the coroutine that does the rest, for a task or another loop to run."""
         limit = self._timeout if timeout is None else check_timeout(timeout)
-        rows = as_rows(ids, self.num_rows, self.name)
-        buffer = as_output(out, (*rows.shape, self.row_bytes))
-        return self._fetch(self.info, rows, buffer, limit)
+        info = self._info  # once: another thread may refresh, and ids checked for one version must not read another
+        rows = as_rows(ids, info.num_rows, info.name)
+        buffer = as_output(out, (*rows.shape, info.row_bytes))
+        return self._fetch(info, rows, buffer, limit)
 
     async def refresh(self, *, timeout: float | None = None) -> None:
         """Move this handle to the version that is current now. Fetches under way stay on theirs."""

@@ -70,7 +70,7 @@ def of_storage(error: StorageError) -> LookupFailed:
             message = f"no table {error.table!r} on this node"
             return LookupFailed(grpc.StatusCode.NOT_FOUND, "TABLE_NOT_FOUND", message, table=error.table)
         case VersionNotFound():
-            values = {"table": error.table, "version": error.version, "current": error.current or ""}
+            values = {"table": error.table, "version": error.version[:80], "current": error.current or ""}
             return LookupFailed(grpc.StatusCode.NOT_FOUND, "VERSION_NOT_FOUND", str(error), **values)
         case InvalidTableName():
             return LookupFailed(

@@ -123,8 +123,9 @@ class Node:
             began = time.monotonic()
             try:
                 await asyncio.to_thread(self._catalog.reload)
+                began = time.monotonic()
                 await asyncio.to_thread(self._catalog.refresh_residency)
-            except StorageError as error:  # what is open is still there; the next look may succeed
+            except (StorageError, OSError) as error:  # what is open is still there; the next look may succeed
                 log.warning("could not look at the data root", error=str(error))
             pause = max(self._config.reload_seconds, (time.monotonic() - began) / _MOST_TIME_ON_RESIDENCY)
             await self._report_health()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -68,11 +69,13 @@ def _on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def received(number: signal.Signals) -> None:
-        if stop.is_set():
-            log.warning("second signal, ending at once", signal=number.name)
-            os._exit(128 + number)
-        log.info("signal received", signal=number.name)
+        # Whoever read our log may be gone: to stop comes first, and a line that cannot be written stops nothing.
+        is_second = stop.is_set()
         stop.set()
+        with contextlib.suppress(OSError):
+            log.info("second signal, ending at once" if is_second else "signal received", signal=number.name)
+        if is_second:
+            os._exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 @contextmanager
 def stop_signals_raise() -> Iterator[None]:
     """Raise SystemExit where SIGTERM or SIGHUP would end the process on the spot."""
-    previous = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    previous = {}
+    if threading.current_thread() is threading.main_thread():  # others may not set handlers
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP on purpose
+                previous[number] = signal.signal(number, _leave)
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from engram_store.codec import MalformedMessage
 from engram_store.v1 import table_service_pb2 as pb
 from store_server import failures
 from store_server.catalog import Catalog, OpenVersion
-from store_server.storage import StorageError, TableDamaged
+from store_server.storage import StorageError
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ class TableService:
         for name in sorted(self._catalog.tables):
             try:
                 response.tables.append(_table(self._catalog.find(name, "")))
-            except TableDamaged:
+            except StorageError:
                 continue  # what cannot be read is not offered; the health service and the log name it
         return response.SerializeToString()
 

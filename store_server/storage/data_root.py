@@ -75,7 +75,7 @@ class DataRoot:
         """Return all complete versions of a table, sorted by name; raises TableNotFound."""
         self.current_version(name)
         entries = (self.table_path(name) / VERSIONS).glob("*")
-        return sorted(entry.name for entry in entries if _VERSION.fullmatch(entry.name))
+        return sorted(entry.name for entry in entries if _VERSION.fullmatch(entry.name) and entry.is_dir())
 
     def manifest(self, name: str, version: str) -> Manifest:
         """Return what a version is.

@@ -55,6 +55,7 @@ def lmdb_offsets(stored: StoredVersion) -> NDArray[np.int64]:
     elsewhere in this process, and PackageMissing.
     """
     _require_lmdb()
+    check_lmdb_structure(stored)  # or a flipped bit in the B-tree could end the process, other tables and all
     with _opening:
         try:
             # Only the B-tree is read here; read-ahead around its pages would bring in rows that nobody asked for.
@@ -119,7 +120,7 @@ class LmdbFileWriter:
         self.bytes_needed = self._estimate_bytes(num_blocks)
         try:
             reserve_space(path, self.bytes_needed)
-        except OSError:
+        except BaseException:
             self._environment.close()
             raise
 

@@ -77,6 +77,9 @@ class Manifest:
         )
         if self.backend not in BACKENDS:
             raise InvalidTableSpec(f"backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
+        if self.backend == "mmap" and self.data_bytes != self.num_rows * self.row_bytes:
+            expected = self.num_rows * self.row_bytes
+            raise InvalidTableSpec(f"data_bytes of a flat file must be {expected}, got {self.data_bytes}")
         if self.digest != DIGEST_ALGORITHM:
             raise InvalidTableSpec(f"digest must be {DIGEST_ALGORITHM!r}, got {self.digest!r}")
         if self.block_rows < 1:
@@ -108,7 +111,7 @@ class Manifest:
         """Read what `to_json` wrote; raises InvalidTableSpec when it is anything else."""
         try:
             fields = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidTableSpec(f"not JSON: {error}") from error
         if not isinstance(fields, dict) or set(fields) != set(_FIELDS):
             found = ", ".join(sorted(fields)) if isinstance(fields, dict) else type(fields).__name__

@@ -1,4 +1,4 @@
-"""Rows a second of each backend through a real node, beside each other in one run, every row checked.
+"""Rows a second of each backend through a real node, beside each other in one run, the rows checked after each round.
 
     python tests/bench/backends.py [--rows N] [--rounds N]
 
@@ -80,7 +80,7 @@ async def one_round(table: engram_client.Table, ids: np.ndarray, buffers: np.nda
 
 
 def report(rates: dict[str, list[float]]) -> None:
-    print(f"{IDS_PER_FETCH} ids a fetch, {IN_FLIGHT} in flight, rows of {ROW_BYTES} bytes, every row checked")
+    print(f"{IDS_PER_FETCH} ids a fetch, {IN_FLIGHT} in flight, {ROW_BYTES}-byte rows, checked after each round")
     print(f"{'backend':<8} {'million rows/s':>14} {'ratio to memory':>16} {'worst':>6} {'best':>6}")
     for name, measured in rates.items():
         ratios = [rate / base for rate, base in zip(measured, rates["memory"], strict=True)]

@@ -156,3 +156,25 @@ def test_closing_the_store_ends_what_is_under_way(silent_node):
 
     with pytest.raises(errors.StoreClosed):
         pending.result(timeout=30)
+
+
+def test_a_refresh_in_another_thread_never_mixes_two_versions(tmp_path):
+    small, large = random_rows(50, 16, seed=1), random_rows(5000, 16, seed=2)
+    write_table(tmp_path / "root", "t", small)
+    ids = np.arange(50)
+    with (
+        engram_client.connect_blocking(f"file://{tmp_path}/root") as store,
+        ThreadPoolExecutor() as threads,
+    ):
+        table = store.table("t")
+
+        def switch():
+            for rows in (large, small) * 5:
+                write_table(tmp_path / "root", "t", rows)
+                table.refresh()
+
+        switching = threads.submit(switch)
+        while not switching.done():
+            fetched = table.fetch(ids)
+            assert np.array_equal(fetched, small) or np.array_equal(fetched, large[:50])
+        switching.result()

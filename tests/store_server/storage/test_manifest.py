@@ -37,8 +37,8 @@ def test_the_version_is_a_digest_that_does_not_depend_on_how_the_rows_are_held()
 @pytest.mark.parametrize(
     "change",
     [
-        {"num_rows": 9},
-        {"row_bytes": 9},
+        {"num_rows": 9, "data_bytes": 9 * MANIFEST.row_bytes},
+        {"row_bytes": 9, "data_bytes": MANIFEST.num_rows * 9},
         {"row_format": "float16"},
         {"fingerprint": "g"},
         {"block_rows": 6},
@@ -47,6 +47,11 @@ def test_the_version_is_a_digest_that_does_not_depend_on_how_the_rows_are_held()
 )
 def test_the_version_changes_with_the_content(change: dict[str, object]) -> None:
     assert dataclasses.replace(MANIFEST, **change).version != MANIFEST.version
+
+
+def test_a_flat_file_has_exactly_the_bytes_of_its_rows() -> None:
+    with pytest.raises(InvalidTableSpec, match="data_bytes"):
+        dataclasses.replace(MANIFEST, data_bytes=MANIFEST.data_bytes - 8)
 
 
 @pytest.mark.parametrize(
