@@ -94,8 +94,9 @@ class Node:
             with suppress(asyncio.CancelledError):
                 await self._follower
         await self._server.stop(None)
-        self._threads.shutdown(cancel_futures=True)
-        self._catalog.close()
+        # In threads: a table that is being loaded is waited for, and a second signal must still be heard.
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._catalog.close)
         log.info("stopped", address=self.address)
 
     def _check_in_memory(self) -> None:

@@ -56,16 +56,17 @@ def serve(
 
 
 async def _serve(config: ServerConfig) -> None:
-    stop = asyncio.Event()
+    ready, stop = asyncio.Event(), asyncio.Event()
+    _on_signals(ready, stop)
     async with running(config) as node:
-        _on_signals(stop)
+        ready.set()
         typer.echo(f"listening on {node.address}")
         sys.stdout.flush()
         await stop.wait()
         await node.drain()
 
 
-def _on_signals(stop: asyncio.Event) -> None:
+def _on_signals(ready: asyncio.Event, stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def received(number: signal.Signals) -> None:
@@ -76,6 +77,8 @@ def _on_signals(stop: asyncio.Event) -> None:
             log.info("second signal, ending at once" if is_second else "signal received", signal=number.name)
         if is_second:
             os._exit(128 + number)
+        if not ready.is_set():  # tables are being loaded, which may take long, and nothing is under way
+            os._exit(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received, number)
