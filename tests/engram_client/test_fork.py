@@ -63,6 +63,7 @@ def run(script, url, rows):
     command = [sys.executable, "-c", program, url, rows[3].tobytes().hex()]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == 0, ended.stderr
+    return ended
 
 
 @pytest.mark.parametrize("way", ["grpc", "file"])
@@ -113,4 +114,4 @@ def test_a_program_that_forgets_to_close_its_store_ends(node, rows):
         store = engram_client.connect_blocking(url)
         pending = store.table("layer-1").prefetch([3])
     """
-    run(script, node.url, rows)
+    assert run(script, node.url, rows).returncode == 0

@@ -11,6 +11,8 @@ from support.tables import write_table
 
 import engram_client
 from engram_client import errors
+from engram_store.v1 import lookup_service_pb2_grpc as lookup_pb2_grpc
+from engram_store.v1.lookup_service_pb2 import LookupRequest
 from store_server.config import ServerConfig
 from store_server.node import NothingToServe, running
 from store_server.storage import DataRoot, TableNotFound, root_writer
@@ -76,6 +78,9 @@ async def test_the_node_finds_new_tables_by_itself(root):
             async for update in health.Watch(health_pb2.HealthCheckRequest(service="layer-2")):
                 if update.status == health_pb2.HealthCheckResponse.SERVING:
                     break
+        found = await lookup_pb2_grpc.LookupServiceStub(channel).Lookup(LookupRequest(table="layer-2", rows=[7]))
+
+    assert found.rows == NEW[7].tobytes()
 
 
 async def test_a_damaged_table_is_named_and_the_others_are_served(root, capsys):

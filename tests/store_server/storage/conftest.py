@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
+from support.tables import write_table
 
-from store_server.storage import Backend, DataRoot, TableSpec, root_writer
+from store_server.storage import Backend, DataRoot
 
 Publish = Callable[..., str]
 OpenVersion = Callable[..., Backend]
@@ -28,23 +27,7 @@ def root(tmp_path: Path) -> Path:
 def publish() -> Publish:
     """Store rows (n, row_bytes) as a version that becomes current; returns its name."""
 
-    def publish_rows(
-        root: Path,
-        name: str,
-        rows: NDArray[np.uint8],
-        *,
-        backend: str = "mmap",
-        row_format: str = "",
-        fingerprint: str = "",
-    ) -> str:
-        spec = TableSpec(
-            num_rows=rows.shape[0], row_bytes=rows.shape[1], row_format=row_format, fingerprint=fingerprint
-        )
-        with root_writer(root) as writer, writer.new_version(name, spec, backend=backend) as version_writer:
-            version_writer.append(rows)
-            return version_writer.publish()
-
-    return publish_rows
+    return write_table
 
 
 @pytest.fixture
