@@ -1,7 +1,8 @@
-"""The bytes of rows as numbers in a tensor."""
+"""The bytes of rows as numbers in a tensor, on the device where the bytes are."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,27 +10,101 @@ import torch
 from torch import Tensor
 
 from engram_client import formats
+from engram_client.formats import E8M0_VALUES, BlockScaledFloat8Rows, OneScaleFloat8Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from engram_client.formats import RowFormat
+
 # Formats whose bytes are the memory of a tensor: looked at, not converted.
 DTYPE_OF_FORMAT = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_UNSCALED = OneScaleFloat8Rows()
 
 
-def decode_rows(rows: NDArray[np.uint8] | Tensor, row_format: str) -> Tensor:
-    """Return the numbers in uint8 rows (..., row_bytes) as a tensor (..., elements) that needs no gradient.
+def decode_rows(rows: NDArray[np.uint8] | Tensor, row_format: str, out: Tensor | None = None) -> Tensor:
+    """Return the numbers in uint8 rows (..., row_bytes) as a tensor (..., width) that needs no gradient.
 
-    Float rows keep their data type and share memory with `rows` where torch allows it; all others become float32.
+    Without `out`, float rows keep their data type and share memory with `rows` where torch allows it; all others become
+    float32, on the device of the rows. With `out`, a floating-point tensor (..., width) that shares no memory with the
+    rows, the rows are taken to its device and decoded into it. The numbers are those of `engram_client.formats.decode`
+    bit for bit (a NaN is a NaN), rounded to the type of `out` where that is another one.
 
     Raises:
-        ValueError: the format is unknown, or `row_bytes` is not a width that it can have.
+        ValueError: the format is unknown, `row_bytes` is not a width that it can have, or `out` is not as described.
+        TypeError: the rows are not uint8.
     """
-    dtype = DTYPE_OF_FORMAT.get(row_format)
-    if dtype is None:
-        return torch.from_numpy(formats.decode(np.asarray(rows), row_format))
-    if rows.shape[-1] % dtype.itemsize:
-        raise ValueError(f"a row of {row_format} is a multiple of {dtype.itemsize} bytes wide, got {rows.shape[-1]}")
+    known = formats.find_format(row_format)
     if not isinstance(rows, Tensor):
         rows = torch.from_numpy(np.require(rows, requirements=["C", "W"]))  # torch knows no read-only memory
-    return rows.view(dtype)
+    if rows.dtype != torch.uint8:
+        raise TypeError(f"rows must be uint8, got {rows.dtype}")
+    shape = formats.decoded_shape(known, tuple(rows.shape))
+    if out is not None:
+        _check_out(out, shape, rows)
+        rows = rows.to(out.device)
+    dtype = DTYPE_OF_FORMAT.get(row_format)
+    if dtype is not None:
+        values = _viewed(rows, dtype)
+        return values if out is None else out.copy_(values)
+    straight = out is not None and out.dtype == torch.float32 and out.is_contiguous()
+    target = out if out is not None and straight else torch.empty(shape, dtype=torch.float32, device=rows.device)
+    _decode_quantized(rows, known, target)
+    return target if out is None or straight else out.copy_(target)
+
+
+def _check_out(out: Tensor, shape: tuple[int, ...], rows: Tensor) -> None:
+    if not out.is_floating_point() or tuple(out.shape) != shape:
+        raise ValueError(f"out must be floating point of shape {shape}, got {out.dtype} of shape {tuple(out.shape)}")
+    if out.device == rows.device and out.device.type != "meta" and _overlap(_reach(out), _reach(rows)):
+        raise ValueError("out must not share memory with the rows")
+
+
+def _overlap(one: range, other: range) -> bool:
+    return max(one.start, other.start) < min(one.stop, other.stop)
+
+
+def _reach(tensor: Tensor) -> range:
+    """Return the addresses from the first to the last byte of a tensor."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    num_bytes = (last + 1) * tensor.element_size() if tensor.numel() else 0
+    return range(tensor.data_ptr(), tensor.data_ptr() + num_bytes)
+
+
+def _viewed(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the bytes as elements, copied only where they lie so that torch cannot look at them in place."""
+    if rows.numel() == 0:
+        return rows.new_empty((*rows.shape[:-1], rows.shape[-1] // dtype.itemsize), dtype=dtype)
+    try:
+        return rows.view(dtype)
+    except RuntimeError:  # torch looks only at elements that lie at multiples of their own size
+        return rows.clone(memory_format=torch.contiguous_format).view(dtype)
+
+
+def _decode_quantized(rows: Tensor, known: RowFormat, target: Tensor) -> None:
+    """Write the values of rows into `target`, contiguous float32 (..., width)."""
+    codes, scales = rows[..., : target.shape[-1]], rows[..., target.shape[-1] :]
+    if isinstance(known, OneScaleFloat8Rows):
+        _look_up(_float8_table(known, rows.device), codes, target)
+        return
+    groups = target.view(*scales.shape[:-1], target.shape[-1] // known.group_width, known.group_width)
+    if isinstance(known, BlockScaledFloat8Rows):
+        _look_up(_float8_table(_UNSCALED, rows.device), codes, target)
+        groups.mul_(_e8m0_table(rows.device)[scales.to(torch.int32)].unsqueeze(-1))
+    else:
+        wide_scales = _viewed(scales, torch.float16).to(torch.float32)
+        torch.mul(codes.view(torch.int8).reshape(groups.shape), wide_scales.unsqueeze(-1), out=groups)
+
+
+def _look_up(table: Tensor, codes: Tensor, target: Tensor) -> None:
+    torch.index_select(table, 0, codes.to(torch.int32).flatten(), out=target.view(-1))
+
+
+@lru_cache(maxsize=64)
+def _float8_table(known: OneScaleFloat8Rows, device: torch.device) -> Tensor:
+    return torch.from_numpy(known.values).to(device)  # (256,)
+
+
+@lru_cache(maxsize=64)
+def _e8m0_table(device: torch.device) -> Tensor:
+    return torch.from_numpy(E8M0_VALUES).to(device)  # (256,)

@@ -87,17 +87,27 @@ def test_what_is_too_large_becomes_infinite_without_a_warning(row_format: str) -
 
 
 @pytest.mark.parametrize("row_format", FORMATS)
-def test_decoded_values_do_not_share_memory_with_the_rows(row_format: str) -> None:
-    rows = encode([1.0, 2.0], row_format)
+def test_only_float32_rows_are_looked_at_and_not_copied(row_format: str) -> None:
+    rows = encode([[1.0, 2.0], [3.0, 4.0]], row_format)
+
     values = decode(rows, row_format)
 
-    rows[:] = 0
+    assert np.shares_memory(values, rows) == (row_format == "float32")
 
-    assert values.tolist() == [1.0, 2.0]
+
+@pytest.mark.parametrize("row_format", FORMATS)
+def test_values_are_put_where_the_caller_wants_them(row_format: str) -> None:
+    rows = encode([[1.0, 2.0], [3.0, 4.0]], row_format)
+    out = np.empty((2, 2), np.float32)
+
+    values = decode(rows, row_format, out=out)
+
+    assert values is out
+    assert out.tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_an_unknown_format_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(ValueError, match="'float8' is unknown, known are bfloat16, float16, float32"):
+    with pytest.raises(ValueError, match="'float8' is unknown, known are bfloat16, float16, float32, float8_e4m3, "):
         decode(np.zeros((1, 4), dtype=np.uint8), "float8")
     with pytest.raises(ValueError, match="'float8' is unknown"):
         encode([1.0], "float8")

@@ -1,0 +1,156 @@
+"""Rows decoded by torch are the rows that NumPy decodes, bit for bit, wherever they lie and wherever they go."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from engram_client import formats
+from engram_model.rows import decode_rows
+
+FLOATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+QUANTIZED = ["float8_e4m3", "float8_e4m3*0x1.99999ap-4", "float8_e4m3+e8m0/32", "int8+float16/32"]
+FORMATS = [*FLOATS, *QUANTIZED]
+
+
+def same_bits(found: torch.Tensor, expected: np.ndarray) -> bool:
+    """Equal as bits, signs of zero included; any NaN equals any other."""
+    assert found.dtype == torch.float32
+    values, nan = found.numpy(), np.isnan(expected)
+    return np.array_equal(nan, np.isnan(values)) and np.array_equal(
+        values[~nan].view(np.uint32), expected[~nan].view(np.uint32)
+    )
+
+
+def random_rows(row_format: str, *shape: int) -> np.ndarray:
+    row_bytes = formats.row_bytes(row_format, 64)
+    return np.random.default_rng(0).integers(0, 256, (*shape, row_bytes), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("row_format", FORMATS)
+@given(data=st.data())
+def test_any_bytes_decode_as_in_numpy(row_format: str, data: st.DataObject) -> None:
+    row_bytes = formats.row_bytes(row_format, 32)
+    rows = data.draw(arrays.arrays(np.uint8, (3, row_bytes)))
+
+    assert same_bits(decode_rows(rows, row_format).float(), formats.decode(rows, row_format))
+
+
+def test_every_byte_under_every_scale_decodes_as_in_numpy() -> None:
+    rows = np.empty((256, 264), np.uint8)
+    rows[:, :256] = np.arange(256)
+    rows[:, 256:] = np.arange(256)[:, None]
+
+    values = decode_rows(torch.from_numpy(rows), "float8_e4m3+e8m0/32")
+
+    assert same_bits(values, formats.decode(rows, "float8_e4m3+e8m0/32"))
+
+
+def test_every_int8_under_every_scale_decodes_as_in_numpy() -> None:
+    rows = np.empty((2**16, 272), np.uint8)
+    rows[:, :256] = np.arange(256)
+    rows[:, 256:] = np.repeat(np.arange(2**16, dtype="<u2")[:, None], 8, axis=1).view(np.uint8)
+
+    values = decode_rows(rows, "int8+float16/32")
+
+    assert same_bits(values, formats.decode(rows, "int8+float16/32"))
+
+
+@pytest.mark.parametrize("row_format", QUANTIZED[:2])
+def test_every_byte_of_one_scale_decodes_as_in_numpy(row_format: str) -> None:
+    rows = np.arange(256, dtype=np.uint8)
+
+    assert same_bits(decode_rows(rows, row_format), formats.decode(rows, row_format))
+
+
+@pytest.mark.parametrize("row_format", FLOATS)
+def test_float_rows_keep_their_type_and_their_memory(row_format: str) -> None:
+    rows = torch.from_numpy(random_rows(row_format, 4))
+
+    values = decode_rows(rows[1:], row_format)
+
+    assert values.dtype == FLOATS[row_format]
+    assert values.data_ptr() == rows[1:].data_ptr()
+
+
+@pytest.mark.parametrize("row_format", FORMATS)
+def test_rows_that_torch_cannot_look_at_in_place_are_copied(row_format: str) -> None:
+    rows = random_rows(row_format, 4)
+    shifted = torch.empty(rows.size + 1, dtype=torch.uint8)[1:].view(rows.shape)
+    shifted.copy_(torch.from_numpy(rows))
+    spread = torch.from_numpy(np.repeat(rows, 2, axis=1))[:, ::2]
+    fixed = rows.copy()
+    fixed.flags.writeable = False
+    expected = formats.decode(rows, row_format)
+
+    for given_rows in (shifted, spread, fixed, np.repeat(rows, 2, axis=0)[::2]):
+        assert same_bits(decode_rows(given_rows, row_format).float(), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("row_format", FORMATS)
+def test_numbers_are_put_into_the_callers_tensor_in_its_type(row_format: str, dtype: torch.dtype) -> None:
+    rows = random_rows(row_format, 5, 3)
+    whole = torch.full((5, 3, 64), 7, dtype=dtype)
+    spread = torch.full((5, 3, 128), 7, dtype=dtype)[..., ::2]
+    expected = torch.from_numpy(np.array(formats.decode(rows, row_format))).to(dtype)
+
+    for out in (whole, spread):
+        assert decode_rows(rows, row_format, out=out) is out
+        assert torch.equal(out.isnan(), expected.isnan())
+        assert torch.equal(out.nan_to_num(nan=0.0), expected.nan_to_num(nan=0.0))
+
+
+@pytest.mark.parametrize("row_format", FORMATS)
+def test_rows_are_decoded_on_the_device_of_the_output(row_format: str) -> None:
+    rows = random_rows(row_format, 5)
+    out = torch.empty((5, 64), device="meta")
+
+    assert decode_rows(rows, row_format, out=out) is out
+    assert decode_rows(torch.from_numpy(rows).to("meta"), row_format).device.type == "meta"
+
+
+@pytest.mark.parametrize("row_format", FORMATS)
+def test_an_output_that_does_not_fit_is_refused(row_format: str) -> None:
+    rows = random_rows(row_format, 2)
+    memory = torch.zeros(4096, dtype=torch.uint8)
+
+    for out in (torch.zeros(64, 2), torch.zeros(2, 64, dtype=torch.int32), torch.zeros(128)):
+        with pytest.raises(ValueError, match=r"out must be floating point of shape \(2, 64\)"):
+            decode_rows(rows, row_format, out=out)
+    with pytest.raises(ValueError, match="share memory"):
+        decode_rows(
+            memory[500 : 500 + rows.size].view(rows.shape), row_format, out=memory[:512].view(torch.float32).view(2, 64)
+        )
+
+
+def test_rows_and_an_output_may_be_neighbours_in_one_buffer() -> None:
+    row = formats.encode([1.0] * 32, "float8_e4m3+e8m0/32")
+    memory = torch.zeros(256, dtype=torch.uint8)
+    memory[128 : 128 + 33] = torch.from_numpy(row)
+
+    decode_rows(memory[128 : 128 + 33], "float8_e4m3+e8m0/32", out=memory[:128].view(torch.float32))
+
+    assert memory[:128].view(torch.float32).tolist() == [1.0] * 32
+
+
+@pytest.mark.parametrize("row_format", FORMATS)
+@pytest.mark.parametrize("shape", [(0, 64), (2, 0)])
+def test_no_rows_and_no_columns_are_no_special_case(row_format: str, shape: tuple[int, ...]) -> None:
+    rows = np.empty((shape[0], formats.row_bytes(row_format, shape[1])), np.uint8)
+
+    assert decode_rows(rows, row_format).shape == shape
+    assert decode_rows(rows, row_format, out=torch.empty(shape)).shape == shape
+
+
+def test_what_is_no_row_is_refused() -> None:
+    with pytest.raises(ValueError, match="'runes' is unknown"):
+        decode_rows(torch.zeros(4, dtype=torch.uint8), "runes")
+    with pytest.raises(ValueError, match=r"must be a multiple of 33 bytes, got shape \(2, 34\)"):
+        decode_rows(torch.zeros((2, 34), dtype=torch.uint8), "float8_e4m3+e8m0/32")
+    with pytest.raises(TypeError, match=r"must be uint8, got torch\.float32"):
+        decode_rows(torch.zeros((2, 33)), "float8_e4m3+e8m0/32")
