@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from engram_client.token_map_file import TokenMapDamaged, load_token_map, save_token_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
     from tokenizers.normalizers import Normalizer
+
+__all__ = [
+    "CompressedVocabulary",
+    "FastTokenizer",
+    "TokenMapDamaged",
+    "compress_vocabulary",
+    "describe_compression",
+    "load_token_map",
+    "save_token_map",
+    "token_normalizer",
+]
 
 REPLACEMENT_CHARACTER = "\ufffd"
 # Stands for a lone space while the ends are stripped; a real one in a token's text turns into a space too.
@@ -38,22 +54,62 @@ def compress_vocabulary(
 
     Args:
         tokenizer: of the tokenizers library, of the transformers library (a fast one), or the path of a
-            `tokenizer.json`.
+            `tokenizer.json` or of a directory that holds one.
 
     Raises:
         ImportError: the tokenizers library is not installed (extra `formats`).
         TypeError: the tokenizer is none of these, for instance a slow one of the transformers library.
-        ValueError: the vocabulary is empty.
+        ValueError: the vocabulary is empty, or the file is not a tokenizer.
+        OSError: the file cannot be read.
     """
+    vocabulary = describe_compression(tokenizer)
+    return vocabulary.token_map, vocabulary.size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompressedVocabulary:
+    """A token map with the texts that it was made from."""
+
+    token_map: NDArray[np.int64]
+    """Token id to compressed id, (vocabulary,)."""
+    keys: list[str]
+    """What the tokens of each compressed id have in common."""
+    texts: list[str]
+    """The decoded text of each token."""
+
+    @property
+    def size(self) -> int:
+        """The number of compressed ids."""
+        return len(self.keys)
+
+    @property
+    def reduction(self) -> float:
+        """The share of ids that compression saves, between 0 and 1."""
+        return 1 - self.size / len(self.token_map)
+
+    def largest_groups(self, count: int) -> list[tuple[str, list[str]]]:
+        """Return the keys with the most tokens, the largest first, and the texts of their tokens."""
+        sizes = Counter(self.token_map.tolist()).most_common(count)
+        return [
+            (self.keys[compressed], [self.texts[token_id] for token_id in np.flatnonzero(self.token_map == compressed)])
+            for compressed, _ in sizes
+        ]
+
+
+def describe_compression(tokenizer: Tokenizer | FastTokenizer | str | os.PathLike[str]) -> CompressedVocabulary:
+    """Return the token map with what it was made from; argument and errors as for `compress_vocabulary`."""
     backend = _backend(tokenizer)
     size = backend.get_vocab_size(with_added_tokens=True)
     if size == 0:
         raise ValueError("the tokenizer's vocabulary must hold at least one token, got none")
     normalizer = token_normalizer()
+    texts: list[str] = [backend.decode([token_id], skip_special_tokens=False) for token_id in range(size)]
     order: dict[str, int] = {}
-    ids = (order.setdefault(_key(backend, normalizer, token_id), len(order)) for token_id in range(size))
+    ids = (
+        order.setdefault(_key(backend, normalizer, token_id, text), len(order)) for token_id, text in enumerate(texts)
+    )
     token_map = np.fromiter(ids, dtype=np.int64, count=size)
-    return token_map, len(order)
+    return CompressedVocabulary(token_map, list(order), texts)
 
 
 def token_normalizer() -> Normalizer:
@@ -74,9 +130,8 @@ def token_normalizer() -> Normalizer:
     )
 
 
-def _key(backend: Tokenizer, normalizer: Normalizer, token_id: int) -> str:
+def _key(backend: Tokenizer, normalizer: Normalizer, token_id: int, text: str) -> str:
     """Return what makes a token the same as another; the backend's decode never cleans spaces up."""
-    text: str = backend.decode([token_id], skip_special_tokens=False)
     if REPLACEMENT_CHARACTER in text:
         return backend.id_to_token(token_id) or text
     return normalizer.normalize_str(text) or text
@@ -90,7 +145,13 @@ def _backend(tokenizer: Tokenizer | FastTokenizer | str | os.PathLike[str]) -> T
             "compressing a vocabulary needs the tokenizers library: pip install 'engram-store[formats]'"
         ) from error
     if isinstance(tokenizer, (str, os.PathLike)):
-        return Tokenizer.from_file(os.fspath(tokenizer))
+        path = Path(tokenizer)
+        path = path / "tokenizer.json" if path.is_dir() else path
+        content = path.read_bytes()
+        try:
+            return Tokenizer.from_buffer(content)
+        except Exception as error:  # the library raises nothing more precise
+            raise ValueError(f"{path} is not a tokenizer of the tokenizers library: {error}") from error
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(backend, Tokenizer):
         raise TypeError(f"expected a tokenizer backed by the tokenizers library or a path, got {type(tokenizer)!r}")

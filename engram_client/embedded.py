@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
@@ -28,6 +29,8 @@ _ERROR_OF: Final[dict[type[storage.StorageError], type[errors.EngramError]]] = {
     storage.BackendClosed: errors.StoreClosed,
 }
 _Result = TypeVar("_Result")
+# The kernel takes up to 26 ms a GiB to say what lies in RAM, and a table may have hundreds.
+_SECONDS_ON_RESIDENCY: Final = 0.1
 _NO_LIMIT: Final = (1 << 31) - 1  # there is no message whose size could be limited
 
 
@@ -38,6 +41,7 @@ class EmbeddedTransport:
         self._path = path
         self._root: storage.DataRoot | None = None
         self._backends: dict[tuple[str, str], storage.Backend] = {}
+        self._resident_set = storage.ResidentSet()
         self._closed = False
 
     async def list_tables(self, timeout: float) -> list[TableInfo]:
@@ -53,8 +57,7 @@ class EmbeddedTransport:
         self._check_open()
         with _client_errors():
             backend = self._backends[table.name, table.version]
-            if backend.resident:
-                backend.gather(rows, out)  # memory speed: no thread is worth its hop
+            if backend.gather_from_ram(rows, out):  # memory speed: no thread is worth its hop
                 return
         # Rows that may lie on disk keep the loop waiting, so a thread fetches them. A thread cannot be cancelled: it
         # fills a buffer of its own, and only a fetch that is still wanted copies that into the caller's.
@@ -83,8 +86,8 @@ class EmbeddedTransport:
         version = version or root.current_version(name)
         described = _described(root, name, version)
         if (name, version) not in self._backends:
-            self._backends[name, version] = root.open_backend(name, version)
-        self._backends[name, version].refresh_residency()
+            self._backends[name, version] = root.open_backend(name, version, resident_set=self._resident_set)
+        self._backends[name, version].refresh_residency(time.monotonic() + _SECONDS_ON_RESIDENCY)
         return described
 
     async def _in_thread(self, work: Callable[[], _Result], timeout: float) -> _Result:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from engram_client.compression import compress_vocabulary, token_normalizer
+from engram_client.compression import compress_vocabulary, describe_compression, token_normalizer
 
 BYTE_LEVEL = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 
@@ -128,10 +128,27 @@ def test_a_tokenizer_its_file_and_its_transformers_wrapper_give_the_same_map(tmp
             TransformersTokenizer(tokenizer),
             tmp_path / "tokenizer.json",
             str(tmp_path / "tokenizer.json"),
+            tmp_path,
         )
     ]
 
-    assert maps == [[0, 0, 1, 0]] * 4
+    assert maps == [[0, 0, 1, 0]] * 5
+
+
+def test_the_largest_groups_come_first_with_their_key_and_texts() -> None:
+    vocabulary = describe_compression(tokenizer_of([byte_level(text) for text in ["b", "a", " A", "B", "\u00e1", "c"]]))
+
+    assert vocabulary.largest_groups(2) == [("a", ["a", " A", "\u00e1"]), ("b", ["b", "B"])]
+    assert vocabulary.reduction == 0.5
+
+
+def test_a_file_that_is_no_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer"):
+        compress_vocabulary(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        compress_vocabulary(tmp_path / "missing")
 
 
 def test_the_deepseek_v4_vocabulary_compresses_to_the_size_in_its_models_configuration() -> None:

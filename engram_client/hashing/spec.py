@@ -32,23 +32,15 @@ class HashSpec:
 
     def __post_init__(self) -> None:
         for name in ("max_ngram", "heads", "pad_id", "seed"):
-            object.__setattr__(self, name, _whole_number(name, getattr(self, name)))
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         for name in ("layer_ids", "vocab_sizes"):
-            object.__setattr__(self, name, tuple(_whole_number(name, value) for value in getattr(self, name)))
-        self._check_layers()
+            object.__setattr__(self, name, tuple(whole_number(name, value) for value in getattr(self, name)))
+        check_layer_ids(self.layer_ids)
         self._check_orders()
         if self.pad_id < 0:
             raise ValueError(f"pad_id must be a token id, not negative, got {self.pad_id}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
-
-    def _check_layers(self) -> None:
-        if not self.layer_ids:
-            raise ValueError("layer_ids must name at least one layer, got none")
-        if min(self.layer_ids) < 0:
-            raise ValueError(f"layer_ids count from 0, got {min(self.layer_ids)} in {self.layer_ids}")
-        if len(set(self.layer_ids)) != len(self.layer_ids):
-            raise ValueError(f"layer_ids must be distinct, got {self.layer_ids}")
 
     def _check_orders(self) -> None:
         if self.max_ngram < 2:
@@ -65,8 +57,26 @@ class HashSpec:
                 raise ValueError(f"vocab_sizes must lie between 1 and {MAX_VOCAB_SIZE}, got {size}")
 
 
-def _whole_number(name: str, value: SupportsIndex) -> int:
+def whole_number(name: str, value: SupportsIndex) -> int:
+    """Return a setting as an int; what is not an integer raises TypeError."""
     try:
         return index(value)
     except TypeError as error:
         raise TypeError(f"{name} must be made of integers, got {value!r}") from error
+
+
+def check_layer_ids(layer_ids: tuple[int, ...]) -> None:
+    """Refuse layers that are not at least one, distinct and counted from 0."""
+    if not layer_ids:
+        raise ValueError("layer_ids must name at least one layer, got none")
+    if min(layer_ids) < 0:
+        raise ValueError(f"layer_ids count from 0, got {min(layer_ids)} in {layer_ids}")
+    if len(set(layer_ids)) != len(layer_ids):
+        raise ValueError(f"layer_ids must be distinct, got {layer_ids}")
+
+
+def check_at_least(minimum: int, **settings: int) -> None:
+    """Refuse settings below a minimum."""
+    for name, value in settings.items():
+        if value < minimum:
+            raise ValueError(f"{name} must be at least {minimum}, got {value}")

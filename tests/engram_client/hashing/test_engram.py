@@ -335,13 +335,35 @@ def test_a_history_made_with_sequence_ids_is_not_continued_without_them() -> Non
         HASHERS["small"].rows([[7]], 0, history=history)
 
 
-def test_a_history_of_another_batch_or_order_is_refused() -> None:
+def test_a_history_of_another_batch_is_refused() -> None:
     history = HASHERS["small"].advance(None, [[4, 5]])
 
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(1, 3\)"):
         HASHERS["small"].rows([[7], [8]], 0, history=history)
-    with pytest.raises(ValueError, match=r"\(1, 2\).*\(1, 3\)"):
-        HASHERS["demo"].rows([[7]], 1, history=history)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        NgramHasher(DEMO, token_map(640, 477)),
+        NgramHasher(replace(SMALL, seed=8), token_map(640, 477)),
+        NgramHasher(SMALL, token_map(640, 476)),
+    ],
+)
+def test_a_history_of_another_spec_or_token_map_is_refused_with_both(other: NgramHasher) -> None:
+    history = HASHERS["small"].advance(None, [[4, 5]])
+
+    for use in (lambda: other.rows([[7]], other.layer_ids[0], history=history), lambda: other.advance(history, [[7]])):
+        with pytest.raises(ValueError, match=r"made by the engram family of HashSpec.*seed=7.*by the engram family of"):
+            use()
+
+
+def test_a_history_of_an_equal_hasher_is_continued() -> None:
+    history = NgramHasher(replace(SMALL), token_map(640, 477)).advance(None, [[4, 5]])
+
+    rows = HASHERS["small"].rows([[7]], 0, history=history)
+
+    np.testing.assert_array_equal(rows, HASHERS["small"].rows([[4, 5, 7]], 0)[:, 2:])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.uint32, np.uint64, ">i4"])

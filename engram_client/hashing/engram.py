@@ -1,0 +1,160 @@
+"""Token ids to row numbers: the n-gram hash of the Engram family, bit for bit, in NumPy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engram_client.hashing.fingerprint import fingerprint, token_map_sha256
+from engram_client.hashing.head_rows import head_rows
+from engram_client.hashing.history import NgramHistory, NgramWindow
+from engram_client.hashing.primes import head_primes
+from engram_client.hashing.row_hasher import check_layer
+from engram_client.hashing.spec import HashSpec
+from engram_client.hashing.token_reader import ReadTokens, TokenReader, blank, checked_token_map, look_up
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+class NgramHasher:
+    """Turns token ids into row numbers of each layer's table.
+
+    The hash is the one of DeepSeek's demonstration program and, with `mask`, `sequence_ids` and a history, of
+    DeepSeek-V4.1: the mix of an n-gram is the XOR of (compressed id k positions back) * multipliers[k], wrapped to
+    int64; head j of order n reads row offset + (mix floor-mod prime). Whatever cannot be seen counts as the pad id.
+
+    Args:
+        spec: the parameters of the model's hash.
+        token_map: integers (vocabulary,), token id to compressed id, none negative; the size of the compressed
+            vocabulary is its maximum + 1, and the multipliers depend on it.
+
+    Attributes:
+        multipliers: layer id to odd int64 (max_ngram,); entry k belongs to the token k positions back.
+        primes: layer id to int64 (max_ngram - 1, heads), the rows of each head's table.
+        offsets: layer id to int64 (columns,), the first row of each head's table; columns = (max_ngram - 1) * heads.
+        num_rows: layer id to the rows of the layer's whole table.
+        orders: the n-gram orders that are looked up.
+        columns: the rows that one token looks up.
+
+    Raises:
+        ValueError: the token map is not one row of compressed ids, or does not hold the spec's pad id.
+        TypeError: the token map does not hold integers.
+    """
+
+    def __init__(self, spec: HashSpec, token_map: ArrayLike) -> None:
+        self.spec = spec
+        self.token_map = checked_token_map(token_map)
+        if spec.pad_id >= len(self.token_map):
+            raise ValueError(f"pad_id must be below {len(self.token_map)}, the token map's length, got {spec.pad_id}")
+        self.layer_ids, self.orders = spec.layer_ids, range(2, spec.max_ngram + 1)
+        self.columns = len(self.orders) * spec.heads
+        self.compressed_size = int(self.token_map.max()) + 1
+        self.compressed_pad_id = int(self.token_map[spec.pad_id])
+        self.multipliers = {layer: _draw_multipliers(spec, layer, self.compressed_size) for layer in spec.layer_ids}
+        self.primes = head_primes(spec.layer_ids, spec.vocab_sizes, spec.heads)
+        self.offsets = {layer: head_offsets(primes) for layer, primes in self.primes.items()}
+        self.num_rows = {layer: int(primes.sum()) for layer, primes in self.primes.items()}
+        self._token_map_sha256 = token_map_sha256(self.token_map)
+        self.reader = TokenReader(
+            past=spec.max_ngram - 1,
+            pad_id=self.compressed_pad_id,
+            made_by=f"the engram family of {spec} with token map {self._token_map_sha256[:12]}",
+            read=self._read,
+        )
+
+    def rows(
+        self,
+        token_ids: ArrayLike,
+        layer: int,
+        mask: ArrayLike | None = None,
+        sequence_ids: ArrayLike | None = None,
+        history: NgramHistory | None = None,
+    ) -> NDArray[np.int64]:
+        """Return the row numbers to look up in the table of `layer`, int64 (batch, seq, columns), offsets included.
+
+        Columns are all heads of order 2, then of order 3, and so on. Any cutting of a sequence into pieces gives the
+        rows of the whole, if each piece brings the history of those before it.
+
+        Args:
+            token_ids: integers (batch, seq). Negative ids are hashed as the numbers they are.
+            layer: one of the spec's layer ids.
+            mask: booleans (batch, seq); False marks a token that takes no part: neither it nor anything before it is
+                seen by itself or by later tokens, and its id is never read.
+            sequence_ids: integers (batch, seq), the documents packed into each row, 0 for padding. A token sees only
+                its own document; padding takes no part.
+            history: what `advance` returned for the tokens before these; None at the start.
+
+        Raises:
+            KeyError: the spec has no such layer.
+            IndexError: a token id is not below the length of the token map.
+            ValueError: shapes disagree, the history is of another hasher or batch, or one made with sequence ids is
+                continued without them.
+            TypeError: ids are not integers or the mask is not boolean.
+        """
+        check_layer(layer, self.layer_ids)
+        window = self.reader.window(token_ids, mask, sequence_ids, history)
+        return xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer], self.num_rows[layer])
+
+    def advance(
+        self,
+        history: NgramHistory | None,
+        token_ids: ArrayLike,
+        mask: ArrayLike | None = None,
+        sequence_ids: ArrayLike | None = None,
+    ) -> NgramHistory:
+        """Return the history for the tokens after these; arguments and errors as for `rows`."""
+        return self.reader.window(token_ids, mask, sequence_ids, history).history()
+
+    def fingerprint(self, layer: int) -> str:
+        """Return the digest of everything that decides which row of the table of `layer` a token reads.
+
+        `engram_client.hashing.fingerprint` says what is hashed.
+        """
+        check_layer(layer, self.layer_ids)
+        facts = {
+            "compressed_pad_id": self.compressed_pad_id,
+            "heads": self.spec.heads,
+            "layer": layer,
+            "max_ngram": self.spec.max_ngram,
+            "multipliers": self.multipliers[layer].tolist(),
+            "primes": self.primes[layer].tolist(),
+            "token_map_sha256": self._token_map_sha256,
+        }
+        return fingerprint("engram", facts)
+
+    def _read(self, ids: NDArray[np.integer], takes_part: NDArray[np.bool_] | None) -> ReadTokens:
+        return ReadTokens(look_up(blank(ids, takes_part), self.token_map), takes_part)
+
+
+def xor_rows(
+    window: NgramWindow,
+    multipliers: NDArray[np.int64],
+    primes: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    num_rows: int,
+) -> NDArray[np.int64]:
+    """Return the rows of XOR mixes, (batch, seq, columns), offsets included."""
+    mix = window.look_back(0) * multipliers[0]
+    mixes = np.empty((len(multipliers) - 1, *mix.shape), dtype=np.int64)
+    for k in range(1, len(multipliers)):
+        mix = np.bitwise_xor(mix, window.look_back(k) * multipliers[k], out=mixes[k - 1])
+    rows = head_rows(mixes.reshape(len(mixes), mix.size), primes, offsets, num_rows)
+    return rows.reshape(*mix.shape, offsets.size)
+
+
+def head_offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first row of each head's part of a table, (columns,), from the parts' sizes (orders, heads)."""
+    offsets = np.cumsum(sizes) - sizes.ravel()
+    offsets.setflags(write=False)
+    return offsets
+
+
+def _draw_multipliers(spec: HashSpec, layer: int, compressed_size: int) -> NDArray[np.int64]:
+    """Draw a layer's odd multipliers: no product with a compressed id leaves int64."""
+    half = max(1, (2**63 - 1) // compressed_size // 2)
+    generator = np.random.default_rng(spec.seed + 10007 * layer)
+    multipliers = generator.integers(0, half, size=spec.max_ngram, dtype=np.int64) * 2 + 1
+    multipliers.setflags(write=False)
+    return multipliers
