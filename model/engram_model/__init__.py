@@ -4,6 +4,16 @@ from engram_model.config import EngramConfig
 from engram_model.memory import PendingEmbeddings
 from engram_model.module import EngramModule
 from engram_model.store_memory import MemoryMismatch
+from engram_model.stream_state import EngramState
 from engram_model.transformer import TransformerWithEngram
+from engram_model.transformer_layer import EngramTransformerLayer
 
-__all__ = ["EngramConfig", "EngramModule", "MemoryMismatch", "PendingEmbeddings", "TransformerWithEngram"]
+__all__ = [
+    "EngramConfig",
+    "EngramModule",
+    "EngramState",
+    "EngramTransformerLayer",
+    "MemoryMismatch",
+    "PendingEmbeddings",
+    "TransformerWithEngram",
+]

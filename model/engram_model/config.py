@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from operator import index
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from engram_client.hashing import HashSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from engram_model import config_checks
 
 GIBIBYTE = 2**30
 
@@ -43,39 +40,46 @@ class EngramConfig:
     """The raw id that stands before the first token of a sequence."""
     seed: int = 0
 
+    hash_family: Literal["engram", "study"] = "engram"
+    """The official hash, or the study implementation's polynomial: exact table sizes, no seed, padding with 0."""
     masked_tokens_are_dead: bool = False
     """Whether a masked token also leaves the n-grams of its neighbours (V4.1), not only its own gate (DEMO)."""
+    row_multiple: int = 1
+    """A table is padded to a multiple of so many rows; those behind the hash's are never read."""
+    table_init_std: float = 1.0
+    """Standard deviation of the numbers that a local table starts with."""
+
+    combine: Literal["concatenate", "sum"] = "concatenate"
+    """What is projected: a token's rows side by side, or the sum of all of them (academic)."""
+    gate: Literal["product", "linear"] = "product"
+    """The normalised product of hidden state and key, or a linear layer over hidden state and memory (academic)."""
     bias: bool = True
-    """Whether the key and value projections have a bias."""
+    """Whether the projections have a bias."""
     signed_sqrt: bool = True
     """Whether the gate's score goes through a signed square root: in the code of DEMO and V4.1, not in the paper."""
     sign_of_zero: Literal[0, 1] = 0
     """The sign that the root gives to a score of exactly 0: 0 opens the gate to 0.5 (DEMO), 1 to 0.50025 (V4.1)."""
+    gate_norm_weights: bool = True
+    """Whether the gate's RMS norms have weights."""
     gate_norm_eps: float | None = None
-    """Epsilon of the gate's RMS norms; None is the machine epsilon of the data type."""
+    """Epsilon of the gate's RMS norms; None is the machine epsilon of the type computed in, float32 or float64."""
     conv_kernel_size: int | None = 4
     """Taps of the short convolution; None leaves the convolution out (V4.1)."""
     conv_dilation: int | None = None
     """Tokens between two taps; None is `max_n`."""
     conv_norm_eps: float = 1e-5
+    conv_init_std: float | None = None
+    """Standard deviation of the taps at the start, 0 for none at all; None starts them as PyTorch does."""
 
     max_local_bytes: int = 4 * GIBIBYTE
     """The largest table that a module holds itself."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layer_ids", _as_tuple("layer_ids", self.layer_ids))
+        object.__setattr__(self, "layer_ids", config_checks.as_tuple("layer_ids", self.layer_ids))
         if not isinstance(self.embedding_table_size, int):
-            sizes = _as_tuple("embedding_table_size", self.embedding_table_size)
+            sizes = config_checks.as_tuple("embedding_table_size", self.embedding_table_size)
             object.__setattr__(self, "embedding_table_size", sizes)
-        for name in ("vocab_size", "num_hash_heads", "embedding_dim", "hidden_dim", "num_branches"):
-            _check_integer(name, getattr(self, name), minimum=1)
-        for name in ("pad_id", "seed", "max_local_bytes"):
-            _check_integer(name, getattr(self, name), minimum=0)
-        self._check_orders()
-        self._check_layers()
-        self._check_gate_and_convolution()
-        if self.pad_id >= self.vocab_size:
-            raise ValueError(f"pad_id must be below vocab_size {self.vocab_size}, got {self.pad_id}")
+        config_checks.check(self)
 
     @classmethod
     def official_demo(cls) -> EngramConfig:
@@ -88,6 +92,91 @@ class EngramConfig:
             embedding_dim=64,
             hidden_dim=1024,
             num_branches=4,
+        )
+
+    @classmethod
+    def paper_27b(cls) -> EngramConfig:
+        """Engram-27B of the paper (arXiv 2601.07372, table 5): 5.79 billion parameters of memory.
+
+        Its layers 2 and 15 count from 1; the gate is equation 4, which has no signed square root.
+        """
+        return cls(
+            vocab_size=129_280,
+            max_n=3,
+            num_hash_heads=8,
+            embedding_table_size=2_262_400,
+            embedding_dim=80,
+            hidden_dim=2560,
+            layer_ids=(1, 14),
+            num_branches=4,
+            signed_sqrt=False,
+            conv_init_std=0.0,
+        )
+
+    @classmethod
+    def paper_40b(cls) -> EngramConfig:
+        """Engram-40B of the paper: Engram-27B with 18.53 billion parameters of memory."""
+        return replace(cls.paper_27b(), embedding_table_size=7_239_680)
+
+    @classmethod
+    def deepseek_v41_flash(cls) -> EngramConfig:
+        """DeepSeek-V4.1-Flash: 196.6 billion parameters of memory, no bias, no convolution."""
+        return cls(
+            vocab_size=129_280,
+            max_n=4,
+            num_hash_heads=8,
+            embedding_table_size=16_000_000,
+            embedding_dim=256,
+            hidden_dim=5120,
+            layer_ids=(1, 14),
+            num_branches=4,
+            masked_tokens_are_dead=True,
+            bias=False,
+            sign_of_zero=1,
+            gate_norm_eps=1e-20,
+            conv_kernel_size=None,
+        )
+
+    @classmethod
+    def academic(cls) -> EngramConfig:
+        """The academic note's form, in the demonstration program's sizes: one sum, one linear gate, one projection."""
+        return replace(
+            cls.official_demo(), num_branches=1, combine="sum", gate="linear", bias=False, conv_kernel_size=None
+        )
+
+    @classmethod
+    def study(
+        cls,
+        *,
+        vocab_size: int = 100_000,
+        min_n: int = 2,
+        max_n: int = 4,
+        num_hash_heads: int = 4,
+        embedding_table_size: int = 1_000_000,
+        embedding_dim: int = 64,
+        hidden_dim: int = 2048,
+    ) -> EngramConfig:
+        """The study implementation's form: a table of exactly `embedding_table_size` rows for each order and head."""
+        return cls(
+            vocab_size=vocab_size,
+            min_n=min_n,
+            max_n=max_n,
+            num_hash_heads=num_hash_heads,
+            embedding_table_size=embedding_table_size,
+            embedding_dim=embedding_dim,
+            hidden_dim=hidden_dim,
+            layer_ids=(1,),
+            pad_id=0,
+            hash_family="study",
+            table_init_std=0.02,
+            bias=False,
+            signed_sqrt=False,
+            gate_norm_weights=False,
+            gate_norm_eps=1e-6,
+            conv_kernel_size=3,
+            conv_dilation=1,
+            conv_norm_eps=1e-6,
+            conv_init_std=0.02,
         )
 
     @property
@@ -113,13 +202,20 @@ class EngramConfig:
         return self.num_columns * self.embedding_dim
 
     @property
+    def projected_dim(self) -> int:
+        """Width E of what is projected: the whole memory embedding, or one row if rows are summed."""
+        return self.memory_dim if self.combine == "concatenate" else self.embedding_dim
+
+    @property
     def dilation(self) -> int:
         """Tokens between two taps of the short convolution."""
         return self.max_n if self.conv_dilation is None else self.conv_dilation
 
     @property
     def hash_spec(self) -> HashSpec:
-        """The parameters that turn token ids into row numbers."""
+        """The parameters of the official hash; ValueError if the configuration is for another."""
+        if self.hash_family != "engram":
+            raise ValueError(f"hash_spec is for the official hash, hash_family is {self.hash_family!r}")
         return HashSpec(
             layer_ids=self.layer_ids,
             max_ngram=self.max_n,
@@ -129,43 +225,6 @@ class EngramConfig:
             seed=self.seed,
         )
 
-    def _check_orders(self) -> None:
-        _check_integer("min_n", self.min_n, minimum=1)
-        if self.min_n != 2:
-            raise ValueError(f"the official hash looks up orders from 2 on: min_n must be 2, got {self.min_n}")
-        _check_integer("max_n", self.max_n, minimum=self.min_n)
-        if len(self.table_sizes) != self.num_ngram_orders:
-            raise ValueError(
-                f"embedding_table_size must be one number or one for each of the {self.num_ngram_orders} orders, "
-                f"got {len(self.table_sizes)}: {self.table_sizes}"
-            )
-        for size in self.table_sizes:
-            _check_integer("embedding_table_size", size, minimum=1)
-
-    def _check_layers(self) -> None:
-        for layer in self.layer_ids:
-            _check_integer("layer_ids", layer, minimum=0)
-        if not self.layer_ids or len(set(self.layer_ids)) != len(self.layer_ids):
-            raise ValueError(f"layer_ids must be distinct and at least one, got {self.layer_ids}")
-
-    def _check_gate_and_convolution(self) -> None:
-        for name in ("conv_kernel_size", "conv_dilation"):
-            if getattr(self, name) is not None:
-                _check_integer(name, getattr(self, name), minimum=1)
-        if self.sign_of_zero not in (0, 1):
-            raise ValueError(f"sign_of_zero must be 0 or 1, got {self.sign_of_zero!r}")
-        for name, eps in (("gate_norm_eps", self.gate_norm_eps), ("conv_norm_eps", self.conv_norm_eps)):
-            if eps is not None and not 0 < eps < 1:
-                raise ValueError(f"{name} must lie between 0 and 1, got {eps}")
-
-
-def _as_tuple(name: str, values: Iterable[int]) -> tuple[int, ...]:
-    try:
-        return tuple(index(value) for value in values)
-    except TypeError as error:
-        raise ValueError(f"{name} must be made of integers, got {values!r}") from error
-
-
-def _check_integer(name: str, value: object, *, minimum: int) -> None:
-    if not isinstance(value, int) or value < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    def padded(self, num_rows: int) -> int:
+        """Return the rows of a table of which the hash reaches `num_rows`."""
+        return -(-num_rows // self.row_multiple) * self.row_multiple

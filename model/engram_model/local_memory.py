@@ -14,34 +14,42 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engram_model.config import EngramConfig
-    from engram_model.memory import PendingEmbeddings
 
 
 class LocalMemory(nn.Module):
-    """A table of standard normal numbers, in the module's state dict as `memory.table.weight`.
+    """A table of normal numbers, in the module's state dict as `memory.table.weight`.
 
     Raises:
-        ValueError: the table would be larger than the configuration's `max_local_bytes`.
+        ValueError: the table would be larger than the configuration's `max_local_bytes`, and not on the meta device.
     """
 
     def __init__(self, config: EngramConfig, num_rows: int) -> None:
         super().__init__()
         table_bytes = num_rows * config.embedding_dim * torch.get_default_dtype().itemsize
-        if table_bytes > config.max_local_bytes:
+        if table_bytes > config.max_local_bytes and torch.get_default_device().type != "meta":
             raise ValueError(
                 f"a local table of {num_rows} rows takes {table_bytes} bytes, max_local_bytes is "
                 f"{config.max_local_bytes}: pass memory=, a table of a memory store, or raise the limit"
             )
         self.table = nn.Embedding(num_rows, config.embedding_dim)
+        if config.table_init_std != 1:
+            with torch.no_grad():
+                self.table.weight.mul_(config.table_init_std)
 
-    def prefetch(self, rows: NDArray[np.int64]) -> PendingEmbeddings:
+    @property
+    def table_bytes(self) -> int:
+        """Bytes that the table takes."""
+        return self.table.weight.numel() * self.table.weight.element_size()
+
+    def prefetch(self, rows: NDArray[np.int64] | Tensor) -> LocalLookup:
         """Keep the row numbers (B, T, columns); they are looked up when they are waited for, so that gradients flow."""
-        return LocalLookup(self.table, torch.from_numpy(rows).to(self.table.weight.device, non_blocking=True))
+        rows = rows if isinstance(rows, Tensor) else torch.from_numpy(rows)
+        return LocalLookup(self.table, rows.to(self.table.weight.device, non_blocking=True))
 
     def embed(self, rows: NDArray[np.uint8] | Tensor) -> Tensor:
         """Return bytes (B, T, columns, row_bytes) in the table's own data type as embeddings (B, T, memory_dim)."""
         row_format = str(self.table.weight.dtype).removeprefix("torch.")
-        return decode_rows(rows, row_format).to(self.table.weight).flatten(-2)
+        return decode_rows(rows, row_format).flatten(-2)
 
 
 class LocalLookup:

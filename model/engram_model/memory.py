@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class PendingEmbeddings(Protocol):
     """Memory embeddings that were asked for and not yet waited for."""
 
-    waited_seconds: float
-    """How long `wait` has stood still for rows so far; 0 where there is nothing to wait for."""
+    @property
+    def waited_seconds(self) -> float:
+        """How long `wait` has stood still for rows so far; 0 where there is nothing to wait for."""
+        ...
 
     def wait(self, timeout: float | None = None) -> Tensor:
         """Return the embeddings (B, T, memory_dim) with the device and data type that the module has by now.
@@ -27,10 +29,32 @@ class PendingEmbeddings(Protocol):
 class Memory(Protocol):
     """One layer's table of rows."""
 
-    def prefetch(self, rows: NDArray[np.int64]) -> PendingEmbeddings:
-        """Ask for rows (B, T, columns) and return at once."""
+    @property
+    def table_bytes(self) -> int:
+        """Bytes that the table takes, wherever it is."""
+        ...
+
+    def prefetch(self, rows: NDArray[np.int64] | Tensor) -> PendingEmbeddings:
+        """Ask for rows (B, T, columns) and return at once; what comes has the table's device and data type."""
         ...
 
     def embed(self, rows: NDArray[np.uint8] | Tensor) -> Tensor:
         """Return bytes of rows (B, T, columns, row_bytes), fetched by the caller, as embeddings (B, T, memory_dim)."""
         ...
+
+
+class PlacedEmbeddings:
+    """Pending embeddings that go where a layer is: its table may lie on another device, or have another data type."""
+
+    def __init__(self, pending: PendingEmbeddings, projection: nn.Linear) -> None:
+        self._pending = pending
+        self._projection = projection
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long `wait` has stood still for rows so far."""
+        return self._pending.waited_seconds
+
+    def wait(self, timeout: float | None = None) -> Tensor:
+        """Return the embeddings (B, T, memory_dim), ready for the projection as it is by now."""
+        return self._pending.wait(timeout).to(self._projection.weight)

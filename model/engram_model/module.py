@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engram_client.hashing import NgramHasher
-from engram_model.gate import ContextGate
+from engram_client.hashing import local_indices
+from engram_model.addressing import Addressing
+from engram_model.gate import make_gate
 from engram_model.local_memory import LocalMemory
-from engram_model.reference_state import load_demo_state
-from engram_model.short_conv import ShortConv
+from engram_model.memory import PlacedEmbeddings
+from engram_model.precision import widen
+from engram_model.reference_state import load_reference_state
+from engram_model.short_conv import make_short_conv
 from engram_model.store_memory import StoreMemory
 
 if TYPE_CHECKING:
@@ -20,23 +23,29 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from engram_client.hashing import NgramHasher, StudyHasher
     from engram_model.config import EngramConfig
     from engram_model.memory import Memory, PendingEmbeddings
     from engram_model.store_memory import TableFacts
+    from engram_model.stream_state import EngramState
+    from engram_model.torch_hashing import TorchHistory
 
 
 class EngramModule(nn.Module):
-    """One layer of conditional memory (section 2 of arXiv 2601.07372; as in DeepSeek's demonstration program).
+    """One layer of conditional memory (section 2 of arXiv 2601.07372), in the form that its configuration describes.
 
     Which rows a token reads follows from the token ids alone, so `prefetch_embeddings` can be called long before the
     layer's turn. Where rows come from, a local table or a memory store, changes nothing in the result.
+
+    Rows and projections have the data type of the weights, or that of autocast. All else, from the gate to the sum with
+    the hidden states, is computed in float32 (float64 if anything is float64) and rounded once, at the end.
 
     Args:
         config: the settings of the model's Engram layers.
         layer_id: which of `config.layer_ids` this layer is: it decides the hash. The first, unless told.
         token_map: integers (vocabulary,), token id to compressed id; every id stands for itself, unless told.
         memory: a blocking table of the client, opened and closed by the caller; None holds a table in the module, of
-            standard normal numbers. An async table tells the module only how to read rows: its caller awaits
+            normal numbers. An async table tells the module only how to read rows: its caller awaits
             `table.fetch(module.row_ids(input_ids))` and passes them as `memory_embeddings`.
 
     Raises:
@@ -57,11 +66,16 @@ class EngramModule(nn.Module):
         self.layer_id = config.layer_ids[0] if layer_id is None else layer_id
         if self.layer_id not in config.layer_ids:
             raise ValueError(f"layer_id must be one of {config.layer_ids}, got {self.layer_id}")
-        self.hasher = NgramHasher(config.hash_spec, np.arange(config.vocab_size) if token_map is None else token_map)
+        self.addressing = Addressing(config, self.layer_id, token_map)
         self.memory: Memory = self._local_memory() if memory is None else self._store_memory(memory)
-        self.gate = ContextGate(config)
-        self.value_proj = nn.Linear(config.memory_dim, config.hidden_dim, bias=config.bias)
-        self.short_conv = self._short_conv()
+        self.gate = make_gate(config)
+        self.value_proj = nn.Linear(config.projected_dim, config.hidden_dim, bias=config.bias)
+        self.short_conv = make_short_conv(config)
+
+    @property
+    def hasher(self) -> NgramHasher | StudyHasher:
+        """The hash that turns token ids into rows of the layer's table."""
+        return self.addressing.on_host
 
     def forward(
         self,
@@ -70,6 +84,8 @@ class EngramModule(nn.Module):
         memory_embeddings: PendingEmbeddings | Tensor | NDArray[np.uint8] | None = None,
         mask: Tensor | None = None,
         return_gating: bool = False,
+        *,
+        state: EngramState | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return the hidden states with what was remembered added to them, and the gating if asked for.
 
@@ -82,58 +98,116 @@ class EngramModule(nn.Module):
                 by the convolution, the tokens after it. The token's own convolution still sees earlier values. Its id
                 stays part of the n-grams after it, unless `config.masked_tokens_are_dead`.
             return_gating: whether to return the gating.
+            state: the past of these sequences, if they come in pieces; it is moved past this piece, but on an error
+                left as it was. A piece whose rows were prefetched with the state has moved the ids on already.
 
         Returns:
-            The updated hidden states, of the shape they came in, and the gating (B, T, M) or None.
+            The updated hidden states, of the shape and data type they came in, and the gating (B, T, M) or None.
 
         Raises:
-            ValueError: neither ids nor embeddings are given, or shapes do not fit.
+            ValueError: neither ids nor embeddings are given, shapes do not fit, or the state is of other sequences.
             TypeError: the mask is not boolean.
         """
-        streams = self._as_streams(hidden_states)  # (B, T, M, H)
-        memory = self._embeddings(input_ids, memory_embeddings, mask)  # (B, T, memory_dim)
-        _check_shape("memory_embeddings", memory, (*streams.shape[:2], self.config.memory_dim))
+        streams = widen(self._as_streams(hidden_states))  # (B, T, M, H)
+        history = None if state is None else state.history
+        if memory_embeddings is None:
+            memory_embeddings, history = self._look_up(input_ids, mask, state)
+        embeddings = self._embeddings(memory_embeddings)
+        _check_shape("memory_embeddings", embeddings, (*streams.shape[:2], self.config.memory_dim))
+        memory = self._combined(embeddings)  # (B, T, E)
         gating: Tensor = self.gate(streams, memory)  # (B, T, M)
         if mask is not None:
             gating = _close(gating, mask)
-        values = gating.unsqueeze(-1) * self.value_proj(memory).unsqueeze(-2)  # (B, T, M, H)
+        values = gating.unsqueeze(-1) * widen(self.value_proj(memory)).unsqueeze(-2)  # (B, T, M, H)
         if self.short_conv is not None:
-            values = values + self.short_conv(values)
-        updated = (streams + values).reshape(hidden_states.shape)
+            filtered, past_values = self.short_conv(values, None if state is None else state.past_values)
+            values = values + filtered
+            if state is not None:
+                state.past_values = past_values.detach().clone()
+        if state is not None:
+            state.history = history
+        updated = (streams + values).to(hidden_states.dtype).reshape(hidden_states.shape)
         return updated, gating if return_gating else None
 
-    def prefetch_embeddings(self, input_ids: Tensor | ArrayLike, mask: Tensor | None = None) -> PendingEmbeddings:
+    def prefetch_embeddings(
+        self, input_ids: Tensor | ArrayLike, mask: Tensor | None = None, *, state: EngramState | None = None
+    ) -> PendingEmbeddings:
         """Start fetching the memory embeddings of raw token ids (B, T) and return at once.
 
-        Ids are hashed on the CPU, so ids on another device are copied there first. `mask` (B, T) counts only if
-        `config.masked_tokens_are_dead`; then it must be the one that `forward` gets.
+        For a memory store, ids are hashed on the CPU, so ids on another device are copied there first. `mask` (B, T)
+        counts only if `config.masked_tokens_are_dead`; then it must be the one that `forward` gets. The ids of `state`
+        are moved on, so the next piece can be prefetched before this one's turn.
 
         Returns:
             What `forward` takes as `memory_embeddings`; its `wait(timeout)` gives the tensor (B, T, memory_dim).
 
         Raises:
             IndexError: a token id is not below the length of the token map.
-            ValueError: `input_ids` are not of shape (B, T).
+            ValueError: `input_ids` are not of shape (B, T), or the state is of other sequences.
             TypeError: `input_ids` are not integers.
         """
-        return self.memory.prefetch(self.row_ids(input_ids, mask))
+        pending, history = self._look_up(input_ids, mask, state)
+        if state is not None:
+            state.history = history
+        return pending
 
-    def row_ids(self, input_ids: Tensor | ArrayLike, mask: Tensor | None = None) -> NDArray[np.int64]:
+    def row_ids(
+        self, input_ids: Tensor | ArrayLike, mask: Tensor | None = None, *, state: EngramState | None = None
+    ) -> NDArray[np.int64]:
         """Return the rows (B, T, columns) of the layer's table that raw token ids (B, T) read; as above otherwise."""
-        ids = input_ids.detach().cpu().numpy() if isinstance(input_ids, Tensor) else input_ids
-        takes_part = mask.cpu().numpy() if mask is not None and self.config.masked_tokens_are_dead else None
-        return self.hasher.rows(ids, self.layer_id, mask=takes_part)
+        rows, history = self.addressing.host_rows(input_ids, mask, state)
+        if state is not None:
+            state.history = history
+        return rows
 
-    def load_reference_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load tensors by the names that DeepSeek's demonstration program gives them, without a prefix.
+    def compute_indices(self, input_ids: Tensor | ArrayLike) -> dict[int, Tensor]:
+        """Return for each n-gram order the indices (B, T, heads) into each head's own part of the table."""
+        indices = local_indices(self.hasher, self.row_ids(input_ids), self.layer_id)
+        device = input_ids.device if isinstance(input_ids, Tensor) else None
+        return {order: torch.from_numpy(rows).to(device) for order, rows in indices.items()}
 
-        The table may be absent, and is left alone then, as it is when rows come from a memory store; the offsets, if
-        there, must be those of this layer's hash. Nothing is loaded unless everything fits.
+    def get_memory_stats(self) -> dict[str, float | int | tuple[int, ...]]:
+        """Return sizes: of the tables, wherever they are, in GiB; of the parameters in this module in millions."""
+        parameters = list(self.parameters())
+        return {
+            "embedding_tables_gb": self.memory.table_bytes / 2**30,
+            "total_params_m": sum(parameter.numel() for parameter in parameters) / 1e6,
+            "trainable_params_m": sum(parameter.numel() for parameter in parameters if parameter.requires_grad) / 1e6,
+            "embedding_table_size": self.config.embedding_table_size,
+            "num_tables": self.config.num_columns,
+        }
+
+    def offload_to_cpu(self) -> None:
+        """Move a local table to the CPU; rows go to the module's device when they are looked up.
+
+        `to` and its like move the whole module, the table included. A table in a memory store stays where it is.
+        """
+        if isinstance(self.memory, LocalMemory):
+            self.memory.table.cpu()
+
+    def load_to_gpu(self, device: torch.device | str) -> None:
+        """Move a local table to a GPU; a table in a memory store stays where it is.
 
         Raises:
-            ValueError: other names are missing, names are unknown, or a tensor has another shape or other offsets.
+            RuntimeError: torch sees no such GPU.
         """
-        load_demo_state(self, state)
+        device = torch.device(device)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError(f"the table cannot be loaded to {device}: torch sees no CUDA device")
+        if isinstance(self.memory, LocalMemory):
+            self.memory.table.to(device)
+
+    def load_reference_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load tensors by the unprefixed names of the demonstration program, of DeepSeek-V4.1 or of the study module.
+
+        The table may be absent, and is left alone then, as it is when rows come from a memory store; the offsets or
+        buffers of the hash, if there, must be those of this layer's. Nothing is loaded unless everything fits.
+
+        Raises:
+            ValueError: other names are missing, names are unknown, a tensor has another shape or other numbers of the
+                hash, or the names are those of another form than the configuration's.
+        """
+        load_reference_state(self, state)
 
     def _as_streams(self, hidden_states: Tensor) -> Tensor:
         branches = (self.config.num_branches, self.config.hidden_dim)
@@ -147,40 +221,45 @@ class EngramModule(nn.Module):
             f"got {tuple(hidden_states.shape)}"
         )
 
-    def _embeddings(
-        self,
-        input_ids: Tensor | ArrayLike | None,
-        memory_embeddings: PendingEmbeddings | Tensor | NDArray[np.uint8] | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def _look_up(
+        self, input_ids: Tensor | ArrayLike | None, mask: Tensor | None, state: EngramState | None
+    ) -> tuple[PendingEmbeddings, TorchHistory | None]:
+        """Ask for the rows of token ids; the state is only read."""
+        if input_ids is None:
+            raise ValueError("either input_ids or memory_embeddings must be given, got neither")
+        rows: Tensor | NDArray[np.int64]
+        history: TorchHistory | None
+        if isinstance(input_ids, Tensor) and isinstance(self.memory, LocalMemory) and _must_stay_on_device(input_ids):
+            rows, history = self.addressing.device_rows(input_ids, mask, state)
+        else:
+            rows, history = self.addressing.host_rows(input_ids, mask, state)
+        return PlacedEmbeddings(self.memory.prefetch(rows), self.value_proj), history
+
+    def _embeddings(self, memory_embeddings: PendingEmbeddings | Tensor | NDArray[np.uint8]) -> Tensor:
         """Return the memory embeddings (B, T, memory_dim) on the module's device and in its data type."""
-        if memory_embeddings is None:
-            if input_ids is None:
-                raise ValueError("either input_ids or memory_embeddings must be given, got neither")
-            memory_embeddings = self.prefetch_embeddings(input_ids, mask)
         if isinstance(memory_embeddings, Tensor | np.ndarray):
             if memory_embeddings.dtype in (torch.uint8, np.uint8):
-                return self.memory.embed(memory_embeddings)
+                memory_embeddings = self.memory.embed(memory_embeddings)
             return torch.as_tensor(memory_embeddings).to(self.value_proj.weight)
         return memory_embeddings.wait()
 
+    def _combined(self, embeddings: Tensor) -> Tensor:
+        """Return what is projected, (B, T, E), from a token's rows side by side."""
+        if self.config.combine == "concatenate":
+            return embeddings
+        rows = embeddings.view(*embeddings.shape[:2], self.config.num_columns, self.config.embedding_dim)
+        return widen(rows).sum(dim=-2).to(embeddings.dtype)
+
     def _local_memory(self) -> LocalMemory:
-        return LocalMemory(self.config, self.hasher.num_rows[self.layer_id])
+        return LocalMemory(self.config, self.config.padded(self.hasher.num_rows[self.layer_id]))
 
     def _store_memory(self, table: TableFacts) -> StoreMemory:
         return StoreMemory(table, self.config, self.hasher, self.layer_id)
 
-    def _short_conv(self) -> ShortConv | None:
-        config = self.config
-        if config.conv_kernel_size is None:
-            return None
-        return ShortConv(
-            config.num_branches,
-            config.hidden_dim,
-            kernel_size=config.conv_kernel_size,
-            dilation=config.dilation,
-            norm_eps=config.conv_norm_eps,
-        )
+
+def _must_stay_on_device(input_ids: Tensor) -> bool:
+    """Whether looking at ids on the host would wait for a device, or break a graph."""
+    return input_ids.device.type != "cpu" or torch.compiler.is_compiling()
 
 
 def _close(gating: Tensor, mask: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
-"""Root-mean-square normalisation of every residual stream with a weight of its own."""
+"""Root-mean-square normalisation of every residual stream."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from engram_model.precision import widen
 
 
 class BranchNorm(nn.Module):
@@ -13,7 +14,7 @@ class BranchNorm(nn.Module):
     Args:
         num_branches: M.
         hidden_dim: H.
-        eps: added to the mean square; None is the machine epsilon of the input's data type, as in `torch.nn.RMSNorm`.
+        eps: as for `inverse_rms`.
     """
 
     def __init__(self, num_branches: int, hidden_dim: int, eps: float | None) -> None:
@@ -23,4 +24,14 @@ class BranchNorm(nn.Module):
 
     def forward(self, streams: Tensor) -> Tensor:
         """Return the normalised streams, of the same shape (..., M, H)."""
-        return functional.rms_norm(streams, streams.shape[-1:], eps=self.eps) * self.weight
+        return streams * inverse_rms(streams, self.eps).unsqueeze(-1) * widen(self.weight)
+
+
+def inverse_rms(streams: Tensor, eps: float | None) -> Tensor:
+    """Return 1 / sqrt(mean square + eps) over the last axis.
+
+    Without an eps it is the machine epsilon of the data type, as in `torch.nn.RMSNorm`.
+    """
+    if eps is None:
+        eps = torch.finfo(streams.dtype).eps
+    return torch.rsqrt(streams.square().mean(dim=-1) + eps)

@@ -7,7 +7,6 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from engram_client.errors import FingerprintMismatch
@@ -16,9 +15,8 @@ from engram_model.rows import decode_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from engram_client.hashing import NgramHasher
+    from engram_client.hashing import RowHasher
     from engram_model.config import EngramConfig
-    from engram_model.memory import PendingEmbeddings
 
 
 class StoreMemory(nn.Module):
@@ -26,32 +24,36 @@ class StoreMemory(nn.Module):
 
     Args:
         table: a table of the client; one that is not blocking only tells what its rows are, the caller fetches them.
-        config: tells how wide a row must be.
-        hasher: tells how many rows there must be, and the fingerprint.
+        config: tells how wide a row must be, and whether the table is padded.
+        hasher: tells how many rows are reached, and the fingerprint.
         layer_id: the layer that reads the table.
 
     Raises:
-        MemoryMismatch: the table has another number of rows than the hash reaches, or rows of another width or format.
+        MemoryMismatch: the table has another number of rows than the hash reaches, padded if the configuration says so,
+            or rows of another width or format.
         FingerprintMismatch: the table carries a fingerprint, and it is not the hasher's.
     """
 
-    placement: Tensor
-
-    def __init__(self, table: TableFacts, config: EngramConfig, hasher: NgramHasher, layer_id: int) -> None:
+    def __init__(self, table: TableFacts, config: EngramConfig, hasher: RowHasher, layer_id: int) -> None:
         super().__init__()
-        _check_rows(table, config.embedding_dim, hasher.num_rows[layer_id])
+        _check_num_rows(table, config, hasher.num_rows[layer_id])
+        _check_row_width(table, config.embedding_dim)
         _check_fingerprint(table, hasher, layer_id)
         self.table = table
-        # Empty, but moved and cast with the module: rows are put where it is when they are waited for.
-        self.register_buffer("placement", torch.empty(0), persistent=False)
 
-    def prefetch(self, rows: NDArray[np.int64]) -> PendingEmbeddings:
+    @property
+    def table_bytes(self) -> int:
+        """Bytes that the table takes, where it is."""
+        return self.table.num_rows * self.table.row_bytes
+
+    def prefetch(self, rows: NDArray[np.int64] | Tensor) -> StoreFetch:
         """Send the row numbers (B, T, columns) to the store and return at once; TypeError if the table is async."""
-        return StoreFetch(self, _blocking(self.table).prefetch(rows))
+        on_host = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
+        return StoreFetch(self, _blocking(self.table).prefetch(on_host))
 
     def embed(self, rows: NDArray[np.uint8] | Tensor) -> Tensor:
         """Return bytes (B, T, columns, row_bytes) in the store's row format as embeddings (B, T, memory_dim)."""
-        return decode_rows(rows, self.table.row_format).to(self.placement).flatten(-2)
+        return decode_rows(rows, self.table.row_format).flatten(-2)
 
 
 class StoreFetch:
@@ -125,9 +127,14 @@ def _blocking(table: TableFacts) -> StoreTable:
     return cast("StoreTable", table)
 
 
-def _check_rows(table: TableFacts, embedding_dim: int, num_rows: int) -> None:
-    if table.num_rows != num_rows:
-        raise MemoryMismatch(f"the hash reaches {num_rows} rows, the table has {table.num_rows}")
+def _check_num_rows(table: TableFacts, config: EngramConfig, reached: int) -> None:
+    expected = config.padded(reached)
+    if table.num_rows != expected:
+        padded = "" if expected == reached else f", padded to {expected}"
+        raise MemoryMismatch(f"the hash reaches {reached} rows{padded}, the table has {table.num_rows}")
+
+
+def _check_row_width(table: TableFacts, embedding_dim: int) -> None:
     try:
         elements = decode_rows(np.zeros((1, table.row_bytes), dtype=np.uint8), table.row_format).shape[-1]
     except ValueError as error:
@@ -141,7 +148,7 @@ def _check_rows(table: TableFacts, embedding_dim: int, num_rows: int) -> None:
         )
 
 
-def _check_fingerprint(table: TableFacts, hasher: NgramHasher, layer_id: int) -> None:
+def _check_fingerprint(table: TableFacts, hasher: RowHasher, layer_id: int) -> None:
     expected = hasher.fingerprint(layer_id)
     if table.fingerprint and table.fingerprint != expected:
         raise FingerprintMismatch(

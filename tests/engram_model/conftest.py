@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,14 @@ from numpy.typing import NDArray
 
 from engram_model import EngramConfig, EngramModule
 
+SMALL = {"vocab_size": 50, "embedding_table_size": 11, "embedding_dim": 4, "hidden_dim": 8}
+FORMS = {
+    "demo": replace(EngramConfig.official_demo(), num_hash_heads=2, num_branches=2, **SMALL),
+    "paper": replace(EngramConfig.paper_27b(), num_hash_heads=2, num_branches=2, **SMALL),
+    "v41": replace(EngramConfig.deepseek_v41_flash(), num_hash_heads=2, num_branches=2, **SMALL),
+    "academic": replace(EngramConfig.academic(), num_hash_heads=2, **SMALL),
+    "study": EngramConfig.study(num_hash_heads=2, **SMALL),
+}
 TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -64,6 +73,17 @@ def config() -> EngramConfig:
         layer_ids=(0, 2),
         num_branches=2,
     )
+
+
+@pytest.fixture
+def forms() -> dict[str, EngramConfig]:
+    return FORMS
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> EngramConfig:
+    """Every preset in small."""
+    return FORMS[request.param]
 
 
 @pytest.fixture

@@ -59,10 +59,30 @@ def test_a_configuration_does_not_change(config):
         ("conv_dilation", 0, "conv_dilation must be an integer of at least 1, got 0"),
         ("gate_norm_eps", 0.0, "gate_norm_eps must lie between 0 and 1, got 0.0"),
         ("conv_norm_eps", -1e-5, "conv_norm_eps must lie between 0 and 1, got -1e-05"),
-        ("sign_of_zero", 2, "sign_of_zero must be 0 or 1, got 2"),
+        ("sign_of_zero", 2, r"sign_of_zero must be one of \(0, 1\), got 2"),
+        ("gate", "open", r"gate must be one of \('product', 'linear'\), got 'open'"),
+        ("combine", "mean", "combine must be one of .*, got 'mean'"),
+        ("hash_family", "md5", "hash_family must be one of .*, got 'md5'"),
+        ("row_multiple", 0, "row_multiple must be an integer of at least 1, got 0"),
+        ("table_init_std", -0.1, "table_init_std must be at least 0, got -0.1"),
+        ("conv_init_std", float("inf"), "conv_init_std must be at least 0, got inf"),
         ("max_local_bytes", -1, "max_local_bytes must be an integer of at least 0, got -1"),
     ],
 )
 def test_a_value_outside_its_limits_is_refused_by_name(config, field, value, message):
     with pytest.raises(ValueError, match=message):
         replace(config, **{field: value})
+
+
+def test_the_study_hash_refuses_what_it_has_no_place_for():
+    config = EngramConfig.study()
+
+    for changes, message in [
+        ({"pad_id": 2}, "pads with 0 and has no seed: pad_id and seed must be 0, got 2 and 0"),
+        ({"seed": 1}, "pad_id and seed must be 0, got 0 and 1"),
+        ({"embedding_table_size": (10, 10, 11)}, r"one embedding_table_size for all orders, got \(10, 10, 11\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            replace(config, **changes)
+    with pytest.raises(ValueError, match="hash_spec is for the official hash, hash_family is 'study'"):
+        _ = config.hash_spec

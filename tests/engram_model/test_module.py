@@ -18,7 +18,7 @@ def reference_weights(module):
     weights = {
         "value_proj.weight": own["value_proj.weight"],
         "value_proj.bias": own["value_proj.bias"],
-        "short_conv.conv.weight": own["short_conv.conv.weight"],
+        "short_conv.conv.weight": own["short_conv.taps"].reshape(len(own["short_conv.taps"]), -1).T[:, None],
     }
     branches = module.config.num_branches
     key_weights = np.split(own["gate.key_proj.weight"], branches)
@@ -26,8 +26,8 @@ def reference_weights(module):
     for branch in range(branches):
         weights[f"key_projs.{branch}.weight"] = key_weights[branch]
         weights[f"key_projs.{branch}.bias"] = key_biases[branch]
-        weights[f"norm1.{branch}.weight"] = own["gate.key_norm.weight"][branch]
-        weights[f"norm2.{branch}.weight"] = own["gate.query_norm.weight"][branch]
+        weights[f"norm1.{branch}.weight"] = own["gate.key_norm_weight"][branch]
+        weights[f"norm2.{branch}.weight"] = own["gate.query_norm_weight"][branch]
         weights[f"short_conv.norms.{branch}.weight"] = own["short_conv.norm.weight"][branch]
     return weights
 

@@ -70,7 +70,7 @@ def test_a_module_with_its_rows_in_a_store_leaves_the_table_there(config, demo_s
 def test_offsets_of_another_layer_are_refused(config, demo_state):
     demo_state[OFFSETS] = torch.tensor(EngramModule(config).hasher.offsets[0])
 
-    with pytest.raises(ValueError, match=r"layer 2 hashes with offsets \[0, "):
+    with pytest.raises(ValueError, match=rf"{OFFSETS} must be \[0, .*, as this layer hashes, got \[0, "):
         EngramModule(config, layer_id=2).load_reference_state(demo_state)
 
 

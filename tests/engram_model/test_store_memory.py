@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -144,6 +146,23 @@ def test_a_table_of_another_length_is_refused_with_both(config, pair):
     with pytest.raises(MemoryMismatch, match=f"reaches {table.num_rows - 1} rows, the table has {table.num_rows}"):
         EngramModule(config, layer_id=2, memory=table)
     assert local.hasher.num_rows[2] == table.num_rows - 1
+
+
+def test_a_padded_table_is_taken_if_the_configuration_says_so(config, make_module, store_of, hidden_states, input_ids):
+    padded = replace(config, row_multiple=128)
+    local = make_module(padded)
+    table = store_of(local)
+
+    remote = EngramModule(padded, memory=table)
+    remote.load_state_dict({k: v for k, v in local.state_dict().items() if not k.startswith("memory.")})
+
+    assert local.hasher.num_rows[0] < table.num_rows == len(local.memory.table.weight) == 128
+    assert torch.equal(remote(hidden_states, input_ids)[0], local(hidden_states, input_ids)[0])
+    with pytest.raises(MemoryMismatch, match="the hash reaches 60 rows, the table has 128"):
+        EngramModule(config, memory=table)
+    table.num_rows = 60
+    with pytest.raises(MemoryMismatch, match="the hash reaches 60 rows, padded to 128, the table has 60"):
+        EngramModule(padded, memory=table)
 
 
 @pytest.mark.parametrize(

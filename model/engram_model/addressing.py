@@ -1,0 +1,89 @@
+"""Token ids to row numbers where they are needed: on the host for a store, on the device for a table of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engram_client.hashing import NgramHasher, NgramHistory, StudyHasher, StudySpec
+from engram_model.torch_hashing import TorchHasher, TorchHistory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from engram_model.config import EngramConfig
+    from engram_model.stream_state import EngramState
+
+
+class Addressing(nn.Module):
+    """One layer's hash, in NumPy and in torch; both give the same integers.
+
+    NumPy's form checks the ids. Torch's never waits for the device, and can be compiled.
+    """
+
+    def __init__(self, config: EngramConfig, layer_id: int, token_map: ArrayLike | None) -> None:
+        super().__init__()
+        self.layer_id = layer_id
+        self.masked_tokens_are_dead = config.masked_tokens_are_dead
+        self.on_host = make_hasher(config, np.arange(config.vocab_size) if token_map is None else token_map)
+        self.on_device = TorchHasher(self.on_host, torch.get_default_device())
+
+    def host_rows(
+        self, ids: Tensor | ArrayLike, mask: Tensor | None, state: EngramState | None
+    ) -> tuple[NDArray[np.int64], TorchHistory | None]:
+        """Return the rows (B, T, columns), and with a state the history for the tokens after these; by NumPy."""
+        ids = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else ids
+        takes_part = mask.cpu().numpy() if mask is not None and self.masked_tokens_are_dead else None
+        history = None if state is None else _on_host(state.history)
+        rows = self.on_host.rows(ids, self.layer_id, mask=takes_part, history=history)
+        if state is None:
+            return rows, None
+        following = self.on_host.advance(history, ids, mask=takes_part)
+        return rows, TorchHistory(torch.from_numpy(following.tokens), None, following.made_by)
+
+    def device_rows(
+        self, ids: Tensor, mask: Tensor | None, state: EngramState | None
+    ) -> tuple[Tensor, TorchHistory | None]:
+        """Return the same, computed by torch on the device of the ids."""
+        if self._device() != ids.device:
+            self.on_device = TorchHasher(self.on_host, ids.device)
+        takes_part = mask.to(ids.device) if mask is not None and self.masked_tokens_are_dead else None
+        history = None if state is None else _on_device(state.history, ids.device)
+        rows = self.on_device.rows(ids, self.layer_id, mask=takes_part, history=history)
+        return rows, None if state is None else self.on_device.advance(history, ids, mask=takes_part)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: ARG002  torch's signature
+        """Follow the module to a device by being made again: `to_empty` would leave numbers of no meaning behind."""
+        self.on_device = TorchHasher(self.on_host, fn(torch.empty(0, device=self._device())).device)
+        return self
+
+    def _device(self) -> torch.device:
+        return next(self.on_device.buffers()).device
+
+
+def make_hasher(config: EngramConfig, token_map: ArrayLike) -> NgramHasher | StudyHasher:
+    """Return the hash that the configuration asks for."""
+    if config.hash_family == "engram":
+        return NgramHasher(config.hash_spec, token_map)
+    spec = StudySpec(
+        table_size=config.table_sizes[0],
+        layer_ids=config.layer_ids,
+        min_ngram=config.min_n,
+        max_ngram=config.max_n,
+        heads=config.num_hash_heads,
+    )
+    return StudyHasher(spec, token_map)
+
+
+def _on_host(history: TorchHistory | None) -> NgramHistory | None:
+    return None if history is None else NgramHistory(history.tokens.cpu().numpy(), None, history.made_by)
+
+
+def _on_device(history: TorchHistory | None, device: torch.device) -> TorchHistory | None:
+    return None if history is None else history._replace(tokens=history.tokens.to(device))
