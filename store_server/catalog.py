@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -12,12 +13,15 @@ from store_server.config import ServerConfig
 from store_server.storage import (
     Backend,
     DataRoot,
+    FilesChanged,
     Manifest,
+    ResidentSet,
     StorageError,
     TableDamaged,
     TableNotFound,
     VersionNotFound,
 )
+from store_server.storage.manifest import ATTACHED
 from store_server.storage.names import check_table_name
 
 log = structlog.get_logger()
@@ -56,6 +60,8 @@ class TableState:
 
 
 _LONGEST_WAIT_SECONDS: Final = 0.5
+# The kernel takes 26 ms a GiB to say what of a table is in RAM; for large ones that must not delay the start.
+_SECONDS_ON_RESIDENCY_AT_OPEN: Final = 0.1
 Tables: TypeAlias = dict[str, TableState]
 
 
@@ -69,6 +75,8 @@ class Catalog:
         self.tables: Tables = {}
         self._root = root
         self._config = config
+        self._resident_set = ResidentSet(config.memory_budget_bytes)
+        self._next_to_refresh = 0
         self._reloading = threading.Lock()
 
     def find(self, table: str, version: str) -> OpenVersion:
@@ -105,10 +113,17 @@ class Catalog:
         finally:
             self._reloading.release()
 
-    def refresh_residency(self) -> None:
-        """Find out anew which tables lie in RAM as a whole."""
-        for version in _open_versions(self.tables):
-            version.backend.refresh_residency()
+    def refresh_residency(self, seconds: float) -> None:
+        """Ask the kernel for so long what lies in RAM, going on where the last call stopped; keep the memory budget."""
+        deadline = time.monotonic() + seconds
+        versions = _open_versions(self.tables)
+        for _ in versions:
+            if not versions[self._next_to_refresh % len(versions)].backend.refresh_residency(deadline):
+                break
+            self._next_to_refresh += 1
+            if time.monotonic() >= deadline:
+                break
+        self._resident_set.shrink()
 
     def close(self) -> None:
         """Let go of every version."""
@@ -133,12 +148,32 @@ class Catalog:
         versions = {}
         for version, place in places.items():
             known = before.known(version, place) if before is not None else None
-            versions[version] = known or self._open(name, version, in_memory=version == current)
+            versions[version] = self._if_it_stands(known) or self._open(name, version, in_memory=version == current)
         return TableState(current, versions, places)
 
     def _unreadable(self, name: str, error: StorageError) -> TableState:
         log.error("table cannot be read, not served", table=name, error=str(error))
         return TableState("", {"": TableDamaged(name, "", self._root.table_path(name), str(error))}, {})
+
+    def _if_it_stands(self, known: OpenVersion | TableDamaged | None) -> OpenVersion | TableDamaged | None:
+        """Return what is known of a version, None if it has to be opened anew.
+
+        The files of an attached one are not ours: anybody may write to them while we serve their bytes, cut them short
+        under the map, or take them away for a while. It is served while they are what was attached.
+        """
+        try:
+            if isinstance(known, OpenVersion) and known.backend.kind == ATTACHED:
+                self._root.check_files(known.table, known.manifest)
+            elif isinstance(known, FilesChanged):
+                self._root.stored_version(known.table, known.version)
+                return None
+        except FilesChanged as error:
+            if isinstance(known, OpenVersion):
+                log.error("files changed, no longer served", table=error.table, version=error.version, error=str(error))
+            return error
+        except StorageError:  # cannot be looked at just now; what is mapped is still there
+            return known
+        return known
 
     def _open(self, name: str, version: str, *, in_memory: bool) -> OpenVersion | TableDamaged:
         try:
@@ -148,13 +183,14 @@ class Catalog:
                 version,
                 in_memory=in_memory and name in self._config.in_memory,
                 huge_pages=self._config.huge_pages,
+                resident_set=self._resident_set,
             )
         except StorageError as error:
             log.error("version cannot be opened, not served", table=name, version=version, error=str(error))
             if isinstance(error, TableDamaged):
                 return error
             return TableDamaged(name, version, self._root.table_path(name), str(error))
-        backend.refresh_residency()
+        backend.refresh_residency(time.monotonic() + _SECONDS_ON_RESIDENCY_AT_OPEN)
         log.info(
             "version opened",
             table=name,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from store_server.storage.pages.resident_set import LEAST_BUDGET_BYTES
+
 _UNIX: Final = "unix:///"
 
 
@@ -30,6 +32,8 @@ class ServerConfig:
     """Most bytes of rows in one reply: fits gRPC's default limit of 4 MiB, so that any client can receive it."""
     gather_threads: int = 8
     """Threads that read rows which may have to come from disk."""
+    memory_budget_bytes: int | None = None
+    """How much of the mapped tables may lie in RAM; None leaves that to the kernel."""
 
     def __post_init__(self) -> None:
         _check_listen(self.listen)
@@ -39,6 +43,10 @@ class ServerConfig:
         for name in ("max_rows_per_lookup", "gather_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.memory_budget_bytes is not None and self.memory_budget_bytes < LEAST_BUDGET_BYTES:
+            raise ValueError(
+                f"memory_budget_bytes must be at least {LEAST_BUDGET_BYTES:,}, got {self.memory_budget_bytes:,}"
+            )
         if self.max_reply_bytes < 1 << 20:
             raise ValueError(f"max_reply_bytes must hold the widest row, 1 MiB, got {self.max_reply_bytes}")
 

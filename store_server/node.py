@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +34,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 )
+_NICENESS_OF_GATHERING: Final = 10
 _MOST_TIME_ON_RESIDENCY: Final = 0.02  # share of the time that may go into asking the kernel what lies in RAM
 
 
@@ -54,7 +57,9 @@ class Node:
         self.address = ""
         self._config = config
         self._catalog = Catalog(root, config)
-        self._threads = ThreadPoolExecutor(config.gather_threads, thread_name_prefix="gather")
+        self._threads = ThreadPoolExecutor(
+            config.gather_threads, thread_name_prefix="gather", initializer=_run_after_others
+        )
         self._lookups = lookup.LookupService(self._catalog, self._threads)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
@@ -119,13 +124,14 @@ class Node:
     async def _follow_data_root(self) -> None:
         """Look for new and dropped versions, and for what lies in RAM, for as long as the node runs."""
         pause = self._config.reload_seconds
+        seconds_on_residency = pause * _MOST_TIME_ON_RESIDENCY
         while True:
             await asyncio.sleep(pause)
             began = time.monotonic()
             try:
                 await asyncio.to_thread(self._catalog.reload)
                 began = time.monotonic()
-                await asyncio.to_thread(self._catalog.refresh_residency)
+                await asyncio.to_thread(self._catalog.refresh_residency, seconds_on_residency)
             except (StorageError, OSError) as error:  # what is open is still there; the next look may succeed
                 log.warning("could not look at the data root", error=str(error))
             pause = max(self._config.reload_seconds, (time.monotonic() - began) / _MOST_TIME_ON_RESIDENCY)
@@ -159,6 +165,11 @@ def _require_free(listen: str) -> None:
         raise CannotListen(f"cannot listen on {listen}: {error.strerror or error}") from error
     if taken:
         raise CannotListen(f"cannot listen on {listen}: another process does")
+
+
+def _run_after_others() -> None:
+    """Let the event loop have the processor first: this thread is about to keep the kernel busy with a disk."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS_OF_GATHERING)
 
 
 @asynccontextmanager

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from store_server.commands import create, demo, drop, import_, inspect, serve, tables, verify
+from store_server.commands import (
+    attach,
+    compression,
+    create,
+    demo,
+    drop,
+    import_,
+    inspect,
+    serve,
+    synth_checkpoint,
+    tables,
+    verify,
+)
 from store_server.commands.failure import CommandFailed
 from store_server.commands.stop_signals import stop_signals_raise
 from store_server.storage import StorageError
@@ -19,11 +31,14 @@ if TYPE_CHECKING:
 COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "create": create.create,
     "import": import_.import_table,
+    "attach": attach.attach,
     "serve": serve.serve,
     "tables": tables.tables,
     "inspect": inspect.inspect,
     "verify": verify.verify_tables,
     "drop": drop.drop,
+    "synth-checkpoint": synth_checkpoint.synth_checkpoint,
+    "compression": compression.compression,
     "demo": demo.demo,
 }
 # What typer raises for bad usage: of its own since 0.2x, click's before.

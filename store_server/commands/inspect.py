@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +12,14 @@ import typer
 from store_server.commands.arguments import Root, TableName, VersionOption
 from store_server.commands.failure import CommandFailed
 from store_server.storage import DataRoot
+from store_server.storage.files.version_files import open_files
+from store_server.storage.pages.residency import residency_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from store_server.storage import Manifest
+    from store_server.storage.stored_version import StoredVersion
 
 MAX_ROWS_PRINTED = 10_000
 _BYTES_A_LINE = 16
@@ -73,12 +77,37 @@ def _print_description(root: DataRoot, name: str, manifest: Manifest, *, is_curr
         "row format": manifest.row_format or "-",
         "fingerprint": manifest.fingerprint or "-",
         "backend": manifest.backend,
-        "blocks": f"{manifest.num_blocks:,} of {manifest.block_rows:,} rows, {manifest.digest}",
-        "data file": f"{root.stored_version(name, manifest.version).data_path} ({manifest.data_bytes:,} bytes)",
+        "blocks": f"{manifest.num_blocks:,} of {manifest.block_rows:,} rows, {_digests(manifest)}",
+        **_files(root.stored_version(name, manifest.version)),
+        "resident": _residency(root.stored_version(name, manifest.version)),
         "versions": ", ".join(root.versions(name)),
     }
     for key, value in described.items():
         typer.echo(f"{key:<12} {value}")
+
+
+def _digests(manifest: Manifest) -> str:
+    return manifest.digest if manifest.block_digests else "no digests before the first `verify`"
+
+
+def _files(stored: StoredVersion) -> dict[str, str]:
+    """Return where the rows lie: in a file of the version's own, or in tensors of a checkpoint."""
+    if not stored.manifest.is_attached:
+        return {"data file": f"{stored.data_path} ({stored.manifest.data_bytes:,} bytes)"}
+    return {
+        f"segment {number}": f"{segment.tensor}, {segment.row_bytes} bytes a row from byte {segment.offset:,} of "
+        f"{segment.path} ({segment.file_bytes:,} bytes)"
+        for number, segment in enumerate(stored.manifest.segments)
+    }
+
+
+def _residency(stored: StoredVersion) -> str:
+    with contextlib.closing(open_files(stored)) as files:
+        found = residency_of(files.map().maps) if files.may_ask_for_residency() else None
+    if found is None:
+        return "not known: the kernel tells only the owner of the files"
+    share = found.resident_bytes / found.mapped_bytes
+    return f"{found.resident_bytes:,} of {found.mapped_bytes:,} bytes ({share:.1%}) in the page cache of this host"
 
 
 def _decoded_lines(content: NDArray[np.uint8], row_format: str) -> list[str]:

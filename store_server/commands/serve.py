@@ -15,6 +15,7 @@ import typer
 import uvloop
 
 from store_server.allocator import keep_freed_memory
+from store_server.commands.byte_size import parse_byte_size
 from store_server.commands.failure import CommandFailed
 from store_server.config import ServerConfig
 from store_server.node import NodeFailed, running
@@ -31,6 +32,14 @@ def serve(
         list[str] | None, typer.Option("--in-memory", help="Load this table into RAM. May be given several times.")
     ] = None,
     huge_pages: Annotated[bool, typer.Option(help="Ask for huge pages for the tables in RAM.")] = False,
+    memory_budget: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BYTES",
+            parser=parse_byte_size,
+            help="How much of the mapped tables may lie in RAM, such as 8GiB; what was not used lately goes.",
+        ),
+    ] = None,
     drain_seconds: Annotated[
         float, typer.Option(help="After SIGTERM, how long lookups that are under way may take.")
     ] = 10.0,
@@ -48,6 +57,7 @@ def serve(
             listen=listen,
             in_memory=frozenset(in_memory or ()),
             huge_pages=huge_pages,
+            memory_budget_bytes=memory_budget,
             drain_seconds=drain_seconds,
         )
         uvloop.run(_serve(config))

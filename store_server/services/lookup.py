@@ -53,17 +53,12 @@ class LookupService:
         try:
             request = _decoded(codec.decode_lookup_request, message)
             version = self._checked(request)
-            if version.backend.resident:
-                return self._reply(request, version)
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._reply, request, version)
+            rows = _gather_from_ram(version, request.rows)
+            if rows is not None:
+                return codec.encode_lookup_reply(version.version, rows)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, _reply, request, version)
         except LookupFailed as failed:
             await failures.abort(context, failed)
-
-    def _reply(self, request: codec.Request, version: OpenVersion) -> bytes:
-        try:
-            return codec.encode_lookup_reply(version.version, _gather(version, request.rows))
-        except StorageError as error:
-            raise failures.of_storage(error) from error
 
     async def _lookup_stream(self, _: object, context: Context) -> None:
         if self._draining:
@@ -84,26 +79,19 @@ class LookupService:
         request = _decoded(codec.decode_stream_request, message)
         try:
             version = self._checked(request)
+            rows = _gather_from_ram(version, request.rows)
         except LookupFailed as failed:
             return codec.encode_stream_failure(request.id, failed.failure)
-        if not version.backend.resident:
-            return None
-        return self._stream_reply(request, version)
+        return None if rows is None else codec.encode_stream_reply(request.id, version.version, rows)
 
     async def _answer(self, message: bytes) -> bytes:
         request = codec.decode_stream_request(message)
         try:
             version = self._checked(request)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executor, _stream_reply, request, version)
         except LookupFailed as failed:
             return codec.encode_stream_failure(request.id, failed.failure)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._stream_reply, request, version)
-
-    def _stream_reply(self, request: codec.Request, version: OpenVersion) -> bytes:
-        try:
-            return codec.encode_stream_reply(request.id, version.version, _gather(version, request.rows))
-        except StorageError as error:
-            return codec.encode_stream_failure(request.id, failures.of_storage(error).failure)
 
     def _checked(self, request: codec.Request) -> OpenVersion:
         """Return the version that `request` is for, once all its rows are known to be in it; raises LookupFailed."""
@@ -121,10 +109,30 @@ class LookupService:
         return version
 
 
+def _reply(request: codec.Request, version: OpenVersion) -> bytes:
+    return codec.encode_lookup_reply(version.version, _gather(version, request.rows))
+
+
+def _stream_reply(request: codec.Request, version: OpenVersion) -> bytes:
+    return codec.encode_stream_reply(request.id, version.version, _gather(version, request.rows))
+
+
 def _gather(version: OpenVersion, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     out = np.empty((rows.size, version.manifest.row_bytes), np.uint8)
-    version.backend.gather(rows, out)
+    try:
+        version.backend.gather(rows, out)
+    except StorageError as error:
+        raise failures.of_storage(error) from error
     return out
+
+
+def _gather_from_ram(version: OpenVersion, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+    """Return the rows, or None if some may lie on a disk."""
+    out = np.empty((rows.size, version.manifest.row_bytes), np.uint8)
+    try:
+        return out if version.backend.gather_from_ram(rows, out) else None
+    except StorageError as error:
+        raise failures.of_storage(error) from error
 
 
 def _decoded(decode: Callable[[bytes], codec.Request], message: bytes) -> codec.Request:

@@ -6,7 +6,9 @@ from store_server.storage.errors import (
     BackendClosed,
     BlockDamaged,
     DiskFull,
+    FilesChanged,
     IncompleteVersion,
+    InvalidCheckpoint,
     InvalidSource,
     InvalidTableName,
     InvalidTableSpec,
@@ -25,6 +27,7 @@ from store_server.storage.errors import (
 )
 from store_server.storage.manifest import Manifest, TableSpec
 from store_server.storage.names import check_table_name
+from store_server.storage.pages.resident_set import ResidentSet
 from store_server.storage.root_writer import RootWriter, root_writer
 from store_server.storage.verify import VerifyProgress, verify
 from store_server.storage.version_writer import VersionWriter
@@ -35,13 +38,16 @@ __all__ = [
     "BlockDamaged",
     "DataRoot",
     "DiskFull",
+    "FilesChanged",
     "IncompleteVersion",
+    "InvalidCheckpoint",
     "InvalidSource",
     "InvalidTableName",
     "InvalidTableSpec",
     "Manifest",
     "NotEnoughMemory",
     "PackageMissing",
+    "ResidentSet",
     "RootBusy",
     "RootNotFound",
     "RootNotWritable",

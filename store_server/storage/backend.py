@@ -26,7 +26,7 @@ class Backend(Protocol):
 
     @property
     def kind(self) -> str:
-        """How the rows are held: "memory", "mmap" or "lmdb"."""
+        """How the rows are held: "memory", "mmap", "lmdb" or "safetensors"."""
         ...
 
     @property
@@ -35,10 +35,17 @@ class Backend(Protocol):
         ...
 
     def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        """Copy rows into `out` in the order asked for, repeats included.
+        """Copy rows into `out` in the order asked for, repeats included; waits for a disk where that is needed.
 
         `rows` is (n,) int64, each 0 to num_rows - 1: the caller has checked them, one outside reads a wrong row. `out`
-        is (n, row_bytes) uint8, C-contiguous and writable. Raises BackendClosed.
+        is (n, row_bytes) uint8, C-contiguous and writable. Raises BackendClosed, TableDamaged.
+        """
+        ...
+
+    def gather_from_ram(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> bool:
+        """Gather if all the rows are known to be in RAM and return True, or leave `out` as it is and return False.
+
+        What is known may be old: at worst some rows have to come from disk after all. Raises as `gather` does.
         """
         ...
 
@@ -46,8 +53,11 @@ class Backend(Protocol):
         """Yield all rows in order, a block (rows, row_bytes) uint8 at a time. Raises BackendClosed, TableDamaged."""
         ...
 
-    def refresh_residency(self) -> None:
-        """Ask the kernel whether every page is in RAM, and remember the answer in `resident`."""
+    def refresh_residency(self, deadline: float | None = None) -> bool:
+        """Ask the kernel which pages are in RAM: all of them, or from where the last call stopped until `deadline`.
+
+        `deadline` is by time.monotonic, and at least some pages are asked about. Returns whether it came to the end.
+        """
         ...
 
     def close(self) -> None:

@@ -3,7 +3,8 @@
 ROOT/LOCK                                    held by the one writer (see root_writer)
 ROOT/staging/<random>/                       a version being written
 ROOT/tables/<name, '/' as '@'>/CURRENT       the current version's name
-ROOT/tables/<...>/versions/<version>/        table.json (the manifest) and the data file
+ROOT/tables/<...>/versions/<version>/        table.json (the manifest) and the data file; the rows of an
+                                             attached checkpoint lie where its manifest says
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from store_server.storage.block_file import BlockFile
-from store_server.storage.data_file import DATA_FILE_KINDS
 from store_server.storage.errors import (
     InvalidTableSpec,
     RootNotFound,
@@ -22,10 +21,14 @@ from store_server.storage.errors import (
     TableNotFound,
     VersionNotFound,
 )
+from store_server.storage.files.data_file import DATA_FILE_KINDS
+from store_server.storage.files.segment_files import check_unchanged
+from store_server.storage.files.version_files import open_files
 from store_server.storage.manifest import Manifest
 from store_server.storage.mapped_backend import MappedBackend
 from store_server.storage.memory_backend import MemoryBackend
 from store_server.storage.names import directory_of, name_of
+from store_server.storage.pages.resident_set import ResidentSet
 from store_server.storage.stored_version import StoredVersion
 
 if TYPE_CHECKING:
@@ -99,27 +102,44 @@ class DataRoot:
             )
         return manifest
 
-    def open_backend(self, name: str, version: str, *, in_memory: bool = False, huge_pages: bool = False) -> Backend:
+    def open_backend(
+        self,
+        name: str,
+        version: str,
+        *,
+        in_memory: bool = False,
+        huge_pages: bool = False,
+        resident_set: ResidentSet | None = None,
+    ) -> Backend:
         """Open a version for gathering: mapped as it lies, or with `in_memory` loaded and its digests checked.
 
+        What is mapped belongs to `resident_set`, by default to one of its own without a budget.
         Raises TableNotFound, VersionNotFound, TableDamaged, NotEnoughMemory and PackageMissing.
         """
         stored = self.stored_version(name, version)
-        offsets = DATA_FILE_KINDS[stored.manifest.backend].offsets(stored)
+        files = open_files(stored)
         if not in_memory:
-            return MappedBackend(stored, offsets)
-        file = BlockFile(stored, offsets)
+            return MappedBackend(stored, files, resident_set or ResidentSet())
         try:
-            return MemoryBackend(stored, file, huge_pages=huge_pages)
+            return MemoryBackend(stored, files, huge_pages=huge_pages)
         finally:
-            file.close()
+            files.close()
 
     def stored_version(self, name: str, version: str) -> StoredVersion:
-        """Return a version with its manifest read and its data file's size checked; raises as `manifest` does."""
-        manifest = self.manifest(name, version)
-        data_path = self.version_path(name, version) / DATA_FILE_KINDS[manifest.backend].file_name
-        stored = StoredVersion(table=name, version=version, data_path=data_path, manifest=manifest)
-        stored.check_data_file()
+        """Return a version with its manifest read and its files found unchanged; raises as `manifest` does."""
+        return self.check_files(name, self.manifest(name, version))
+
+    def check_files(self, name: str, manifest: Manifest) -> StoredVersion:
+        """Return where a version with this manifest lies; raises TableDamaged when its files were changed."""
+        if manifest.is_attached:
+            data_path = Path(manifest.segments[0].path)
+        else:
+            data_path = self.version_path(name, manifest.version) / DATA_FILE_KINDS[manifest.backend].file_name
+        stored = StoredVersion(table=name, version=manifest.version, data_path=data_path, manifest=manifest)
+        if manifest.is_attached:
+            check_unchanged(stored)
+        else:
+            stored.check_data_file()
         return stored
 
     def table_path(self, name: str) -> Path:

@@ -129,6 +129,10 @@ class TableDamaged(StorageError):
         super().__init__(f"table {table!r} version {version} is damaged: {path}: {detail}{values}")
 
 
+class FilesChanged(TableDamaged):
+    """A file of an attached version is missing, or has another size or time than when it was attached."""
+
+
 class BlockDamaged(TableDamaged):
     """One block of a stored version does not have the digest it was published with.
 
@@ -179,3 +183,11 @@ class PackageMissing(StorageError):
 
 class InvalidSource(StorageError):
     """A file to import is not what it should be; the message names the file and the expected and found values."""
+
+
+class InvalidCheckpoint(InvalidSource):
+    """A checkpoint cannot be attached: `key` (of a JSON file, or a tensor) of `path` is not what it must be."""
+
+    def __init__(self, path: Path, key: str, expected: object, found: object) -> None:
+        self.path, self.key, self.expected, self.found = path, key, expected, found
+        super().__init__(f"{path}: {key}: expected {expected}, found {found}"[:2000])

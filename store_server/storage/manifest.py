@@ -11,16 +11,20 @@ from typing import Any
 
 from store_server.storage.digests import DIGEST_ALGORITHM
 from store_server.storage.errors import InvalidTableSpec
+from store_server.storage.segment import Segment
 
 FORMAT = 1
 MAX_ROW_BYTES = 1 << 20
 BACKENDS = ("mmap", "lmdb")
+ATTACHED = "safetensors"
 _BLOCK_BYTES = 1 << 20
 _VERSION_CHARACTERS = 32
 _MAX_TEXT_CHARACTERS = 1000
 _PAGE_BYTES, _PAGE_HEADER_BYTES = 4096, 16  # of LMDB
 # How a version is held, not what it is: the same content has the same name in every backend.
 _NOT_CONTENT = ("backend", "data_bytes")
+# An attached checkpoint was not read when it was named: its digests come later and are no part of the name.
+_NOT_CONTENT_WHEN_ATTACHED = ("backend", "data_bytes", "block_rows", "block_digests", "digest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,10 @@ class Manifest:
 
     `version` is derived: the digest of all fields that describe content. A manifest that was changed by hand therefore
     no longer fits the directory it lies in. `data_bytes` is the exact size of the data file.
+
+    An attached version has no data file but `segments`, in the order of their columns, and the digest of the
+    checkpoint's index. It is named by the segments' headers, places and file sizes and by the index, because nobody has
+    read all its rows; `block_digests` is empty until `verify` first has.
     """
 
     num_rows: int
@@ -67,6 +75,8 @@ class Manifest:
     block_digests: tuple[str, ...]
     digest: str = DIGEST_ALGORITHM
     format: int = FORMAT
+    segments: tuple[Segment, ...] = ()
+    index_digest: str = ""
     version: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -75,18 +85,20 @@ class Manifest:
         TableSpec(
             num_rows=self.num_rows, row_bytes=self.row_bytes, row_format=self.row_format, fingerprint=self.fingerprint
         )
-        if self.backend not in BACKENDS:
-            raise InvalidTableSpec(f"backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
-        if self.backend == "mmap" and self.data_bytes != self.num_rows * self.row_bytes:
-            expected = self.num_rows * self.row_bytes
-            raise InvalidTableSpec(f"data_bytes of a flat file must be {expected}, got {self.data_bytes}")
+        self._check_backend()
         if self.digest != DIGEST_ALGORITHM:
             raise InvalidTableSpec(f"digest must be {DIGEST_ALGORITHM!r}, got {self.digest!r}")
         if self.block_rows < 1:
             raise InvalidTableSpec(f"block_rows must be at least 1, got {self.block_rows}")
-        if len(self.block_digests) != self.num_blocks:
+        unread = self.is_attached and not self.block_digests
+        if not unread and len(self.block_digests) != self.num_blocks:
             raise InvalidTableSpec(f"{self.num_blocks} blocks need as many digests, got {len(self.block_digests)}")
         object.__setattr__(self, "version", _digest_of(self._content()))
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the rows lie in files that are not ours."""
+        return self.backend == ATTACHED
 
     @property
     def num_blocks(self) -> int:
@@ -104,7 +116,11 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Return the canonical JSON of all fields but the derived one, with a newline."""
-        return _canonical({name: getattr(self, name) for name in _FIELDS}) + b"\n"
+        fields = {name: getattr(self, name) for name in _FIELDS}
+        if self.is_attached:
+            fields["segments"] = [dataclasses.asdict(segment) for segment in self.segments]
+            fields["index_digest"] = self.index_digest
+        return _canonical(fields) + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
@@ -113,14 +129,45 @@ class Manifest:
             fields = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise InvalidTableSpec(f"not JSON: {error}") from error
-        if not isinstance(fields, dict) or set(fields) != set(_FIELDS):
-            found = ", ".join(sorted(fields)) if isinstance(fields, dict) else type(fields).__name__
-            raise InvalidTableSpec(f"must be an object with the keys {', '.join(sorted(_FIELDS))}, got {found:.300}")
-        _check_types(fields)
-        return cls(**{**fields, "block_digests": tuple(fields["block_digests"])})
+        if not isinstance(fields, dict):
+            raise InvalidTableSpec(f"must be an object, got {type(fields).__name__}")
+        expected = {**_FIELDS, **_FIELDS_WHEN_ATTACHED} if fields.get("backend") == ATTACHED else _FIELDS
+        if set(fields) != set(expected):
+            found = ", ".join(sorted(fields))
+            raise InvalidTableSpec(f"must be an object with the keys {', '.join(sorted(expected))}, got {found:.300}")
+        _check_types(fields, expected)
+        segments = tuple(Segment.from_fields(segment) for segment in fields.get("segments", ()))
+        return cls(**{**fields, "block_digests": tuple(fields["block_digests"]), "segments": segments})
+
+    def _check_backend(self) -> None:
+        if self.is_attached:
+            self._check_segments()
+        elif self.backend not in BACKENDS:
+            raise InvalidTableSpec(f"backend must be one of {', '.join((*BACKENDS, ATTACHED))}, got {self.backend!r}")
+        elif self.segments:
+            raise InvalidTableSpec(f"segments must be those of an attached version, got backend {self.backend!r}")
+        elif self.backend == "mmap" and self.data_bytes != self.num_rows * self.row_bytes:
+            expected = self.num_rows * self.row_bytes
+            raise InvalidTableSpec(f"data_bytes of a flat file must be {expected}, got {self.data_bytes}")
+
+    def _check_segments(self) -> None:
+        if not self.segments:
+            raise InvalidTableSpec("an attached version must have at least one segment, got none")
+        for segment in self.segments:
+            segment.check(self.num_rows)
+        found = sum(segment.row_bytes for segment in self.segments)
+        if found != self.row_bytes:
+            raise InvalidTableSpec(f"the segments must be {self.row_bytes} bytes wide together, got {found}")
 
     def _content(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _FIELDS if name not in _NOT_CONTENT}
+        if not self.is_attached:
+            return {name: getattr(self, name) for name in _FIELDS if name not in _NOT_CONTENT}
+        content = {name: getattr(self, name) for name in _FIELDS if name not in _NOT_CONTENT_WHEN_ATTACHED}
+        return {
+            **content,
+            "segments": [segment.content() for segment in self.segments],
+            "index_digest": self.index_digest,
+        }
 
 
 def default_block_rows(row_bytes: int) -> int:
@@ -136,8 +183,8 @@ def default_block_rows(row_bytes: int) -> int:
     return (max(1, round(_BLOCK_BYTES / period)) * period - _PAGE_HEADER_BYTES) // row_bytes
 
 
-def _check_types(fields: dict[str, Any]) -> None:
-    for name, expected in _FIELDS.items():
+def _check_types(fields: dict[str, Any], expected_types: dict[str, type]) -> None:
+    for name, expected in expected_types.items():
         found = type(fields[name])
         if found is not expected:
             raise InvalidTableSpec(f"{name} must be of type {expected.__name__}, got {found.__name__}")
@@ -153,7 +200,10 @@ def _canonical(value: dict[str, Any]) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
+_FIELDS_WHEN_ATTACHED: dict[str, type] = {"segments": list, "index_digest": str}
 _JSON_TYPES: dict[str, type] = {"int": int, "str": str, "tuple[str, ...]": list}
 _FIELDS: dict[str, type] = {
-    item.name: _JSON_TYPES[str(item.type)] for item in dataclasses.fields(Manifest) if item.init
+    item.name: _JSON_TYPES[str(item.type)]
+    for item in dataclasses.fields(Manifest)
+    if item.init and item.name not in _FIELDS_WHEN_ATTACHED
 }

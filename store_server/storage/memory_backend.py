@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from store_server.storage.block_file import BlockFile
+    from store_server.storage.files.version_files import VersionFiles
     from store_server.storage.stored_version import StoredVersion
 
 _log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ class MemoryBackend:
 
     kind = "memory"
 
-    def __init__(self, stored: StoredVersion, file: BlockFile, *, huge_pages: bool = False) -> None:
-        """Load all blocks, their digests checked. Raises BlockDamaged, StorageFailure, NotEnoughMemory."""
+    def __init__(self, stored: StoredVersion, files: VersionFiles, *, huge_pages: bool = False) -> None:
+        """Load all blocks, their digests checked. Raises TableDamaged, StorageFailure, NotEnoughMemory."""
         manifest = stored.manifest
         self._stored = stored
         self.num_rows = manifest.num_rows
@@ -43,7 +43,7 @@ class MemoryBackend:
         table = np.frombuffer(memory, np.uint8).reshape(manifest.num_rows, manifest.row_bytes)
         for block in range(manifest.num_blocks):
             first_row = block * manifest.block_rows
-            file.read_checked_into(block, table[first_row : first_row + manifest.block_rows])
+            files.read_checked_into(block, table[first_row : first_row + manifest.block_rows])
         table.flags.writeable = False
         self._table: NDArray[np.uint8] | None = table
 
@@ -56,13 +56,19 @@ class MemoryBackend:
         """See Backend.gather."""
         FlatRows(self._open_table()).gather(rows, out)
 
+    def gather_from_ram(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> bool:
+        """See Backend.gather_from_ram."""
+        self.gather(rows, out)
+        return True
+
     def blocks(self) -> Iterator[NDArray[np.uint8]]:
         """See Backend.blocks. The arrays are read-only views."""
         table, block_rows = self._open_table(), self._stored.manifest.block_rows
         return (table[first : first + block_rows] for first in range(0, self.num_rows, block_rows))
 
-    def refresh_residency(self) -> None:
-        """Do nothing: the answer never changes."""
+    def refresh_residency(self, deadline: float | None = None) -> bool:  # noqa: ARG002
+        """Return True: the answer never changes."""
+        return True
 
     def close(self) -> None:
         """See Backend.close."""

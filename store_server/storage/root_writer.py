@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import os
@@ -12,21 +13,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from store_server.storage.data_root import CURRENT, LOCK, STAGING, TABLES, VERSIONS, DataRoot
-from store_server.storage.durable import disk_errors_named, exchange, make_directory, replace_file, sync_directory
+from store_server.storage.data_root import CURRENT, LOCK, MANIFEST, STAGING, TABLES, VERSIONS, DataRoot
+from store_server.storage.durable import (
+    disk_errors_named,
+    exchange,
+    make_directory,
+    replace_file,
+    sync_directory,
+    write_new_file,
+)
 from store_server.storage.errors import (
     RootBusy,
     RootNotFound,
     StorageFailure,
+    TableDamaged,
     TableExists,
     TableNotFound,
     VersionIsCurrent,
+    VersionNotFound,
 )
 from store_server.storage.names import check_table_name
 from store_server.storage.version_writer import VersionWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from store_server.storage.manifest import Manifest, TableSpec
 
@@ -88,6 +98,36 @@ class RootWriter:
                 writer.discard()
             shutil.rmtree(staging, ignore_errors=True)  # what stays, the next writer removes
 
+    def attach(self, manifests: Mapping[str, Manifest]) -> None:
+        """Publish versions whose rows lie in files that are not ours, by the names of their tables.
+
+        What can fail is done first for all of them; then they become current, one rename after the other. Digests that
+        `verify` has found for the same version are kept. Raises InvalidTableName, DiskFull, RootNotWritable.
+        """
+        for name in manifests:
+            check_table_name(name)
+        staged: dict[str, Path] = {}
+        try:
+            with disk_errors_named(self.root.path):
+                for name, manifest in manifests.items():
+                    staging = self._stage_attached(name, manifest)
+                    if staging is not None:
+                        staged[name] = staging
+                for name, staging in staged.items():
+                    self._place(name, staging, manifests[name].version)
+                for name, manifest in manifests.items():
+                    self._make_current(name, manifest.version)
+        finally:
+            for staging in staged.values():
+                shutil.rmtree(staging, ignore_errors=True)  # what stays, the next writer removes
+
+    def record_digests(self, name: str, version: str, block_digests: Sequence[str]) -> None:
+        """Keep the digests of an attached version, which was published without them; its name stays the same."""
+        manifest = dataclasses.replace(self.root.manifest(name, version), block_digests=tuple(block_digests))
+        with disk_errors_named(self.root.path):
+            path = self.root.version_path(name, version) / MANIFEST
+            replace_file(path, manifest.to_json(), temporary=self._free_staging_path())
+
     def drop(self, name: str, version: str) -> None:
         """Remove a version that is not current; whoever has it open keeps reading it.
 
@@ -106,12 +146,33 @@ class RootWriter:
             shutil.rmtree(removed)
 
     def _publish(self, name: str, staging: Path, manifest: Manifest) -> None:
-        table = self.root.table_path(name)
-        target = table / VERSIONS / manifest.version
-        make_directory(table / VERSIONS)
-        _move_into_place(staging, target)
-        sync_directory(table / VERSIONS)
-        replace_file(table / CURRENT, f"{manifest.version}\n".encode(), temporary=self._free_staging_path())
+        self._place(name, staging, manifest.version)
+        self._make_current(name, manifest.version)
+
+    def _place(self, name: str, staging: Path, version: str) -> None:
+        versions = self.root.table_path(name) / VERSIONS
+        make_directory(versions)
+        _move_into_place(staging, versions / version)
+        sync_directory(versions)
+
+    def _make_current(self, name: str, version: str) -> None:
+        current = self.root.table_path(name) / CURRENT
+        replace_file(current, f"{version}\n".encode(), temporary=self._free_staging_path())
+
+    def _stage_attached(self, name: str, manifest: Manifest) -> Path | None:
+        """Return a directory with the manifest, or None when the root has exactly this version already."""
+        try:
+            known = self.root.manifest(name, manifest.version)
+        except (TableNotFound, VersionNotFound, TableDamaged):
+            known = None
+        if known is not None and known.block_rows == manifest.block_rows:
+            manifest = dataclasses.replace(manifest, block_digests=known.block_digests)
+        if manifest == known:
+            return None
+        staging = self._new_staging_directory()
+        write_new_file(staging / MANIFEST, manifest.to_json())
+        sync_directory(staging)
+        return staging
 
     def _new_staging_directory(self) -> Path:
         path = self._free_staging_path()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVersion:
-    """Where a version is and what it must be."""
+    """Where a version is and what it must be. `data_path` of an attached version is the file of its first segment."""
 
     table: str
     version: str

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store_server.storage.data_file import DATA_FILE_KINDS
 from store_server.storage.data_root import MANIFEST
 from store_server.storage.digests import block_digest
 from store_server.storage.durable import disk_errors_named, sync_directory, sync_file, write_new_file
 from store_server.storage.errors import IncompleteVersion, InvalidTableSpec, StorageError
+from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.manifest import Manifest, TableSpec, default_block_rows
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from store_server.storage.data_file import DataFileWriter
+    from store_server.storage.files.data_file import DataFileWriter
 
 
 class VersionWriter:

@@ -54,6 +54,19 @@ def test_a_signal_lets_the_fetches_under_way_finish_and_ends_with_zero(root, sig
     assert "draining" in node.log
 
 
+@pytest.mark.parametrize(
+    ("budget", "message"), [("much", "such as 1048576, 512MiB or 8GiB, got 'much'"), ("1MB", "at least 16,777,216")]
+)
+def test_a_memory_budget_that_cannot_be_kept_is_refused(root, budget, message):
+    command = [sys.executable, "-m", "store_server", "serve", str(root), "--memory-budget", budget]
+
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert refused.returncode != 0
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_a_second_signal_ends_the_node_at_once(root):
     with node_process(root, "--drain-seconds", "600") as node, engram_client.connect_blocking(node.url) as store:
         table = store.table("layer-1")

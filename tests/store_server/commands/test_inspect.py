@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from support.cold_pages import forget_pages
 
 from store_server.commands.inspect import parse_rows
 
@@ -78,3 +79,15 @@ def test_an_unknown_table_or_version_is_an_error(run: Callable, root: Path) -> N
     assert "no table 'other'" in run("inspect", root, "other").error
     assert "has no version '1234'" in run("inspect", root, "t", "--version", "1234").error
     assert "rows 0 to 1, got 2" in run("inspect", root, "t", "--rows", "2").error
+
+
+def test_it_is_said_how_much_of_a_table_lies_in_ram(run: Callable, root: Path) -> None:
+    run("create", root, "t", "--rows", 50_000, "--row-bytes", 264)
+
+    def resident() -> str:
+        return next(line for line in run("inspect", root, "t").out.splitlines() if line.startswith("resident "))
+
+    assert resident().split(maxsplit=1)[1] == "13,200,000 of 13,200,000 bytes (100.0%) in the page cache of this host"
+    if forget_pages(root, "t") == 1:
+        pytest.skip("this file system keeps its pages; the test needs one on a disk")
+    assert "(0.0%)" in resident()

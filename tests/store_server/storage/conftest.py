@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from support.checkpoints import attach_rows
 from support.tables import write_table
 
 from store_server.storage import Backend, DataRoot
@@ -27,7 +30,12 @@ def root(tmp_path: Path) -> Path:
 def publish() -> Publish:
     """Store rows (n, row_bytes) as a version that becomes current; returns its name."""
 
-    return write_table
+    def publish_rows(root: Path, name: str, rows: NDArray[np.uint8], *, backend: str = "mmap", **spec: str) -> str:
+        if backend == "safetensors":
+            return attach_rows(root, name, rows, **spec)
+        return write_table(root, name, rows, backend=backend, **spec)
+
+    return publish_rows
 
 
 @pytest.fixture

@@ -21,8 +21,10 @@ from store_server.storage import Backend, BackendClosed, DataRoot
 HOLDERS = {
     "mmap": ("mmap", False),
     "lmdb": ("lmdb", False),
+    "safetensors": ("safetensors", False),
     "memory-from-mmap": ("mmap", True),
     "memory-from-lmdb": ("lmdb", True),
+    "memory-from-safetensors": ("safetensors", True),
 }
 MIB = 1 << 20
 # 1001 does not divide a number of pages: LMDB's blocks lie there at addresses with nothing in common.

@@ -96,6 +96,72 @@ def test_a_writer_killed_at_any_step_leaves_the_old_version_or_the_new_and_the_n
     assert found["left"] == []
 
 
+ATTACH = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from store_server.storage import DataRoot, root_writer
+from store_server.storage.checkpoint import SyntheticCheckpoint, read_checkpoint, synthetic_rows, write_checkpoint
+
+root, directory = Path(sys.argv[1]), Path(sys.argv[2])
+write_checkpoint(directory, SyntheticCheckpoint(scale=1e-6))
+found = read_checkpoint(directory)
+
+
+def attach(name):
+    with root_writer(root) as writer:
+        writer.attach({f"{name}/layer-{layer}": manifest for layer, manifest in found.manifests.items()})
+
+
+def attach_and_die_at(step, name):
+    steps = 0
+
+    def count(event, arguments):
+        nonlocal steps
+        if event == "open" or event.startswith(("os.", "shutil.", "fcntl.")):
+            steps += 1
+            if steps == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    attach(name)
+
+
+step, exit_code, seen = 0, -signal.SIGKILL, set()
+while exit_code == -signal.SIGKILL:
+    step += 1
+    child = os.fork()
+    if child == 0:
+        attach_and_die_at(step, f"t{step}")
+        os._exit(0)
+    exit_code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    tables = DataRoot.open(root).table_names() if (root / "tables").exists() else []
+    seen.add(tuple(name.partition("/")[2] for name in tables if name.startswith(f"t{step}/")))
+    attach(f"t{step}")
+    for layer in found.manifests:
+        data_root, name, row = DataRoot.open(root), f"t{step}/layer-{layer}", np.empty((1, 264), np.uint8)
+        data_root.open_backend(name, data_root.current_version(name)).gather(np.array([9]), row)
+        assert np.array_equal(row, synthetic_rows(np.array([9]), layer, 256))
+assert step > 15 and exit_code == 0, (step, exit_code)
+assert {(), ("layer-1", "layer-14")} <= seen <= {(), ("layer-1",), ("layer-1", "layer-14")}, seen
+assert not list((root / "staging").iterdir())
+"""
+
+
+def test_an_attach_killed_at_any_step_leaves_whole_tables_only_and_the_next_attach_works(
+    root: Path, tmp_path: Path
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", ATTACH, str(root), str(tmp_path / "ck")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert run.returncode == 0, run.stderr
+
+
 IMPORT_AND_WAIT = """
 import sys
 import numpy as np

@@ -18,7 +18,7 @@ from store_server.storage import (
     verify,
 )
 from store_server.storage.durable import disk_errors_named
-from store_server.storage.lmdb_file import LmdbFileWriter
+from store_server.storage.files.lmdb_file import LmdbFileWriter
 
 BACKENDS = ("mmap", "lmdb")
 SMALL = np.ones((9_000, 264), np.uint8)  # 2.4 MB

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from store_server.storage.lmdb_file import LmdbFileWriter, lmdb_offsets
+from store_server.storage.files.lmdb_file import LmdbFileWriter, lmdb_offsets
 from store_server.storage.manifest import Manifest, TableSpec, default_block_rows
 from store_server.storage.row_layout import FlatRows, RowsByAddress, ShiftedRows, row_layout
 from store_server.storage.stored_version import StoredVersion

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from store_server.storage.flat_file import FlatFileWriter, check_flat_structure, flat_offsets
-from store_server.storage.lmdb_file import LmdbFileWriter, check_lmdb_structure, lmdb_offsets
+from store_server.storage.files.flat_file import FlatFileWriter, check_flat_structure, flat_offsets
+from store_server.storage.files.lmdb_file import LmdbFileWriter, check_lmdb_structure, lmdb_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""Files that hold rows, and how each lays them out."""

@@ -1,0 +1,1 @@
+"""What of a mapped file lies in RAM: asking, reading ahead, and keeping to a budget."""

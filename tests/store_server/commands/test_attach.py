@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.tokenizer import COMPRESSED_SIZE, write_tokenizer
+
+from store_server.storage.checkpoint import synthetic_rows
+
+
+@pytest.fixture
+def checkpoint(run: Callable, tmp_path: Path) -> Path:
+    """A small checkpoint with a tokenizer."""
+    write_tokenizer(tmp_path / "words.json")
+    made = run("synth-checkpoint", tmp_path / "ck", "--scale", 1e-5, "--tokenizer", tmp_path / "words.json")
+    assert made.status == 0, made.err
+    return tmp_path / "ck"
+
+
+def hexadecimal(row: int, layer: int) -> str:
+    return synthetic_rows(np.array([row]), layer, 256)[0, :16].tobytes().hex(" ")
+
+
+def test_a_checkpoint_becomes_a_table_a_layer_and_nothing_is_copied(
+    run: Callable, root: Path, checkpoint: Path
+) -> None:
+    attached = run("attach", root, "v41", "--checkpoint", checkpoint)
+
+    assert attached.status == 0
+    assert [line for line in attached.out.splitlines() if line.startswith("table")] == [
+        "table    v41/layer-1",
+        "table    v41/layer-14",
+    ]
+    assert attached.out.count("hashing  engram-v1:") == 2
+    assert sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) < 5_000
+    _, first, second = run("tables", root).out.splitlines()
+    assert first.split()[0::4][:2] == ["v41/layer-1", "float8_e4m3+e8m0/32"]
+    assert second.split()[5] == "safetensors"
+
+
+def test_without_a_tokenizer_it_is_said_that_the_hashing_is_unknown(
+    run: Callable, root: Path, checkpoint: Path
+) -> None:
+    (checkpoint / "tokenizer.json").unlink()
+
+    attached = run("attach", root, "v41", "--checkpoint", checkpoint)
+
+    assert attached.out.count("hashing  unknown") == 2
+    assert f"engram_compressed_vocab_size {COMPRESSED_SIZE} was taken from config.json unchecked" in attached.out
+
+
+def test_the_rows_and_the_places_of_an_attached_table_can_be_seen(run: Callable, root: Path, checkpoint: Path) -> None:
+    run("attach", root, "v41", "--checkpoint", checkpoint)
+
+    described = run("inspect", root, "v41/layer-14").out
+    rows = run("inspect", root, "v41/layer-14", "--rows", "0,4000").out
+
+    assert f"{checkpoint}/model-00048-of-00048.safetensors" in described
+    assert "layers.14.engram.embed.scale, 8 bytes a row from byte" in described
+    assert "no digests before the first `verify`" in described
+    assert hexadecimal(0, 14) in rows
+    assert hexadecimal(4_000, 14) in rows
+
+
+def test_the_first_verify_records_and_the_next_compares(run: Callable, root: Path, checkpoint: Path) -> None:
+    run("attach", root, "v41", "--checkpoint", checkpoint)
+
+    outcomes = [[line.split()[0] for line in run("verify", root).out.splitlines()] for _ in range(2)]
+
+    assert outcomes == [["recorded", "recorded"], ["ok", "ok"]]
+    assert "xxh3_128" in run("inspect", root, "v41/layer-1").out
+
+
+def test_a_checkpoint_with_a_fault_in_its_last_layer_attaches_nothing(
+    run: Callable, root: Path, checkpoint: Path
+) -> None:
+    (checkpoint / "model-00048-of-00048.safetensors").unlink()
+
+    refused = run("attach", root, "v41", "--checkpoint", checkpoint)
+
+    assert (refused.status, refused.out) == (1, "")
+    assert "weight_map: layers.14.engram.embed.weight" in refused.error
+    assert not root.exists()
+
+
+def test_a_directory_that_is_no_checkpoint_is_refused(run: Callable, root: Path, tmp_path: Path) -> None:
+    refused = run("attach", root, "v41", "--checkpoint", tmp_path)
+
+    assert refused.status == 1
+    assert f"{tmp_path}/config.json: file: expected a checkpoint has it, found no such file" in refused.error
+
+
+def test_a_checkpoint_may_be_named_from_where_one_stands(
+    run: Callable, root: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    run("attach", root, "v41", "--checkpoint", "ck")
+    monkeypatch.chdir("/")
+
+    assert hexadecimal(0, 1) in run("inspect", root, "v41/layer-1", "--rows", "0").out
+
+
+def test_a_sparse_checkpoint_is_small_on_the_disk(run: Callable, tmp_path: Path) -> None:
+    made = run("synth-checkpoint", tmp_path / "ck", "--scale", 0.01, "--sparse")
+
+    config = json.loads((tmp_path / "ck" / "config.json").read_text())["text_config"]
+    files = list((tmp_path / "ck").glob("*.safetensors"))
+    assert [str(rows) in made.out for rows in config["engram_num_embeddings"]] == [True, True]
+    assert sum(path.stat().st_size for path in files) > 2e9
+    assert sum(path.stat().st_blocks * 512 for path in files) < 8e6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scale", "0"], "scale must be"),
+        (["--scale", "1e-5", "--tokenizer", "/none.json"], "/none.json: not a tokenizer"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_made_up_is_refused(
+    run: Callable, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    refused = run("synth-checkpoint", tmp_path / "ck", *arguments)
+
+    assert refused.status == 1
+    assert message in refused.error
+    assert list(tmp_path.iterdir()) == []
