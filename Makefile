@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-lowest bench-backends lint proto clean
+.PHONY: help install demo test test-lowest bench-backends bench-hashing bench-cold-rows lint proto clean
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -35,11 +35,20 @@ $(LOWEST_VENV)/installed: Makefile pyproject.toml constraints-lowest.txt
 ## test-lowest     the client's tests with the lowest versions of its dependencies
 test-lowest: $(LOWEST_VENV)/installed
 	$(LOWEST_VENV)/bin/pytest tests/engram_store tests/engram_client/test_misbehaving_nodes.py \
-		tests/engram_client/test_hashing.py tests/engram_client/test_hash_spec.py tests/engram_client/test_formats.py
+		tests/engram_client/hashing tests/engram_client/test_token_map_file.py \
+		tests/engram_client/test_formats.py tests/engram_client/test_formats_quantized.py
 
 ## bench-backends  rows a second of each backend through a node, as ratios in one run
 bench-backends: install
 	$(BIN)/python tests/bench/backends.py
+
+## bench-hashing   hashing 8,192 tokens beside the bare remainders that it must take
+bench-hashing: install
+	$(BIN)/python tests/bench/hashing.py
+
+## bench-cold-rows rows that are not in memory: read ahead beside faulted in one by one (writes 4 GiB)
+bench-cold-rows: install
+	$(BIN)/python tests/bench/cold_rows.py
 
 ## lint            ruff, mypy and buf
 lint: install
