@@ -95,7 +95,7 @@ class NgramHasher:
         """
         check_layer(layer, self.layer_ids)
         window = self.reader.window(token_ids, mask, sequence_ids, history)
-        return xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer], self.num_rows[layer])
+        return xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
     def advance(
         self,
@@ -133,14 +133,14 @@ def xor_rows(
     multipliers: NDArray[np.int64],
     primes: NDArray[np.int64],
     offsets: NDArray[np.int64],
-    num_rows: int,
 ) -> NDArray[np.int64]:
     """Return the rows of XOR mixes, (batch, seq, columns), offsets included."""
     mix = window.look_back(0) * multipliers[0]
     mixes = np.empty((len(multipliers) - 1, *mix.shape), dtype=np.int64)
     for k in range(1, len(multipliers)):
-        mix = np.bitwise_xor(mix, window.look_back(k) * multipliers[k], out=mixes[k - 1])
-    rows = head_rows(mixes.reshape(len(mixes), mix.size), primes, offsets, num_rows)
+        product = np.multiply(window.look_back(k), multipliers[k], out=mixes[k - 1])
+        mix = np.bitwise_xor(mix, product, out=product)
+    rows = head_rows(mixes.reshape(len(mixes), mix.size), primes, offsets)
     return rows.reshape(*mix.shape, offsets.size)
 
 

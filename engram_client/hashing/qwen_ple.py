@@ -100,7 +100,7 @@ class QwenPleHasher:
         """Return the row numbers of the table of `layer`, int64 (batch, seq, columns); as `RowHasher.rows` says."""
         check_layer(layer, self.layer_ids)
         window = self.reader.window(token_ids, mask, sequence_ids, history)
-        return xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer], self.num_rows[layer])
+        return xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
     def advance(
         self,
