@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-lowest bench-backends bench-hashing bench-cold-rows lint proto clean
+.PHONY: help install demo test test-lowest bench bench-quick bench-growth bench-client-memory bench-backends bench-hashing bench-cold-rows lint proto clean
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -37,6 +37,29 @@ test-lowest: $(LOWEST_VENV)/installed
 	$(LOWEST_VENV)/bin/pytest tests/engram_store tests/engram_client/test_misbehaving_nodes.py \
 		tests/engram_client/hashing tests/engram_client/test_token_map_file.py \
 		tests/engram_client/test_formats.py tests/engram_client/test_formats_quantized.py
+
+# What only the benchmarks need: the peers' packages, and what draws the figures. Peers that are programs come from the
+# system (Debian: redis-server, and for Mooncake libibverbs1 librdmacm1 libnuma1); one that is missing is left out, and
+# the benchmark says what it needs.
+$(VENV)/installed-bench: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+## bench           the store beside a plain socket and every peer installed, with figures (BENCH=options; some 15 minutes)
+bench: $(VENV)/installed-bench
+	PYTHONPATH=tests $(BIN)/python -m bench.store_bench $(BENCH)
+
+## bench-quick     the same in under two minutes, with fewer and shorter rounds
+bench-quick: $(VENV)/installed-bench
+	PYTHONPATH=tests $(BIN)/python -m bench.store_bench --quick $(BENCH)
+
+## bench-growth    how the cost of a row grows with rows a fetch, tables, the size of a table and clients (writes 11 GiB)
+bench-growth: $(VENV)/installed-bench
+	PYTHONPATH=tests $(BIN)/python -m bench.store_bench.growth $(BENCH)
+
+## bench-client-memory  what a client and its node hold during a million fetches
+bench-client-memory: install
+	PYTHONPATH=tests $(BIN)/python -m bench.store_bench.client_memory $(BENCH)
 
 ## bench-backends  rows a second of each backend through a node, as ratios in one run
 bench-backends: install

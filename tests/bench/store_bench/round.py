@@ -1,0 +1,89 @@
+"""One round of one subject: fetches for so many seconds, each of them timed, the rows of each of them checked.
+
+What is timed is the same for all. A latency ends when the rows lie in an array (n, ROW_BYTES); the check comes after.
+Rows a second and processor time are those of the whole round, the checks included; the processor time of the checks is
+measured by itself too, so that it can be taken off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from bench.store_bench.questions import ROW_BYTES, Questions
+from numpy.typing import NDArray
+
+
+class WrongRows(Exception):
+    """A subject handed out rows that were not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """What a round took. `latencies`: seconds, one a fetch."""
+
+    num_rows: int
+    seconds: float
+    cpu_seconds: float
+    check_cpu_seconds: float
+    latencies: list[float]
+
+
+class Fetch:
+    """One fetch: `ids` int64 (n,) to ask for and `out` uint8 (n, ROW_BYTES) that may take the rows."""
+
+    __slots__ = ("_began", "_expected", "_round", "ids", "out")
+
+    def __init__(self, round_: Round, ids: NDArray[np.int64], out: NDArray[np.uint8], expected: NDArray[np.uint8]):
+        self.ids, self.out = ids, out
+        self._round, self._expected = round_, expected
+        self._began = time.perf_counter()
+
+    def end(self, rows: NDArray[np.uint8]) -> None:
+        """Say that the rows are here; raises WrongRows."""
+        seconds = time.perf_counter() - self._began
+        self._round.check(rows, self._expected, seconds)
+
+
+class Round:
+    """Hands out fetches to lanes, each of which has one under way and a buffer of its own."""
+
+    def __init__(self, questions: Questions, in_flight: int, seconds: float) -> None:
+        self.in_flight = in_flight
+        self._questions = questions
+        # Written to, so that no fetch is the first to touch its pages; with bytes that are no row's.
+        self._buffers = np.full((in_flight, *questions.rows.shape[1:]), 255, np.uint8)
+        self._latencies: list[float] = []
+        self._check_cpu: list[int] = []
+        self._began_cpu = time.process_time()
+        self._began = time.perf_counter()
+        self._end = self._began + seconds
+
+    def fetches(self, lane: int) -> Iterator[Fetch]:
+        """Begin fetches one after another until the time is up, at least one.
+
+        A buffer never gets the same rows twice in a row, so one that nobody wrote to is found.
+        """
+        number, questions = lane, self._questions
+        while True:
+            number = (number + 1) % len(questions.ids)
+            yield Fetch(self, questions.ids[number], self._buffers[lane], questions.rows[number])
+            if time.perf_counter() >= self._end:
+                return
+
+    def check(self, rows: NDArray[np.uint8], expected: NDArray[np.uint8], seconds: float) -> None:
+        """Compare every row, note the latency."""
+        began = time.thread_time_ns()
+        same = rows.shape == expected.shape and np.array_equal(rows.view(np.uint64), expected.view(np.uint64))
+        self._check_cpu.append(time.thread_time_ns() - began)
+        if not same:
+            raise WrongRows(f"asked for {len(expected)} rows of {ROW_BYTES} bytes, and got others")
+        self._latencies.append(seconds)
+
+    def result(self) -> RoundResult:
+        """Return what it took from the beginning until now."""
+        seconds, cpu_seconds = time.perf_counter() - self._began, time.process_time() - self._began_cpu
+        num_rows = len(self._latencies) * self._questions.ids.shape[1]
+        return RoundResult(num_rows, seconds, cpu_seconds, sum(self._check_cpu) / 1e9, self._latencies)

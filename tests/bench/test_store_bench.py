@@ -1,0 +1,82 @@
+"""The store benchmark: its short form, and that it believes nobody."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from bench.store_bench.client_process import Case
+from bench.store_bench.measure import Effort, measure
+from bench.store_bench.placement import placements
+from bench.store_bench.questions import Questions, RowFile
+from bench.store_bench.round import Round, WrongRows
+from bench.store_bench.summary import figures_of
+from support import fake_subjects
+from support.fake_subjects import GatheringSubject
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_the_short_form_compares_a_node_with_the_reference_socket(tmp_path):
+    options = ["--subjects", "grpc memory", "--batches", "16", "5000", "--placements", "shared"]
+    effort = ["--rows", "6000", "--rounds", "2", "--seconds", "0.02", "--no-figures", "--out", str(tmp_path)]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench.store_bench", *options, *effort],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
+    cases = {(one["subject"], one["ids_per_fetch"], one["in_flight"]) for one in figures}
+    subjects = ("reference socket", "engram-store grpc memory")
+    assert cases == {(name, batch, number) for name in subjects for batch in (16, 5000) for number in (1, 8)}
+    for one in figures:
+        assert one["rounds"] == 2
+        assert one["rate_to_reference"]["low"] <= one["rate_to_reference"]["median"] <= one["rate_to_reference"]["high"]
+        assert min(one["rows_per_second"], one["server_cpu_us_per_row"], one["server_private_mib"]) > 0
+        assert one["p50_us"] <= one["p99_us"]
+    assert all(one["rate_to_reference"]["median"] == 1 for one in figures if one["subject"] == "reference socket")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        fake_subjects.one_byte_changed,
+        fake_subjects.a_row_too_few,
+        fake_subjects.in_another_order,
+        fake_subjects.RowsOfTheFetchBefore(),
+    ],
+)
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_a_round_ends_at_the_first_wrong_row(tmp_path, change, in_flight):
+    file = RowFile.write(tmp_path, 1000)
+    subject = GatheringSubject("wrong", change)
+    subject.start_server(file, tmp_path)
+
+    with pytest.raises(WrongRows, match="asked for 8 rows of 264 bytes"):
+        subject.run(Round(Questions.of(file, 8), in_flight, seconds=10))
+
+
+def test_a_subject_that_was_wrong_is_reported_and_has_no_figures(tmp_path):
+    file = RowFile.write(tmp_path, 1000)
+    subjects = {
+        "reference socket": partial(GatheringSubject, "reference socket"),
+        "wrong": partial(GatheringSubject, "wrong", fake_subjects.one_byte_changed),
+    }
+    effort = Effort(rounds=1, seconds=0.01, longest_round_seconds=1)
+
+    found = measure(subjects, [Case(8, 1), Case(16, 2)], file, tmp_path, placements()["shared"], effort)
+
+    assert "asked for 8 rows" in found.failed["wrong"]
+    assert [(one["subject"], one["ids_per_fetch"]) for one in figures_of(found)] == [
+        ("reference socket", 8),
+        ("reference socket", 16),
+    ]
