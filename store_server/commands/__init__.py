@@ -16,6 +16,7 @@ from store_server.commands import (
     drop,
     import_,
     inspect,
+    load,
     serve,
     synth_checkpoint,
     tables,
@@ -39,6 +40,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "drop": drop.drop,
     "synth-checkpoint": synth_checkpoint.synth_checkpoint,
     "compression": compression.compression,
+    "load": load.load,
     "demo": demo.demo,
 }
 # What typer raises for bad usage: of its own since 0.2x, click's before.

@@ -42,7 +42,7 @@ def read_text(path: Path | None, *, max_tokens: int) -> Passage:
 
 def _decoded(path: Path, content: bytes, *, is_whole: bool) -> str:
     if not content:
-        raise CommandFailed(f"{path} is empty: the demo needs a text")
+        raise CommandFailed(f"{path} is empty: a text is needed")
     try:
         # Where a longer file was cut, the last character may be in pieces: the decoder then waits for the rest.
         return codecs.getincrementaldecoder("utf-8")().decode(content, final=is_whole)

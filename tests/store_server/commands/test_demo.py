@@ -182,7 +182,7 @@ def test_the_node_does_not_outlive_a_demo_that_is_ended(half_way, tmp_path: Path
     ("content", "message"),
     [
         (None, "cannot read {path}: No such file or directory"),
-        (b"", "{path} is empty: the demo needs a text"),
+        (b"", "{path} is empty: a text is needed"),
         (b"abc\xff", "{path} is not a text in UTF-8: byte 0xff at offset 3"),
         (b"half a character: \xe2\x82", "{path} is not a text in UTF-8: byte 0xe2 at offset 18"),
     ],
