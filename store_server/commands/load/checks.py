@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
+from store_server.storage import DataRoot
 from store_server.storage.fills import index_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from store_server.storage import Backend
 
 _REMEMBERED_BYTES: Final = 64 << 20
 _MOST_REMEMBERED_ROWS: Final = 2**16
@@ -58,13 +62,16 @@ class RowCheck(Protocol):
         ...
 
 
-def row_check(check: Check, *, row_bytes: int, root: Path | None, table: str, version: str) -> RowCheck:
-    """Return the check; with `root` the version is opened there, which raises a StorageError if it is not there."""
+@contextmanager
+def row_check(check: Check, *, row_bytes: int, root: Path | None, table: str, version: str) -> Iterator[RowCheck]:
+    """Open a check; with `root` the version is opened there, which raises a StorageError if it is not there."""
     if check is Check.index:
-        return ExpectedRows(lambda ids: index_rows(ids, row_bytes))
-    if check is Check.root:
-        return ExpectedRows(_rows_of_copy(root, table, version, row_bytes))
-    return RepeatedRows(row_bytes) if check is Check.repeats else NoCheck()
+        yield ExpectedRows(lambda ids: index_rows(ids, row_bytes))
+    elif check is Check.root:
+        with closing(_open_copy(root, table, version)) as backend:
+            yield ExpectedRows(lambda ids: _gathered(backend, ids, row_bytes))
+    else:
+        yield RepeatedRows(row_bytes) if check is Check.repeats else NoCheck()
 
 
 class ExpectedRows:
@@ -112,18 +119,13 @@ class NoCheck:
         return Compared(0, ids[:0])
 
 
-def _rows_of_copy(
-    root: Path | None, table: str, version: str, row_bytes: int
-) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
-    from store_server.storage import DataRoot
-
+def _open_copy(root: Path | None, table: str, version: str) -> Backend:
     if root is None:
         raise ValueError("a comparison with a copy of the table needs the data root of the copy")
-    backend = DataRoot.open(root).open_backend(table, version)
+    return DataRoot.open(root).open_backend(table, version)
 
-    def gather(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
-        expected = np.empty((len(ids), row_bytes), np.uint8)
-        backend.gather(ids, expected)
-        return expected
 
-    return gather
+def _gathered(backend: Backend, ids: NDArray[np.int64], row_bytes: int) -> NDArray[np.uint8]:
+    expected = np.empty((len(ids), row_bytes), np.uint8)
+    backend.gather(ids, expected)
+    return expected

@@ -78,16 +78,17 @@ async def _serve(connection: Connection[Any, Any], job: Job, share: int) -> None
     from engram_client import connect
 
     source = row_source(job.choice, job.num_rows, seed=job.seed, share=share, shares=job.processes)
-    check = row_check(job.check, row_bytes=job.row_bytes, root=job.root, table=job.table, version=job.version)
+    checked = row_check(job.check, row_bytes=job.row_bytes, root=job.root, table=job.table, version=job.version)
     async with connect(job.url, timeout=job.timeout_seconds) as store:
         table = await store.table(job.table, version=job.version)
         inbox = _inbox(connection)
-        connection.send(Ready())
         runs = 0
-        while isinstance(order := await inbox.get(), Order):
-            measurement = _measurement(job, share, order, runs, table, source, check)
-            await _run(measurement, connection, inbox)
-            runs += 1
+        with checked as check:
+            connection.send(Ready())
+            while isinstance(order := await inbox.get(), Order):
+                measurement = _measurement(job, share, order, runs, table, source, check)
+                await _run(measurement, connection, inbox)
+                runs += 1
 
 
 def _inbox(connection: Connection[Any, Any]) -> asyncio.Queue[Order | Stop | None]:
@@ -137,6 +138,7 @@ async def _run(
         connection.send(measurement.snapshot())
     if told_to_stop.done() and told_to_stop.result() is None:
         inbox.put_nowait(None)  # there will be no more orders either
+    if not running.done():
+        measurement.interrupt()
     told_to_stop.cancel()
-    measurement.interrupt()
     connection.send(await running)

@@ -77,7 +77,7 @@ class LatencyHistogram:
         """Return the time in seconds that `percent` of 100 did not exceed (nearest rank); None if there is none."""
         if not self._counts:
             return None
-        rank = max(1, math.ceil(percent / 100 * self.count))
+        rank = max(1, math.ceil(round(percent * self.count / 100, 6)))  # 99.9 % of 1,000 is the 999th, not a bit more
         passed = 0
         for bucket in sorted(self._counts):
             passed += self._counts[bucket]

@@ -95,6 +95,7 @@ class Measurement:
         self._arrivals = arrivals
         self._tally = Tally()
         self._in_flight = 0
+        self._interrupted = False
         self._recent = Snapshot(is_warming_up=True, in_flight=0)
         self._running: list[asyncio.Task[None]] = []
 
@@ -110,13 +111,14 @@ class Measurement:
         try:
             outcomes = await asyncio.gather(*self._running, return_exceptions=True)
         finally:
-            self.interrupt()
+            self._cancel_lanes()
             for mark in marks:
                 mark.cancel()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
-        stopped = min(loop.time(), self._window.end)
+        # Without an interrupt the window was measured to its end, even if the last fetch ended before.
+        stopped = min(loop.time(), self._window.end) if self._interrupted else self._window.end
         self._tally.measured_seconds = max(0.0, stopped - self._window.measured_from)
         if cpu_seconds:
             self._tally.cpu_seconds = (cpu_seconds[1] if len(cpu_seconds) > 1 else time.process_time()) - cpu_seconds[0]
@@ -124,8 +126,8 @@ class Measurement:
 
     def interrupt(self) -> None:
         """End now: what is under way is cut off, and `run` returns what was counted so far."""
-        for lane in self._running:
-            lane.cancel()
+        self._interrupted = True
+        self._cancel_lanes()
 
     def snapshot(self) -> Snapshot:
         """Return what happened since the last call."""
@@ -134,6 +136,10 @@ class Measurement:
         recent.is_warming_up = self._now() < self._window.measured_from
         self._recent = Snapshot(is_warming_up=recent.is_warming_up, in_flight=self._in_flight)
         return recent
+
+    def _cancel_lanes(self) -> None:
+        for lane in self._running:
+            lane.cancel()
 
     async def _lane(self) -> None:
         """Fetch one arrival after the other, into a buffer of its own."""

@@ -93,8 +93,8 @@ def _check_for(request: Request, table: BlockingTable) -> Check:
         return _check_that_fits(table)
     check = request.check or Check.root
     # Opened here as well, so that a copy that does not fit is an error before any process is started.
-    row_check(check, row_bytes=table.row_bytes, root=request.root, table=table.name, version=table.version)
-    return check
+    with row_check(check, row_bytes=table.row_bytes, root=request.root, table=table.name, version=table.version):
+        return check
 
 
 def _check_that_fits(table: BlockingTable) -> Check:
