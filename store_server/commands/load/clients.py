@@ -113,10 +113,12 @@ class Clients:
         return self
 
     def _start(self, share: int) -> None:
-        context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
+        # Forked from a process that has imported what is needed and done nothing: gRPC does not survive more.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([run_client.__module__])
         ours, theirs = context.Pipe()
         process = context.Process(target=run_client, args=(theirs, self._job, share), daemon=True)
-        # Ctrl-C reaches the whole terminal: the command hears it and tells the others.
+        # Ctrl-C reaches the whole terminal: the command hears it and tells the others, who inherit this.
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             process.start()

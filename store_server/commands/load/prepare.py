@@ -11,7 +11,7 @@ from store_server.commands.failure import CommandFailed
 from store_server.commands.load.checks import Check, row_check
 from store_server.commands.load.job import Job
 from store_server.commands.load.row_choice import UniformChoice, ZipfChoice
-from store_server.commands.load.text_replay import Replay, text_choice
+from store_server.commands.load.text_replay import Replay, load_vocabulary, text_choice
 from store_server.storage.fills import index_rows
 
 if TYPE_CHECKING:
@@ -115,5 +115,5 @@ def _check_that_fits(table: BlockingTable) -> Check:
 
 def _choice(request: Request, table: TableInfo) -> RowChoice:
     if request.replay is not None:
-        return text_choice(request.replay, table)
+        return text_choice(request.replay, table, load_vocabulary())
     return UniformChoice() if request.zipf is None else ZipfChoice(request.zipf)

@@ -40,16 +40,20 @@ class Replay:
     fold: bool = False
 
 
-def text_choice(replay: Replay, table: TableInfo) -> TextChoice:
-    """Read and tokenize the texts and see that their hash is the table's.
-
-    Raises CommandFailed when a text cannot be read, a package is missing, or the hash reaches other rows than the
-    table has or is another one by its fingerprint, unless rows are to be folded.
-    """
+def load_vocabulary() -> Vocabulary:
+    """Load the tokenizer of DeepSeek V4, which takes seconds; raises CommandFailed when a package is missing."""
     missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise CommandFailed(f"--text needs {', '.join(missing)}, not installed: pip install 'engram-store[demo]'")
-    vocabulary = Vocabulary()
+    return Vocabulary()
+
+
+def text_choice(replay: Replay, table: TableInfo, vocabulary: Vocabulary) -> TextChoice:
+    """Read and tokenize the texts and see that their hash is the table's.
+
+    Raises CommandFailed when a text cannot be read, or the hash reaches other rows than the table has or is another one
+    by its fingerprint, unless rows are to be folded.
+    """
     spec = _hash_spec(replay, vocabulary.compressed_size)
     layer = spec.layer_ids[0] if replay.layer is None else replay.layer
     if layer not in spec.layer_ids:
