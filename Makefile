@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-lowest bench bench-quick bench-growth bench-client-memory bench-backends bench-hashing bench-cold-rows lint proto clean
+.PHONY: help install demo test test-lowest bench bench-quick bench-growth bench-client-memory bench-backends bench-hashing bench-cold-rows load lint proto clean
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -72,6 +72,10 @@ bench-hashing: install
 ## bench-cold-rows rows that are not in memory: read ahead beside faulted in one by one (writes 4 GiB)
 bench-cold-rows: install
 	$(BIN)/python tests/bench/cold_rows.py
+
+## load            what a node must bear, each for SECONDS (default 20), every row checked
+load: install
+	$(BIN)/python tests/load/scenarios.py $(if $(SECONDS),--seconds $(SECONDS))
 
 ## lint            ruff, mypy and buf
 lint: install
