@@ -71,9 +71,10 @@ def test_a_subject_that_was_wrong_is_reported_and_has_no_figures(tmp_path):
         "reference socket": partial(GatheringSubject, "reference socket"),
         "wrong": partial(GatheringSubject, "wrong", fake_subjects.one_byte_changed),
     }
+    shared = placements()["shared"]
     effort = Effort(rounds=1, seconds=0.01, longest_round_seconds=1)
 
-    found = measure(subjects, [Case(8, 1), Case(16, 2)], file, tmp_path, placements()["shared"], effort)
+    found = measure(subjects, [Case(shared, 8, 1), Case(shared, 16, 2)], file, tmp_path, effort)
 
     assert "asked for 8 rows" in found.failed["wrong"]
     assert [(one["subject"], one["ids_per_fetch"]) for one in figures_of(found)] == [

@@ -52,7 +52,7 @@ class GatheringSubject:
         self._change = change
         self._rows = np.zeros((0, 0), np.uint8)
 
-    def start_server(self, file: RowFile, directory: Path) -> list[int]:
+    def start_server(self, file: RowFile, directory: Path) -> list[int]:  # noqa: ARG002
         self._rows = file.rows()
         return []
 
@@ -60,7 +60,7 @@ class GatheringSubject:
         pass
 
     def run(self, round_: Round) -> None:
-        pipelined(round_, lambda fetch: None, lambda fetch: self._change(fetch, np.asarray(self._rows[fetch.ids])))
+        pipelined(round_, lambda _: None, lambda fetch: self._change(fetch, np.asarray(self._rows[fetch.ids])))
 
     def stop(self) -> None:
         pass

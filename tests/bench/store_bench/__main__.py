@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -49,14 +50,12 @@ def all_subjects() -> Subjects:
 def main() -> int:
     options = _options()
     subjects = _chosen(options.subjects)
-    cases = [Case(batch, in_flight) for batch in options.batches for in_flight in options.in_flight]
+    places = [placements()[name] for name in options.placements]
+    cases = [Case(*one) for one in itertools.product(places, options.batches, options.in_flight)]
     effort = Effort(rounds=options.rounds, seconds=options.seconds, longest_round_seconds=options.longest_round)
-    found = []
     with tempfile.TemporaryDirectory(prefix="engram-store-bench-", dir=options.directory) as directory:
         file = RowFile.write(Path(directory), options.rows)
-        for name in options.placements:
-            place = placements()[name]
-            found.append(measure(subjects, cases, file, Path(directory, name), place, effort))
+        found = measure(subjects, cases, file, Path(directory), effort)
     report = _report(found, options)
     print_table(report["figures"])
     options.out.mkdir(parents=True, exist_ok=True)
@@ -111,7 +110,7 @@ def _chosen(words: list[str] | None) -> Subjects:
     return {name: make for name, make in subjects.items() if name == reference or any(word in name for word in words)}
 
 
-def _report(found: list[Measurements], options: argparse.Namespace) -> dict[str, Any]:
+def _report(found: Measurements, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "processor": platform.processor(), "system": platform.platform()},
@@ -119,22 +118,21 @@ def _report(found: list[Measurements], options: argparse.Namespace) -> dict[str,
         "table": {"rows": options.rows, "row_bytes": ROW_BYTES},
         "rounds": options.rounds,
         "round_seconds": options.seconds,
-        "notes": {name: note for one in found for name, note in one.notes.items()},
-        "not_here": {name: why for one in found for name, why in one.not_here.items()},
-        "failed": {f"{name}, cores {one.placement.name}": why for one in found for name, why in one.failed.items()},
+        "notes": found.notes,
+        "not_here": found.not_here,
+        "failed": found.failed,
         "left_out": [
             {
                 "subject": name,
-                "placement": one.placement.name,
+                "placement": case.placement.name,
                 "ids_per_fetch": case.ids_per_fetch,
                 "in_flight": case.in_flight,
                 "why": why,
             }
-            for one in found
-            for case, of_case in one.left_out.items()
+            for case, of_case in found.left_out.items()
             for name, why in of_case.items()
         ],
-        "figures": [figures for one in found for figures in figures_of(one)],
+        "figures": figures_of(found),
     }
 
 

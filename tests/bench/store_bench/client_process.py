@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bench.store_bench.placement import Placement, move_to
+from bench.store_bench.placement import Placement, move
 from bench.store_bench.questions import Questions, RowFile
 from bench.store_bench.round import Round, RoundResult
 from bench.store_bench.subject import NotHere, Subject
@@ -25,6 +26,9 @@ class SubjectFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Case:
+    """What is varied: a subject's figures are those of one case."""
+
+    placement: Placement
     ids_per_fetch: int
     in_flight: int
 
@@ -39,15 +43,13 @@ class Measured:
 
 
 class ClientProcess:
-    """Starts a subject's server and client under a placement; each call of `measure` is a round."""
+    """Starts a subject's server and client; each call of `measure` is a round."""
 
-    def __init__(
-        self, make_subject: Callable[[], Subject], file: RowFile, directory: Path, placement: Placement
-    ) -> None:
+    def __init__(self, make_subject: Callable[[], Subject], file: RowFile, directory: Path) -> None:
         """Raises NotHere, SubjectFailed."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_live, args=(theirs, make_subject, file, directory, placement))
+        self._process = context.Process(target=_live, args=(theirs, make_subject, file, directory))
         self._process.start()
         theirs.close()
         try:
@@ -81,20 +83,12 @@ class ClientProcess:
         return answer
 
 
-def _live(
-    connection: Connection,
-    make_subject: Callable[[], Subject],
-    file: RowFile,
-    directory: Path,
-    placement: Placement,
-) -> None:
+def _live(connection: Connection, make_subject: Callable[[], Subject], file: RowFile, directory: Path) -> None:
     """Answer the parent until it closes its end."""
     subject = make_subject()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        move_to(placement.server_cores)
         server_pids = subject.start_server(file, directory)
-        move_to(placement.client_cores)
         subject.connect()
         connection.send((subject.name, subject.notes))
         _answer_rounds(connection, subject, file, server_pids)
@@ -109,11 +103,13 @@ def _live(
 
 
 def _answer_rounds(connection: Connection, subject: Subject, file: RowFile, server_pids: list[int]) -> None:
-    asked = questions = None
+    before = questions = None
     while True:
         case, seconds = connection.recv()
-        if asked != case:
-            asked, questions = case, Questions.of(file, case.ids_per_fetch)
+        if case != before:
+            before, questions = case, Questions.of(file, case.ids_per_fetch)
+            move(server_pids, case.placement.server_cores)
+            move([os.getpid()], case.placement.client_cores)
         cpu_seconds = _cpu_seconds(server_pids)
         round_ = Round(questions, case.in_flight, seconds)
         subject.run(round_)

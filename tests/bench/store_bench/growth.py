@@ -33,7 +33,7 @@ from support.tables import write_table
 
 import engram_client
 
-_CASE = Case(ids_per_fetch=4096, in_flight=8)
+_CASE = Case(placements()["shared"], ids_per_fetch=4096, in_flight=8)
 _ROWS = 500_000
 _ROWS_A_FETCH = (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536)
 _TABLES = (1, 4, 16, 64)
@@ -97,7 +97,7 @@ class Growth:
         make = partial(TablesOfNode, node.url)
         started = []
         for _ in range(number):
-            started.append(ClientProcess(make, file, self._new_directory(), placements()["shared"]))
+            started.append(ClientProcess(make, file, self._new_directory()))
             self.stack.callback(started[-1].stop)
         return started
 
@@ -147,7 +147,7 @@ def with_rows_a_fetch(growth: Growth) -> Steps:
     file, node = growth.node(_ROWS)
     steps = {}
     for number in _ROWS_A_FETCH:
-        case = Case(number, _CASE.in_flight)
+        case = Case(_CASE.placement, number, _CASE.in_flight)
         steps[number] = partial(growth.microseconds_a_row, growth.clients(file, node), case)
     return steps
 

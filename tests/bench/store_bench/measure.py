@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from bench.store_bench.client_process import Case, ClientProcess, Measured, SubjectFailed
-from bench.store_bench.placement import Placement
 from bench.store_bench.questions import RowFile
 from bench.store_bench.subject import NotHere, Subject
 
@@ -22,7 +21,6 @@ Subjects = Mapping[str, Callable[[], Subject]]
 class Measurements:
     """`rounds[case][subject]`: a measurement a round, in the order of the rounds."""
 
-    placement: Placement
     rounds: dict[Case, dict[str, list[Measured]]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     not_here: dict[str, str] = field(default_factory=dict)
@@ -39,14 +37,15 @@ class Effort:
     """A case in which one round of a subject would take longer, judged by the cases before, is left out for it."""
 
 
-def measure(
-    subjects: Subjects, cases: Sequence[Case], file: RowFile, directory: Path, placement: Placement, effort: Effort
-) -> Measurements:
+def measure(subjects: Subjects, cases: Sequence[Case], file: RowFile, directory: Path, effort: Effort) -> Measurements:
     """Measure every subject that is here, in every case, and leave out the figures of those that fail."""
-    found = Measurements(placement)
+    found = Measurements()
     with _started(subjects, file, directory, found) as clients:
         for case in cases:
-            print(f"{placement.name}: {case.ids_per_fetch} rows a fetch, {case.in_flight} in flight", flush=True)
+            print(
+                f"{case.ids_per_fetch} rows a fetch, {case.in_flight} in flight, cores {case.placement.name}",
+                flush=True,
+            )
             _measure_case(case, clients, found, effort)
     for of_case in found.rounds.values():
         for name in found.failed:
@@ -59,7 +58,7 @@ def _started(
     subjects: Subjects, file: RowFile, directory: Path, found: Measurements
 ) -> Iterator[dict[str, ClientProcess]]:
     def start(name: str) -> ClientProcess:
-        return ClientProcess(subjects[name], file, directory / name.replace(" ", "-"), found.placement)
+        return ClientProcess(subjects[name], file, directory / name.replace(" ", "-"))
 
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(_STARTED_AT_ONCE) as threads:
         clients = {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,9 @@ def placements() -> dict[str, Placement]:
     return found
 
 
-def move_to(cores: frozenset[int]) -> None:
-    """Run this thread, and the threads and processes that it starts from now on, on these cores."""
-    os.sched_setaffinity(0, cores)
+def move(pids: Iterable[int], cores: frozenset[int]) -> None:
+    """Run all threads of these processes, and those that they start from now on, on these cores."""
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.sched_setaffinity(int(thread.name), cores)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from bench.store_bench.client_process import Case, Measured
+from bench.store_bench.client_process import Measured
 from bench.store_bench.measure import Measurements
 
 REFERENCE = "reference socket"
@@ -23,7 +23,7 @@ def figures_of(found: Measurements) -> list[Figures]:
     return [
         {
             "subject": name,
-            "placement": found.placement.name,
+            "placement": case.placement.name,
             "ids_per_fetch": case.ids_per_fetch,
             "in_flight": case.in_flight,
             **_figures(rounds, of_case.get(REFERENCE, [])),
@@ -79,17 +79,13 @@ def _server_cpu(one: Measured) -> float:
 
 def print_table(figures: Sequence[Figures]) -> None:
     """Print the figures, a block for each placement and case."""
-    blocks = dict.fromkeys((one["placement"], Case(one["ids_per_fetch"], one["in_flight"])) for one in figures)
+    blocks = dict.fromkeys((one["ids_per_fetch"], one["in_flight"], one["placement"]) for one in figures)
     heading = f"{'':<28} {'M rows/s':>9} {'to reference':>21} {'p50 us':>10} {'to reference':>19}"
     heading += f" {'p99 us':>10} {'client us/row':>13}"
-    for placement, case in blocks:
-        print(f"\n{case.ids_per_fetch} rows a fetch, {case.in_flight} in flight, cores {placement}\n{heading}")
+    for block in blocks:
+        print("\n{} rows a fetch, {} in flight, cores {}\n{}".format(*block, heading))
         for one in figures:
-            if (one["placement"], one["ids_per_fetch"], one["in_flight"]) == (
-                placement,
-                case.ids_per_fetch,
-                case.in_flight,
-            ):
+            if (one["ids_per_fetch"], one["in_flight"], one["placement"]) == block:
                 rate, p50 = (_spread(one[name]) for name in ("rate_to_reference", "p50_to_reference"))
                 print(
                     f"{one['subject']:<28} {one['rows_per_second'] / 1e6:>9.3f} {rate:>21} {one['p50_us']:>10.0f}"
