@@ -12,7 +12,7 @@ from bench.store_bench.client_process import Case
 from bench.store_bench.measure import Effort, measure
 from bench.store_bench.placement import placements
 from bench.store_bench.questions import Questions, RowFile
-from bench.store_bench.round import Round, WrongRows
+from bench.store_bench.round import Round, WrongRows, buffers_for
 from bench.store_bench.summary import figures_of
 from support import fake_subjects
 from support.fake_subjects import GatheringSubject
@@ -62,7 +62,7 @@ def test_a_round_ends_at_the_first_wrong_row(tmp_path, change, in_flight):
     subject.start_server(file, tmp_path)
 
     with pytest.raises(WrongRows, match="asked for 8 rows of 264 bytes"):
-        subject.run(Round(Questions.of(file, 8), in_flight, seconds=10))
+        subject.run(Round(Questions.of(file, 8), buffers_for(in_flight, 8), seconds=10))
 
 
 def test_a_subject_that_was_wrong_is_reported_and_has_no_figures(tmp_path):

@@ -87,15 +87,15 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--rows", type=int, help="rows of the table (default: 2,000,000; quick: 200,000)")
     parser.add_argument("--rounds", type=int, help="rounds of each (default: 7; quick: 3)")
-    parser.add_argument("--seconds", type=float, help="length of a round (default: 0.4; quick: 0.05)")
+    parser.add_argument("--seconds", type=float, help="length of a round (default: 0.4; quick: 0.04)")
     parser.add_argument(
-        "--longest-round", type=float, help="leave out what would take more seconds (default: 10; quick: 0.5)"
+        "--longest-round", type=float, help="leave out what would take more seconds (default: 10; quick: 0.3)"
     )
     parser.add_argument("--directory", type=Path, help="where to put the tables")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="for the results (default: %(default)s)")
     parser.add_argument("--no-figures", action="store_true", help="write the JSON file only")
     options = parser.parse_args()
-    defaults = (200_000, 3, 0.05, 0.5) if options.quick else (2_000_000, 7, 0.4, 10.0)
+    defaults = (200_000, 3, 0.04, 0.3) if options.quick else (2_000_000, 7, 0.4, 10.0)
     for name, default in zip(("rows", "rounds", "seconds", "longest_round"), defaults, strict=True):
         if getattr(options, name) is None:
             setattr(options, name, default)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.store_bench.placement import Placement, move
 from bench.store_bench.questions import Questions, RowFile
-from bench.store_bench.round import Round, RoundResult
+from bench.store_bench.round import Round, RoundResult, buffers_for
 from bench.store_bench.subject import NotHere, Subject
 
 _START_SECONDS = 300.0
@@ -103,15 +103,17 @@ def _live(connection: Connection, make_subject: Callable[[], Subject], file: Row
 
 
 def _answer_rounds(connection: Connection, subject: Subject, file: RowFile, server_pids: list[int]) -> None:
-    before = questions = None
+    before = questions = buffers = None
     while True:
         case, seconds = connection.recv()
+        if before is None or case.ids_per_fetch != before.ids_per_fetch:
+            questions = Questions.of(file, case.ids_per_fetch)
         if case != before:
-            before, questions = case, Questions.of(file, case.ids_per_fetch)
+            before, buffers = case, buffers_for(case.in_flight, case.ids_per_fetch)
             move(server_pids, case.placement.server_cores)
             move([os.getpid()], case.placement.client_cores)
         cpu_seconds = _cpu_seconds(server_pids)
-        round_ = Round(questions, case.in_flight, seconds)
+        round_ = Round(questions, buffers, seconds)
         subject.run(round_)
         result = round_.result()
         connection.send(Measured(result, _cpu_seconds(server_pids) - cpu_seconds, private_bytes(server_pids)))

@@ -50,12 +50,13 @@ class Fetch:
 
 
 class Round:
-    """Hands out fetches to lanes, each of which has one under way and a buffer of its own."""
+    """Hands out fetches to lanes, each of which has one under way and one of the `buffers` of its own."""
 
-    def __init__(self, questions: Questions, in_flight: int, seconds: float) -> None:
-        self.in_flight = in_flight
+    def __init__(self, questions: Questions, buffers: NDArray[np.uint8], seconds: float) -> None:
+        self.in_flight = len(buffers)
         self._questions = questions
-        self._buffers = _buffers((in_flight, *questions.rows.shape[1:]))
+        self._buffers = buffers
+        buffers.fill(255)  # rows of the round before would be right answers of this one
         self._latencies: list[float] = []
         self._check_cpu: list[int] = []
         self._began_cpu = time.process_time()
@@ -90,12 +91,11 @@ class Round:
         return RoundResult(num_rows, seconds, cpu_seconds, sum(self._check_cpu) / 1e9, self._latencies)
 
 
-def _buffers(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return memory that came from the kernel, not from malloc, and was written to.
+def buffers_for(in_flight: int, ids_per_fetch: int) -> NDArray[np.uint8]:
+    """Return a buffer for each fetch in flight, (in_flight, ids_per_fetch, ROW_BYTES).
 
-    When megabytes go back to malloc, glibc stops mapping and unmapping blocks of that size, which would speed up all
-    messages that the client gets afterwards; a client should not owe its figures to the benchmark.
+    Straight from the kernel: when megabytes go back to malloc, glibc stops mapping and unmapping blocks of that size,
+    which would speed up all messages that the client gets afterwards. A client should not owe that to its benchmark.
     """
-    buffers = np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
-    buffers.fill(255)  # no fetch is the first to touch these pages, and no row is made of these bytes
-    return buffers
+    shape = (in_flight, ids_per_fetch, ROW_BYTES)
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
