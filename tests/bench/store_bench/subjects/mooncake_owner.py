@@ -11,6 +11,9 @@ from typing import Any
 
 from bench.store_bench.questions import ROW_BYTES, RowFile
 
+# Read by the library when it is first imported: rows travel over TCP even between processes of one host; errors only.
+os.environ.update({"MC_STORE_MEMCPY": "0", "GLOG_minloglevel": "2"})
+
 ROWS_PER_OBJECT = 262_144
 _BUFFER_BYTES = 256 << 20
 _CONNECT_SECONDS = 30.0
@@ -22,8 +25,6 @@ def object_name(number: int) -> str:
 
 def connected(master: str, *, segment_bytes: int) -> Any:
     """A store connected to the master, contributing `segment_bytes` of memory; rows really travel over TCP."""
-    os.environ["MC_STORE_MEMCPY"] = "0"
-    os.environ["GLOG_minloglevel"] = "2"  # noqa: SIM112  # errors only; this is how it is spelled
     from mooncake.store import MooncakeDistributedStore
 
     deadline = time.monotonic() + _CONNECT_SECONDS
