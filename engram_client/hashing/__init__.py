@@ -4,6 +4,7 @@
 `StudyHasher`. All of them are a `RowHasher`.
 """
 
+from engram_client.hashing.distinct_rows import DistinctRows
 from engram_client.hashing.engram import NgramHasher
 from engram_client.hashing.history import NgramHistory
 from engram_client.hashing.longcat import LongcatHasher, LongcatSpec
@@ -13,6 +14,7 @@ from engram_client.hashing.spec import HashSpec
 from engram_client.hashing.study import StudyHasher, StudySpec
 
 __all__ = [
+    "DistinctRows",
     "HashSpec",
     "LongcatHasher",
     "LongcatSpec",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engram_client.hashing.distinct_rows import DistinctRows, distinct_of_mixes
 from engram_client.hashing.fingerprint import fingerprint, token_map_sha256
 from engram_client.hashing.head_rows import head_rows
 from engram_client.hashing.history import NgramHistory, NgramWindow
@@ -97,6 +98,19 @@ class NgramHasher:
         window = self.reader.window(token_ids, mask, sequence_ids, history)
         return xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
+    def distinct_rows(
+        self,
+        token_ids: ArrayLike,
+        layer: int,
+        mask: ArrayLike | None = None,
+        sequence_ids: ArrayLike | None = None,
+        history: NgramHistory | None = None,
+    ) -> DistinctRows:
+        """Return the same rows, each n-gram hashed and named once; arguments and errors as for `rows`."""
+        check_layer(layer, self.layer_ids)
+        window = self.reader.window(token_ids, mask, sequence_ids, history)
+        return distinct_xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
+
     def advance(
         self,
         history: NgramHistory | None,
@@ -135,13 +149,30 @@ def xor_rows(
     offsets: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Return the rows of XOR mixes, (batch, seq, columns), offsets included."""
+    mixes = xor_mixes(window, multipliers)
+    rows = head_rows(mixes.reshape(len(mixes), -1), primes, offsets)
+    return rows.reshape(*mixes.shape[1:], offsets.size)
+
+
+def distinct_xor_rows(
+    window: NgramWindow,
+    multipliers: NDArray[np.int64],
+    primes: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+) -> DistinctRows:
+    """Return the rows of XOR mixes, each mix once."""
+    mixes = xor_mixes(window, multipliers)
+    return distinct_of_mixes(mixes.reshape(len(mixes), -1), mixes.shape[1], primes, offsets)
+
+
+def xor_mixes(window: NgramWindow, multipliers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the mix of each token's n-gram of every order from 2 up, (orders, batch, seq)."""
     mix = window.look_back(0) * multipliers[0]
     mixes = np.empty((len(multipliers) - 1, *mix.shape), dtype=np.int64)
     for k in range(1, len(multipliers)):
         product = np.multiply(window.look_back(k), multipliers[k], out=mixes[k - 1])
         mix = np.bitwise_xor(mix, product, out=product)
-    rows = head_rows(mixes.reshape(len(mixes), mix.size), primes, offsets)
-    return rows.reshape(*mix.shape, offsets.size)
+    return mixes
 
 
 def head_offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engram_client.hashing.distinct_rows import DistinctRows, distinct_of_rows
 from engram_client.hashing.fingerprint import fingerprint
 from engram_client.hashing.polynomial import OrderHash, check_sums, polynomial_rows
 from engram_client.hashing.row_hasher import check_layer
@@ -95,6 +96,17 @@ class LongcatHasher:
         """Return the row numbers of the table, int64 (batch, seq, columns); as `RowHasher.rows` says."""
         check_layer(layer, self.layer_ids)
         return polynomial_rows(self.reader.window(token_ids, mask, sequence_ids, history), self.order_hashes)
+
+    def distinct_rows(
+        self,
+        token_ids: ArrayLike,
+        layer: int = LAYER,
+        mask: ArrayLike | None = None,
+        sequence_ids: ArrayLike | None = None,
+        history: NgramHistory | None = None,
+    ) -> DistinctRows:
+        """Return the same rows, each named once: heads share no mix here; as `RowHasher.distinct_rows` says."""
+        return distinct_of_rows(self.rows(token_ids, layer, mask, sequence_ids, history))
 
     def advance(
         self,

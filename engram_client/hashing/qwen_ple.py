@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engram_client.hashing.engram import head_offsets, xor_rows
+from engram_client.hashing.engram import distinct_xor_rows, head_offsets, xor_rows
 from engram_client.hashing.fingerprint import fingerprint
 from engram_client.hashing.primes import head_primes
 from engram_client.hashing.row_hasher import check_layer
@@ -17,6 +17,7 @@ from engram_client.hashing.token_reader import ReadTokens, TokenReader, blank, r
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from engram_client.hashing.distinct_rows import DistinctRows
     from engram_client.hashing.history import NgramHistory
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
@@ -101,6 +102,19 @@ class QwenPleHasher:
         check_layer(layer, self.layer_ids)
         window = self.reader.window(token_ids, mask, sequence_ids, history)
         return xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
+
+    def distinct_rows(
+        self,
+        token_ids: ArrayLike,
+        layer: int,
+        mask: ArrayLike | None = None,
+        sequence_ids: ArrayLike | None = None,
+        history: NgramHistory | None = None,
+    ) -> DistinctRows:
+        """Return the same rows, each n-gram hashed and named once; as `RowHasher.distinct_rows` says."""
+        check_layer(layer, self.layer_ids)
+        window = self.reader.window(token_ids, mask, sequence_ids, history)
+        return distinct_xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
     def advance(
         self,

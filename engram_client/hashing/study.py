@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engram_client.hashing.distinct_rows import DistinctRows, distinct_of_rows
 from engram_client.hashing.fingerprint import fingerprint, token_map_sha256
 from engram_client.hashing.polynomial import OrderHash, check_sums, polynomial_rows
 from engram_client.hashing.primes import is_prime
@@ -113,6 +114,17 @@ class StudyHasher:
         """Return for each order the indices (batch, seq, heads) into each head's own table, as published."""
         layer = self.layer_ids[0]
         return local_indices(self, self.rows(token_ids, layer, mask, sequence_ids, history), layer)
+
+    def distinct_rows(
+        self,
+        token_ids: ArrayLike,
+        layer: int,
+        mask: ArrayLike | None = None,
+        sequence_ids: ArrayLike | None = None,
+        history: NgramHistory | None = None,
+    ) -> DistinctRows:
+        """Return the same rows, each named once: heads share no mix here; as `RowHasher.distinct_rows` says."""
+        return distinct_of_rows(self.rows(token_ids, layer, mask, sequence_ids, history))
 
     def advance(
         self,
