@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from engram_client.arrays import Ids, Uint8Array
+from engram_client.caching import CacheUse
 from engram_client.errors import StoreClosed, TimeLimitExceeded
 from engram_client.loop_thread import Job, LoopThread
 from engram_client.store import Store, Table
@@ -96,6 +97,11 @@ class BlockingStore:
     def tables(self, *, timeout: float | None = None) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
         return self._loop.run(self._store.tables(timeout=timeout))
+
+    @property
+    def cache(self) -> dict[str, CacheUse]:
+        """What the row cache did, by the name of the table; empty without a cache."""
+        return self._store.cache
 
     def close(self) -> None:
         """Let go of the connection; fetches under way fail with StoreClosed. May be called again."""

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from engram_client.arrays import Ids, Int64Array, Uint8Array, as_output, as_rows
+from engram_client.caching import CacheUse, CachingTransport
 from engram_client.errors import FingerprintMismatch
 from engram_client.pending import PendingRows
 from engram_client.retry import check_timeout
@@ -79,9 +80,15 @@ class Store:
     It belongs to the event loop that uses it first.
     """
 
-    def __init__(self, transport: Transport, timeout: float) -> None:
+    def __init__(self, transport: Transport, timeout: float, cache: CachingTransport | None = None) -> None:
         self._transport = transport
         self._timeout = check_timeout(timeout)
+        self._cache = cache
+
+    @property
+    def cache(self) -> dict[str, CacheUse]:
+        """What the row cache did, by the name of the table; empty without a cache."""
+        return {} if self._cache is None else dict(self._cache.use)
 
     async def table(
         self, name: str, version: str | None = None, fingerprint: str | None = None, *, timeout: float | None = None
