@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-lowest bench bench-quick bench-growth bench-client-memory bench-backends bench-hashing bench-cold-rows load lint proto clean
+.PHONY: help install demo test test-lowest bench bench-quick bench-growth bench-client-memory bench-backends bench-hashing bench-less-to-send bench-cold-rows load lint proto clean
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -68,6 +68,10 @@ bench-backends: install
 ## bench-hashing   hashing 8,192 tokens beside the bare remainders that it must take
 bench-hashing: install
 	$(BIN)/python tests/bench/hashing.py
+
+## bench-less-to-send  what deduplication and a row cache save on the kernel's manual, and cost where nothing repeats
+bench-less-to-send: install
+	$(BIN)/python tests/bench/less_to_send.py
 
 ## bench-cold-rows rows that are not in memory: read ahead beside faulted in one by one (writes 4 GiB)
 bench-cold-rows: install

@@ -32,11 +32,13 @@ class RowCache:
     frequency that halves over time: what is looked up again gains, what is not sinks, and a row that was looked up once
     cannot push out one that is looked up often. How often a row that is not held was wanted is told by a sketch.
 
-    Measured on 800,000 tokens of the kernel's manual, as a share of what the best fixed choice of rows of the same
-    number saves (tests/bench/less_to_send.py shows the figure with all overhead counted): least recently used 0.57;
-    this with an exact count of every row ever seen 0.71; with the sketch and 1 way 0.59, 4 ways 0.65, 8 ways 0.68, 16
-    ways no better and slower; with two rows of counters of the same bytes 0.68, with half the bytes 0.63, with twice
-    0.69, which the rows that they displace cost again; halving every 2, 4, 7 lookups a slot 0.66, 0.68, 0.65.
+    Measured on 800,000 tokens of the kernel's manual, one column, as a share of what the best fixed choice of as many
+    rows saves when it is loaded beforehand (0.845 of that is left to it if it pays for loading): least recently used
+    0.57; this with an exact count of every row ever seen 0.71; with the sketch 0.68, and with 1, 2, 4, 16 ways 0.60,
+    0.64, 0.67, 0.69, at 0.4, 0.5, 0.8, 1.6 times the cost. Sketches of 4, 8, 32 bytes a slot: 0.60, 0.62, 0.69, but
+    32 displace rows. Its counters in 1, 2, 3 rows: 0.65, 0.68, 0.68. Halving every 2, 3, 6, 8 lookups a slot: 0.66,
+    0.68, 0.65, 0.65. Admitting only half, a quarter, none of the rows seen once: 0.62, 0.60, 0.57, for fewer copies.
+    tests/bench/less_to_send.py shows the whole, where what is kept beside the rows takes a tenth of the bytes.
 
     Not safe for threads: the event loop that it works for keeps its calls apart.
 
