@@ -18,7 +18,7 @@ _MAX_VERSIONS: Final = 1 << (62 - _KEY_ROW_BITS)
 _REMEMBERED_VERSIONS: Final = 1024
 LEAST_CACHE_BYTES: Final = 1 << 20
 _LEAST_WINDOW_ROWS: Final = 1 << 18
-_WINDOW_LOOKUPS_A_SLOT: Final = 4  # half of them fill the cache before it is judged
+_WINDOW_LOOKUPS_A_SLOT: Final = 2  # half of them fill the cache before it is judged
 _LARGEST_WINDOW_ROWS: Final = 1 << 22
 
 

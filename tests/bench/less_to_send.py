@@ -9,8 +9,8 @@ that ever occur, with all that it keeps beside rows counted. What it saves stand
 5 % of the rows would save, known from the whole text: loaded beforehand, or on first use, which costs a fetch a row.
 
 Then a real node answers fetches of ids that never repeat, with and without both steps, in turns. What counts is the
-ratio of the medians; shown apart are the rounds in which the steps still find out that they do not pay, and all rounds
-together, in which they also try again. Every row is checked.
+median of the rounds' ratios; shown apart are the rounds in which the steps still find out that they do not pay, and all
+rounds together, in which they also try again. Every row is checked.
 """
 
 from __future__ import annotations
@@ -213,12 +213,12 @@ async def report_distinct_ids(plain: engram_client.Store, cached: engram_client.
     without, with_both = DistinctIds(await plain.table("t"), 1), DistinctIds(await cached.table("t"), 2)
     await without.round(32)
     finding_out = await rounds_until_aside(without, with_both, cached)
-    settled = [(await without.round(64), await with_both.round(64)) for _ in range(rounds)]
+    settled = [await take_turns(without, with_both, 64, number) for number in range(rounds)]
     print(
         f"\nids that never repeat, {IDS_PER_FETCH} a fetch, {IN_FLIGHT} in flight: time with both steps to time without"
     )
-    print(f"until they stand aside, {len(finding_out):>3} rounds  {ratio_of_medians(finding_out):.3f}")
-    print(f"afterwards, {rounds:>3} rounds              {ratio_of_medians(settled):.3f}")
+    print(f"until they stand aside, {len(finding_out):>3} rounds  {median_ratio(finding_out):.3f}")
+    print(f"afterwards, {rounds:>3} rounds              {median_ratio(settled):.3f}")
     print(f"all together                       {ratio_of_sums(finding_out + settled):.3f}")
 
 
@@ -227,13 +227,21 @@ async def rounds_until_aside(
 ) -> list[tuple[float, float]]:
     seconds = []
     while not (seconds and cached.cache["t"].stands_aside):
-        seconds.append((await without.round(16), await with_both.round(16)))
+        seconds.append(await take_turns(without, with_both, 16, len(seconds)))
     return seconds
 
 
-def ratio_of_medians(seconds: list[tuple[float, float]]) -> float:
-    without, with_both = (statistics.median(side) for side in zip(*seconds, strict=True))
-    return with_both / without
+async def take_turns(without: DistinctIds, with_both: DistinctIds, fetches: int, number: int) -> tuple[float, float]:
+    """Return the seconds of each; who goes first changes from round to round."""
+    if number % 2:
+        with_seconds = await with_both.round(fetches)
+        return await without.round(fetches), with_seconds
+    return await without.round(fetches), await with_both.round(fetches)
+
+
+def median_ratio(seconds: list[tuple[float, float]]) -> float:
+    """Return the median over the rounds: a neighbour that slows a round down slows down both sides of it."""
+    return statistics.median(with_both / without for without, with_both in seconds)
 
 
 def ratio_of_sums(seconds: list[tuple[float, float]]) -> float:
