@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-_FIRST_REST_WINDOWS: Final = 31
+_FIRST_REST_WINDOWS: Final = 63
 _LONGEST_REST_WINDOWS: Final = 511
 _REMEMBERED_ROWS: Final = 1 << 20
 
@@ -16,8 +16,8 @@ class Payoff:
     """Tells a step to step aside while it does not pay.
 
     The step takes part for a window of rows; the first half warms it up, the second is judged. If it took more time
-    than it saved, it rests for 31 windows and tries again, resting twice as long after each further failure, up to
-    511 windows. So a step that never pays costs a thirtieth of its price soon after the start, and less later.
+    than it saved, it rests for 63 windows and tries again, resting twice as long after each further failure, up to
+    511 windows. So a step that never pays costs, from the first rest on, a sixty-fourth of its price or less.
     """
 
     def __init__(self, window_rows: int) -> None:
