@@ -34,7 +34,8 @@ class Checkpoint:
 def read_checkpoint(directory: Path) -> Checkpoint:
     """Check a checkpoint: its config, its index, the headers of the files with tables, and its tokenizer if it has one.
 
-    Reads no rows. Raises InvalidSource (InvalidCheckpoint where a key is wrong) and StorageFailure.
+    Of the rows only a small sample is read, which goes into the versions' names. Raises InvalidSource
+    (InvalidCheckpoint where a key is wrong) and StorageFailure.
     """
     config = read_config(directory)
     index = read_index(directory)
