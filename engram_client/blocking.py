@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import concurrent.futures
 import os
@@ -81,9 +80,10 @@ class BlockingTable(Described):
 class BlockingStore:
     """A connection to tables, made by `connect_blocking`; `with` closes it, and so does the end of the program."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, close_seconds: float = _CLOSE_SECONDS) -> None:
         self._store = store
-        self._loop = LoopThread("engram-store-client")
+        self._close_seconds = close_seconds
+        self._loop = LoopThread()
         self._pid = os.getpid()
         atexit.register(self._close_at_exit)
 
@@ -98,11 +98,13 @@ class BlockingStore:
         return self._loop.run(self._store.tables(timeout=timeout))
 
     def close(self) -> None:
-        """Let go of the connection; fetches under way fail with StoreClosed. May be called again."""
+        """Let go of the connection; fetches under way fail with StoreClosed.
+
+        May be called again, and by several threads at once: each returns when the store is closed. Raises
+        TimeLimitExceeded when that takes more than some seconds; the store is closed to its users all the same.
+        """
         atexit.unregister(self._close_at_exit)
-        if self._loop.open:
-            self._loop.run(asyncio.wait_for(self._store.close(), _CLOSE_SECONDS))
-        self._loop.close()
+        self._loop.close(self._store.close, self._close_seconds)
 
     def __enter__(self) -> Self:
         return self
