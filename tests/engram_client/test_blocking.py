@@ -264,7 +264,7 @@ def test_stores_that_follow_one_another_share_a_thread(transport):
 
 @pytest.fixture
 def interrupted():
-    """Interrupt this thread, as Ctrl-C does, once it waits for another one."""
+    """Interrupt this thread, as Ctrl-C does, once it waits for a result."""
     this = threading.get_ident()
 
     def interrupt():
@@ -282,8 +282,8 @@ def test_an_interrupted_result_ends_the_fetch_and_gives_the_buffer_back(transpor
         pending = store.table("t").prefetch([1])
         assert transport.begun.wait(60)
 
+        interrupted()
         with pytest.raises(KeyboardInterrupt):
-            interrupted()
             pending.result()
 
         assert pending.done()
@@ -293,8 +293,8 @@ def test_an_interrupted_result_ends_the_fetch_and_gives_the_buffer_back(transpor
 def test_an_interrupted_call_is_ended(transport, interrupted):
     transport.may_close.set()
     with store_of(transport) as store:
+        interrupted()
         with pytest.raises(KeyboardInterrupt):
-            interrupted()
             store.tables()
 
         assert transport.begun.is_set()

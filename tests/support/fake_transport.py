@@ -30,15 +30,15 @@ class FakeTransport:
         self.may_close = threading.Event()
         self.closed = 0
 
-    async def list_tables(self, timeout: float) -> list[TableInfo]:
+    async def list_tables(self, _timeout: float) -> list[TableInfo]:
         await self._never()
         return []
 
-    async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
+    async def get_table(self, _name: str, _version: str, _timeout: float) -> TableInfo:
         self.loop = asyncio.get_running_loop()
         return TABLE
 
-    async def fetch(self, table: TableInfo, rows: np.ndarray, out: np.ndarray, timeout: float) -> None:
+    async def fetch(self, _table: TableInfo, _rows: np.ndarray, _out: np.ndarray, _timeout: float) -> None:
         await self._never()
 
     async def close(self) -> None:
