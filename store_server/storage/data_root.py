@@ -9,6 +9,7 @@ ROOT/tables/<...>/versions/<version>/        table.json (the manifest) and the d
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ from store_server.storage.stored_version import StoredVersion
 
 if TYPE_CHECKING:
     import os
+    import threading
 
     from store_server.storage.backend import Backend
 
@@ -63,7 +65,7 @@ class DataRoot:
 
     def table_names(self) -> list[str]:
         """Return the names of all tables, sorted. A table is there once a version of it was published."""
-        names = (name_of(entry.parent.name) for entry in (self.path / TABLES).glob(f"*/{CURRENT}"))
+        names = (name_of(entry.parent.name) for entry in _entries(self.path / TABLES, f"*/{CURRENT}"))
         return sorted(name for name in names if name is not None)
 
     def current_version(self, name: str) -> str:
@@ -77,8 +79,21 @@ class DataRoot:
     def versions(self, name: str) -> list[str]:
         """Return all complete versions of a table, sorted by name; raises TableNotFound."""
         self.current_version(name)
-        entries = (self.table_path(name) / VERSIONS).glob("*")
+        entries = _entries(self.table_path(name) / VERSIONS, "*")
         return sorted(entry.name for entry in entries if _VERSION.fullmatch(entry.name) and entry.is_dir())
+
+    def place(self, name: str, version: str) -> int:
+        """Return a number that tells a version's directory from others of the same name that come after it.
+
+        Raises TableNotFound and VersionNotFound.
+        """
+        path = self.version_path(name, version)
+        try:
+            return path.stat().st_ino
+        except FileNotFoundError as error:
+            raise VersionNotFound(name, version, self.current_version(name)) from error
+        except OSError as error:
+            raise StorageFailure(path, error.strerror or str(error)) from error
 
     def manifest(self, name: str, version: str) -> Manifest:
         """Return what a version is.
@@ -110,20 +125,19 @@ class DataRoot:
         in_memory: bool = False,
         huge_pages: bool = False,
         resident_set: ResidentSet | None = None,
+        stop: threading.Event | None = None,
     ) -> Backend:
         """Open a version for gathering: mapped as it lies, or with `in_memory` loaded and its digests checked.
 
-        What is mapped belongs to `resident_set`, by default to one of its own without a budget.
+        What is mapped belongs to `resident_set`, by default to one of its own without a budget. Loading ends with
+        LoadingStopped once `stop` is set.
         Raises TableNotFound, VersionNotFound, TableDamaged, NotEnoughMemory and PackageMissing.
         """
         stored = self.stored_version(name, version)
-        files = open_files(stored)
-        if not in_memory:
+        with contextlib.closing(open_files(stored)) as files:
+            if in_memory:
+                return MemoryBackend(stored, files, huge_pages=huge_pages, stop=stop)
             return MappedBackend(stored, files, resident_set or ResidentSet())
-        try:
-            return MemoryBackend(stored, files, huge_pages=huge_pages)
-        finally:
-            files.close()
 
     def stored_version(self, name: str, version: str) -> StoredVersion:
         """Return a version with its manifest read and its files found unchanged; raises as `manifest` does."""
@@ -152,6 +166,13 @@ class DataRoot:
         if _VERSION.fullmatch(version) and path.is_dir():
             return path
         raise VersionNotFound(name, version, self.current_version(name))
+
+
+def _entries(directory: Path, pattern: str) -> list[Path]:
+    try:
+        return list(directory.glob(pattern))
+    except OSError as error:
+        raise StorageFailure(directory, error.strerror or str(error)) from error
 
 
 def _read(path: Path, *, missing: Exception) -> bytes:

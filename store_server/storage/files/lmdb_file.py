@@ -61,7 +61,7 @@ def lmdb_offsets(stored: StoredVersion) -> NDArray[np.int64]:
             # Only the B-tree is read here; read-ahead around its pages would bring in rows that nobody asked for.
             environment = lmdb.open(str(stored.data_path), subdir=False, readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
-            if error.code:
+            if error.code and error.code < 0:  # a number of LMDB's own: above 0 it is the operating system's
                 raise stored.damaged(f"LMDB: {error}") from error
             raise StorageFailure(stored.data_path, f"LMDB: {error}") from error
         try:
@@ -86,6 +86,8 @@ def check_lmdb_structure(stored: StoredVersion) -> None:
         findings = lmdb_verify.verify(str(stored.data_path), subdir=False)  # type: ignore[no-untyped-call]
     except lmdb_verify.VerifyError as error:
         raise stored.damaged(f"LMDB: {error}") from error
+    except OSError as error:
+        raise StorageFailure(stored.data_path, error.strerror or str(error)) from error
     if findings:
         raise stored.damaged(f"LMDB: {findings[0]}")
 
