@@ -18,6 +18,8 @@ from store_server.allocator import keep_freed_memory
 from store_server.commands.byte_size import parse_byte_size
 from store_server.commands.failure import CommandFailed
 from store_server.config import ServerConfig
+from store_server.file_limit import raise_file_limit
+from store_server.listen_address import CannotListen
 from store_server.node import NodeFailed, running
 
 log = structlog.get_logger()
@@ -51,6 +53,7 @@ def serve(
     """
     _log_to_stderr()
     keep_freed_memory()
+    raise_file_limit()
     try:
         config = ServerConfig(
             root=root,
@@ -61,7 +64,7 @@ def serve(
             drain_seconds=drain_seconds,
         )
         uvloop.run(_serve(config))
-    except (ValueError, NodeFailed) as error:
+    except (ValueError, NodeFailed, CannotListen) as error:
         raise CommandFailed(str(error)) from error
 
 

@@ -8,33 +8,42 @@ from typing import Final, TypeAlias
 
 import grpc
 
+from engram_store.codec import Request
 from store_server.failures import LookupFailed
+from store_server.services.fair_queue import FairQueue
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
+_MOST_BYTES_WAITING: Final = 16 << 20  # of requests that were read and not begun
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
-_SLOW_LOOKUPS: Final = 16  # lookups of one stream that may wait for a disk at once
+_SLOW_LOOKUPS: Final = 4  # lookups of one stream that may wait for a disk at once; others have threads left then
 _QUIET_SECONDS: Final = 0.5  # a stream that is told to end does so when no request came for this long
 
 
 class ReplyStream:
-    """Reads requests and writes replies in two tasks, so that one lookup is gathered while another is sent.
+    """Reads requests, gathers and writes replies in a task each, so that one lookup is gathered while another is sent.
 
-    `answer_at_once` returns the reply to a message, or None if that might wait for a disk; then `answer` is awaited,
-    and later requests are answered meanwhile. It raises LookupFailed for a message that cannot be read: such a one has
-    no id to answer to, so the stream ends after the replies to those before it, and `unreadable` says why.
+    Requests are read ahead and begun in fair turns: the many pieces of a large fetch hold up a small one that comes
+    behind them no longer than those few take that were begun already.
+
+    `answer_at_once` returns the reply to a request, or None if that might wait for a disk; then `answer` is awaited,
+    and later requests are answered meanwhile. `decode` raises LookupFailed for a message that cannot be read: such a
+    one has no id to answer to, so the stream ends after the replies to those before it, and `unreadable` says why.
     """
 
     def __init__(
         self,
         context: Context,
-        answer_at_once: Callable[[bytes], bytes | None],
-        answer: Callable[[bytes], Awaitable[bytes]],
+        decode: Callable[[bytes], Request],
+        answer_at_once: Callable[[Request], bytes | None],
+        answer: Callable[[Request], Awaitable[bytes]],
     ) -> None:
         self.unreadable: LookupFailed | None = None
         self._context = context
+        self._decode = decode
         self._answer_at_once = answer_at_once
         self._answer = answer
+        self._requests: FairQueue[Request] = FairQueue(_MOST_BYTES_WAITING)
         self._replies: asyncio.Queue[bytes | None] = asyncio.Queue(_REPLIES_WAITING)
         self._slots = asyncio.Semaphore(_SLOW_LOOKUPS)
         self._reader: asyncio.Task[None] | None = None
@@ -52,7 +61,8 @@ class ReplyStream:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write())
                 async with asyncio.TaskGroup() as answers:
-                    self._reader = answers.create_task(self._read(answers))
+                    self._reader = answers.create_task(self._read())
+                    answers.create_task(self._gather(answers))
                 await self._replies.put(None)
         except* grpc.aio.InternalError:  # raised by gRPC when there is nobody to write to any more
             client_has_gone = True
@@ -81,22 +91,29 @@ class ReplyStream:
             if self._quiet is not None:
                 self._quiet.cancel()
 
-    async def _read(self, answers: asyncio.TaskGroup) -> None:
-        while isinstance(message := await self._next_message(), bytes):  # what is no bytes is the end
-            try:
-                reply = self._answer_at_once(message)
-            except LookupFailed as failed:
-                self.unreadable = failed
-                return
+    async def _read(self) -> None:
+        try:
+            while isinstance(message := await self._next_message(), bytes):  # what is no bytes is the end
+                request = self._decode(message)
+                await self._requests.put(request, request.rows.nbytes)
+        except LookupFailed as failed:
+            self.unreadable = failed
+        finally:
+            self._requests.close()
+
+    async def _gather(self, answers: asyncio.TaskGroup) -> None:
+        while (request := await self._requests.get()) is not None:
+            reply = self._answer_at_once(request)
             if reply is not None:
                 await self._replies.put(reply)
+                await asyncio.sleep(0)  # to gather many in a row would keep other streams waiting
             else:
                 await self._slots.acquire()
-                answers.create_task(self._answer_slowly(message))
+                answers.create_task(self._answer_slowly(request))
 
-    async def _answer_slowly(self, message: bytes) -> None:
+    async def _answer_slowly(self, request: Request) -> None:
         try:
-            await self._replies.put(await self._answer(message))
+            await self._replies.put(await self._answer(request))
         finally:
             self._slots.release()
 
