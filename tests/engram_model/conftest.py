@@ -10,6 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from engram_client import formats
+from engram_client.hashing import NgramHasher
 from engram_model import EngramConfig, EngramModule
 
 SMALL = {"vocab_size": 50, "embedding_table_size": 11, "embedding_dim": 4, "hidden_dim": 8}
@@ -54,6 +56,14 @@ class NumpyTable:
 
     def fetch(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self.prefetch(ids).result()
+
+
+class TableOfNothing:
+    """A table that only says what it is."""
+
+    def __init__(self, num_rows: int, row_bytes: int, row_format: str, fingerprint: str) -> None:
+        self.num_rows, self.row_bytes = num_rows, row_bytes
+        self.row_format, self.fingerprint = row_format, fingerprint
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +122,19 @@ def store_of() -> Callable[..., NumpyTable]:
         return NumpyTable(rows.view(torch.uint8).numpy().copy(), row_format, fingerprint, local.layer_id)
 
     return store
+
+
+@pytest.fixture
+def table_for() -> Callable[[EngramConfig, str], TableOfNothing]:
+    """A table of any size without rows, that fits the first layer."""
+
+    def table(config: EngramConfig, row_format: str) -> TableOfNothing:
+        hasher = NgramHasher(config.hash_spec, np.arange(config.vocab_size))
+        layer = config.layer_ids[0]
+        row_bytes = formats.row_bytes(row_format, config.embedding_dim)
+        return TableOfNothing(hasher.num_rows[layer], row_bytes, row_format, hasher.fingerprint(layer))
+
+    return table
 
 
 @pytest.fixture

@@ -22,15 +22,6 @@ ROWS = {
 MEMORY_PARAMETERS = {"paper_27b": 5.79e9, "paper_40b": 18.53e9, "deepseek_v41_flash": 196.6e9}
 
 
-class TableOfNothing:
-    """A table that only says what it is."""
-
-    fingerprint = ""
-
-    def __init__(self, num_rows: int, row_bytes: int, row_format: str) -> None:
-        self.num_rows, self.row_bytes, self.row_format = num_rows, row_bytes, row_format
-
-
 def meta_layers(config):
     with torch.device("meta"):
         return {layer: EngramModule(config, layer_id=layer) for layer in config.layer_ids}
@@ -70,12 +61,13 @@ def test_a_row_of_the_paper_is_80_wide_and_a_token_reads_1280_numbers():
         assert (config.hidden_dim, config.num_branches, config.dilation) == (2560, 4, 3)
 
 
-def test_a_preset_of_any_size_is_made_on_a_table_of_a_store():
-    table = TableOfNothing(384_006_168, 264, "float8_e4m3+e8m0/32")
+def test_a_preset_of_any_size_is_made_on_a_table_of_a_store(table_for):
+    table = table_for(CONFIGS["deepseek_v41_flash"], "float8_e4m3+e8m0/32")
 
     with torch.device("meta"):
         module = EngramModule(CONFIGS["deepseek_v41_flash"], memory=table)
 
+    assert (table.num_rows, table.row_bytes) == (384_006_168, 264)
     assert module.get_memory_stats() == {
         "embedding_tables_gb": 384_006_168 * 264 / 2**30,
         "total_params_m": (25_600 * 6144 + 2 * 4 * 5120) / 1e6,
