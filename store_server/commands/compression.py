@@ -9,7 +9,11 @@ import typer
 
 from store_server.commands.failure import CommandFailed
 
-GROUPS, EXAMPLES = 10, 8
+EXAMPLES = (
+    "engram-store compression ./DeepSeek-V4.1-Flash/tokenizer.json",
+    "engram-store compression ./DeepSeek-V4.1-Flash --save tokens.map",
+)
+_GROUPS, _TEXTS_A_GROUP = 10, 8
 
 
 def compression(
@@ -36,7 +40,7 @@ def compression(
     if save is not None:
         typer.echo(f"saved to        {save}")
     typer.echo("largest groups")
-    for key, texts in vocabulary.largest_groups(GROUPS):
+    for key, texts in vocabulary.largest_groups(_GROUPS):
         if len(texts) > 1:
-            examples = " ".join(repr(text) for text in texts[:EXAMPLES])
-            typer.echo(f"{len(texts):>6} ids  {key!r:<6} {examples}{' ...' if len(texts) > EXAMPLES else ''}")
+            examples = " ".join(repr(text) for text in texts[:_TEXTS_A_GROUP])
+            typer.echo(f"{len(texts):>6} ids  {key!r:<6} {examples}{' ...' if len(texts) > _TEXTS_A_GROUP else ''}")

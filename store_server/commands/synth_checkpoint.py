@@ -11,6 +11,11 @@ from store_server.commands.failure import CommandFailed
 from store_server.commands.progress import progress_bar
 from store_server.storage.checkpoint import SyntheticCheckpoint, write_checkpoint
 
+EXAMPLES = (
+    "engram-store synth-checkpoint ./small --scale 0.001",
+    "engram-store synth-checkpoint ./full-size --scale 1 --sparse",
+)
+
 
 def synth_checkpoint(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty directory.", show_default=False)],

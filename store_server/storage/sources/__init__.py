@@ -26,7 +26,7 @@ def open_source(path: Path, *, tensor: str | None = None, row_bytes: int | None 
     if tensor is not None and kind != ".safetensors":
         raise InvalidSource(f"{path}: a tensor ({tensor!r}) can be named only in a .safetensors file")
     if row_bytes is not None and kind in (".npy", ".safetensors"):
-        raise InvalidSource(f"{path}: a {kind} file says itself how wide a row is; leave out row_bytes={row_bytes}")
+        raise InvalidSource(f"{path}: a {kind} file says itself how wide a row is; leave out --row-bytes {row_bytes}")
     if not path.is_file():
         raise InvalidSource(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
     if kind == ".npy":
