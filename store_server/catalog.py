@@ -76,6 +76,8 @@ class Catalog:
             DataRoot.open(self._root.path)  # a root that is gone for a moment must not look like one without tables
             before = self.tables
             states = {name: self._state(name, before.get(name)) for name in self._root.table_names()}
+            if self._opener.has_stopped():
+                return  # perhaps in the middle of a table
             self.tables = {name: state for name, state in states.items() if state is not None}
             kept = set(_versions(self.tables))
             for version in _versions(before):

@@ -111,7 +111,8 @@ class Node:
         # In threads: a lookup that waits for a disk is waited for, and a second signal must still be heard.
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         await asyncio.to_thread(self._catalog.close)
-        log.info("stopped", address=self.address)
+        if self.address:
+            log.info("stopped", address=self.address)
 
     def _check_in_memory(self) -> None:
         for name in self._config.in_memory:

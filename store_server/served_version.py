@@ -76,7 +76,7 @@ class ServedVersion:
         """
         self._check_files_of_others()
         state = self._state
-        if isinstance(state, TableDamaged):
+        if isinstance(state, TableDamaged) or self._opener.has_stopped():
             return
         in_memory = is_current and self._opener.belongs_in_memory(self.table)
         if isinstance(state, OpenVersion):
