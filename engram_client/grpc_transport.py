@@ -137,7 +137,7 @@ def _pieces(table: TableInfo, rows: Int64Array, out: Uint8Array) -> list[Piece]:
 def _get_table_request(name: str, version: str) -> pb.GetTableRequest:
     try:
         return pb.GetTableRequest(name=name, version=version)
-    except (TypeError, ValueError) as error:  # not a string, or a lone surrogate
+    except ValueError as error:  # a lone surrogate
         raise InvalidTableName(f"a table and its version are named by text, got {name!r} and {version!r}") from error
 
 

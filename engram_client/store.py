@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from engram_client.arrays import Ids, Int64Array, Uint8Array, as_output, as_rows
-from engram_client.errors import FingerprintMismatch
+from engram_client.errors import FingerprintMismatch, InvalidTableName, WrongLoop
 from engram_client.pending import PendingRows
 from engram_client.retry import check_timeout
 from engram_client.table_info import Described, TableInfo
@@ -50,7 +50,11 @@ class Table(Described):
 
         Takes what fetch takes; wrong arguments raise here, everything else where the result is awaited.
         """
-        return PendingRows(asyncio.create_task(self.prepare_fetch(ids, out, timeout)))
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError as error:
+            raise WrongLoop("prefetch needs a running event loop; connect_blocking has a prefetch without") from error
+        return PendingRows(loop.create_task(self.prepare_fetch(ids, out, timeout)))
 
     def prepare_fetch(
         self, ids: Ids, out: Uint8Array | None, timeout: float | None
@@ -91,6 +95,8 @@ class Store:
         A `fingerprint` (NgramHasher.fingerprint) is compared with the table's: rows of a table that was made for
         another hashing are the wrong rows. Raises TableNotFound, VersionNotFound, FingerprintMismatch.
         """
+        if not isinstance(name, str) or not isinstance(version, str | None):
+            raise InvalidTableName(f"a table and its version are named by text, got {name!r} and {version!r}")
         limit = self._timeout if timeout is None else timeout
         info = await self._transport.get_table(name, version or "", limit)
         return Table(self._transport, info, fingerprint, self._timeout)
