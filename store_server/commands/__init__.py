@@ -114,6 +114,9 @@ def _epilog(examples: Sequence[str]) -> str | None:
 
 
 def _report(error: Exception | str, status: int) -> int:
-    message = str(getattr(error, "format_message", error.__str__)())
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        message = f"{error.filename}: {error.strerror}"
+    else:
+        message = str(getattr(error, "format_message", error.__str__)())
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return status

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from store_server.commands.arguments import Root, TableName
+from store_server.commands.failure import CommandFailed
 from store_server.commands.published import print_published
 from store_server.storage import TableSpec, check_table_name, root_writer
 from store_server.storage.checkpoint import read_checkpoint
@@ -38,9 +39,12 @@ def attach(
     attached again.
 
     A version is named by the headers, the sizes, the index and 32 KiB of rows of each tensor. So a retrained checkpoint
-    gets another name, unless it differs only in rows between those; `verify` reads all rows.
+    gets another name, unless it differs only in rows between those; `verify` reads all rows. What was attached before
+    stays beside it as an old version until it is dropped.
     """
     check_table_name(name)
+    if not checkpoint.is_dir():
+        raise CommandFailed(f"{checkpoint}: no such directory; --checkpoint takes the one with config.json in it")
     found = read_checkpoint(checkpoint)
     manifests = {f"{name}/layer-{layer}": manifest for layer, manifest in found.manifests.items()}
     with root_writer(root) as writer:

@@ -45,6 +45,8 @@ def read_config(directory: Path) -> CheckpointConfig:
             "engram_n_heads", f"at most {_MAX_COLUMNS} heads of all {max_ngram - 1} orders", (max_ngram - 1) * heads
         )
     layer_ids = keys.whole_numbers("engram_layer_ids")
+    if len(set(layer_ids)) != len(layer_ids):
+        raise keys.wrong("engram_layer_ids", "distinct layers", list(layer_ids))
     config = CheckpointConfig(
         path=keys.path,
         spec=keys.hash_spec(layer_ids, max_ngram, heads),

@@ -32,7 +32,7 @@ def read_json_object(path: Path) -> JsonObject:
             raise InvalidCheckpoint(path, "size", f"at most {_MAX_BYTES:,} bytes", f"{num_bytes:,}")
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise InvalidCheckpoint(path, "file", "a checkpoint has it", "no such file") from error
+        raise InvalidCheckpoint(path, "file", "it to be there, as in every checkpoint", "no such file") from error
     except OSError as error:
         raise StorageFailure(path, error.strerror or str(error)) from error
     try:

@@ -86,4 +86,6 @@ def _compress(path: Path) -> tuple[NDArray[np.int64], int]:
     except ImportError:
         raise
     except Exception as error:  # the tokenizers library raises nothing more special
-        raise InvalidCheckpoint(path, "file", "a tokenizer of the tokenizers library", error) from error
+        raise InvalidCheckpoint(
+            path, "file", "a tokenizer of the tokenizers library", error.__cause__ or error
+        ) from error

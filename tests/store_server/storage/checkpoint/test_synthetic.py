@@ -150,7 +150,7 @@ def test_a_scale_that_makes_no_table_is_refused(scale: float) -> None:
 def test_what_is_there_already_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("precious")
 
-    with pytest.raises(StorageError, match="no empty directory"):
+    with pytest.raises(StorageError, match="is not an empty directory"):
         write_checkpoint(tmp_path, SyntheticCheckpoint(scale=1e-5))
 
     assert list(tmp_path.iterdir()) == [tmp_path / "config.json"]
