@@ -149,30 +149,6 @@ async def test_after_every_refusal_the_table_still_works(table):
     assert (await table.fetch([1])).shape == (1, 16)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "127.0.0.1:50051",
-        "http://127.0.0.1:50051",
-        "grpc://",
-        "grpc://host:port",
-        "grpc://host:99999",
-        "grpc://host:1/path",
-        "grpc://user@host:1",
-        "unix://relative/path",
-        "file://host/path",
-        "file:///",
-        "grpcs://host:1",
-    ],
-)
-def test_a_url_that_names_no_store_is_refused_with_what_would(url):
-    with pytest.raises(errors.InvalidUrl) as caught:
-        engram_client.connect(url)
-
-    assert url in str(caught.value)
-    assert "give grpc://HOST:PORT, unix:///PATH or file:///ROOT" in str(caught.value)
-
-
 async def test_without_a_url_the_environment_names_the_store(root, monkeypatch):
     monkeypatch.delenv("ENGRAM_URL", raising=False)
     with pytest.raises(errors.InvalidUrl, match="ENGRAM_URL"):
