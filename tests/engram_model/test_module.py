@@ -9,7 +9,7 @@ import pytest
 import torch
 from reference.engram_module import engram_layer
 
-from engram_model import EngramConfig, EngramModule
+from engram_model import EngramModule
 
 
 def reference_weights(module):
@@ -72,29 +72,6 @@ def test_the_layer_is_what_plain_numpy_says(config, make_module, input_ids, dtyp
     expected_updated, expected_gating = reference_result(module, hidden_states, input_ids)
     np.testing.assert_allclose(updated.numpy(), expected_updated, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(gating.numpy(), expected_gating, rtol=tolerance, atol=tolerance)
-
-
-def test_the_quick_start_runs_as_printed():
-    config = EngramConfig(
-        vocab_size=50_000,
-        min_n=2,
-        max_n=4,
-        num_hash_heads=4,
-        embedding_table_size=1_000,
-        embedding_dim=64,
-        hidden_dim=256,
-    )
-    ids, h = torch.randint(0, 50_000, (2, 7)), torch.randn(2, 7, 256)
-
-    engram = EngramModule(config)
-    updated, gating = engram(hidden_states=h, input_ids=ids, return_gating=True)
-    memory = engram.prefetch_embeddings(ids)
-    again, nothing = engram(hidden_states=h, memory_embeddings=memory)
-
-    assert updated.shape == h.shape
-    assert gating.shape == (2, 7, 1)
-    assert torch.equal(again, updated)
-    assert nothing is None
 
 
 def test_one_branch_may_be_left_out_of_the_shape(config, make_module, input_ids):
