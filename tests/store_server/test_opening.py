@@ -25,7 +25,9 @@ from engram_store.v1.lookup_service_pb2 import LookupRequest
 from store_server.catalog import Catalog
 from store_server.config import ServerConfig
 from store_server.node import NothingToServe, running
+from store_server.served_version import VersionUnavailable
 from store_server.storage import DataRoot, NotEnoughMemory, StorageFailure, root_writer
+from store_server.storage.files.version_files import open_files
 
 OLD, NEW = random_rows(100, 16, seed=1), random_rows(120, 16, seed=2)
 
@@ -85,6 +87,24 @@ async def test_a_version_that_cannot_be_opened_for_a_while_is_unavailable_and_se
     assert log.count("none left") == 1
 
 
+def test_a_version_that_could_not_be_opened_for_a_lookup_is_tried_again_after_the_next_look(root):
+    old = DataRoot.open(root).current_version("layer-1")
+    write_table(root, "layer-1", NEW)
+    hook = Refusing("layer-1", None)
+    catalog = Catalog(HookedRoot(root, hook), ServerConfig(root=root))
+    catalog.reload()
+    hook.error = StorageFailure(root, "Too many open files")
+    for _ in range(2):
+        with pytest.raises(VersionUnavailable, match="Too many open files"):
+            catalog.open("layer-1", old)
+    hook.error = None
+
+    catalog.reload()
+
+    assert catalog.open("layer-1", old).version == old
+    catalog.close()
+
+
 async def test_a_client_waits_for_a_version_that_cannot_be_opened_just_now(root):
     write_table(root, "layer-2", NEW)
     hook = Refusing("layer-1", StorageFailure(root, "Too many open files"))
@@ -132,7 +152,10 @@ def test_to_have_no_file_descriptor_left_is_no_damage(tmp_path, backend):
     else:
         version = write_table(tmp_path / "root", "t", OLD, backend=backend)
     root, refused = DataRoot.open(tmp_path / "root"), 0
+    stored = root.stored_version("t", version)
 
+    with pytest.raises(StorageFailure), files_left(0):
+        open_files(stored)
     with pytest.raises(StorageFailure), files_left(0):
         root.open_backend("t", version)
     for number in range(1, 8):

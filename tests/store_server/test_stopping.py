@@ -15,6 +15,8 @@ from support.tables import write_table
 
 from engram_store.v1 import lookup_service_pb2_grpc as lookup_pb2_grpc
 from engram_store.v1.lookup_service_pb2 import LookupRequest, LookupStreamRequest
+from store_server.catalog import Catalog
+from store_server.config import ServerConfig
 from store_server.storage import DataRoot
 from store_server.storage.memory_backend import LoadingStopped, MemoryBackend
 
@@ -105,27 +107,50 @@ async def looked_up(stub, way):
     return (await stream.read()).rows
 
 
-async def test_a_stop_ends_the_loading_of_a_table_into_memory(root):
-    loading, stopped = threading.Event(), []
+class EndlessLoading:
+    """A hook under which tables are loaded into memory until that is stopped, once `begins` is set."""
 
-    def load_for_ever(open_backend, name, version, **options):
-        if name == "layer-2":
-            loading.set()
-            stopped.append(options["stop"].wait(60))
+    def __init__(self):
+        self.begins, self.loading, self.stopped = False, threading.Event(), threading.Event()
+
+    def __call__(self, open_backend, name, version, **options):
+        if self.begins and options["in_memory"]:
+            self.loading.set()
+            assert options["stop"].wait(60)
+            self.stopped.set()
             raise LoadingStopped(name)
         return open_backend(name, version, **options)
 
-    write_table(root, "layer-2", ROWS)
-    hooked = HookedRoot(root, open_as_it_is)
-    async with node_on(hooked, in_memory=frozenset({"layer-2"}), reload_seconds=0.01) as node:
-        hooked.hook = load_for_ever
-        await asyncio.to_thread(write_table, root, "layer-2", ROWS[::-1].copy())
-        await happened(loading)
-        assert stopped == []
+
+async def test_a_stop_ends_the_loading_of_a_table_into_memory(root):
+    hook = EndlessLoading()
+    async with node_on(HookedRoot(root, hook), in_memory=frozenset({"layer-1"}), reload_seconds=0.01) as node:
+        hook.begins = True
+        await asyncio.to_thread(write_table, root, "layer-1", ROWS[::-1].copy())
+        await happened(hook.loading)
+        assert not hook.stopped.is_set()
 
         await node.drain()
 
-    assert stopped == [True]
+        await happened(hook.stopped)
+
+
+def test_what_was_not_loaded_to_the_end_does_not_become_current(root):
+    hook, before = EndlessLoading(), DataRoot.open(root).current_version("layer-1")
+    catalog = Catalog(HookedRoot(root, hook), ServerConfig(root=root, in_memory=frozenset({"layer-1"})))
+    catalog.reload()
+    hook.begins = True
+    write_table(root, "layer-1", ROWS[::-1].copy())
+    reloading = threading.Thread(target=catalog.reload)
+    reloading.start()
+    assert hook.loading.wait(60)
+
+    catalog.stop_following()
+    reloading.join(60)
+
+    found = catalog.find("layer-1", "")
+    assert (found.version, found.backend.kind) == (before, "memory")
+    catalog.close()
 
 
 def test_loading_into_memory_ends_at_the_next_block(root):

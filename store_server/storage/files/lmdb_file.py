@@ -31,6 +31,10 @@ try:
     import lmdb
 except ImportError:  # the plain client reads flat tables without it
     lmdb = None  # type: ignore[assignment]
+try:
+    from lmdb import verify as lmdb_verify  # here, because to import takes file descriptors too
+except ImportError:  # before LMDB 3.0
+    lmdb_verify = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,9 +82,7 @@ def check_lmdb_structure(stored: StoredVersion) -> None:
     LMDB trusts its pages: a flipped bit in one may send it past the end of the map, which ends the process. Takes about
     0.1 ms a block. Releases of LMDB before 3.0 cannot do it; then only the blocks are verified.
     """
-    try:
-        from lmdb import verify as lmdb_verify
-    except ImportError:
+    if lmdb_verify is None:
         return
     try:
         findings = lmdb_verify.verify(str(stored.data_path), subdir=False)  # type: ignore[no-untyped-call]
