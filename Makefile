@@ -46,6 +46,10 @@ bench-backends: install
 bench-hashing: install
 	$(BIN)/python tests/bench/hashing.py
 
+## bench-attach    a checkpoint of full size, from nothing to its first rows
+bench-attach: install
+	$(BIN)/python tests/bench/attach.py
+
 ## bench-cold-rows rows that are not in memory: read ahead beside faulted in one by one (writes 4 GiB)
 bench-cold-rows: install
 	$(BIN)/python tests/bench/cold_rows.py
