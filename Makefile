@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-lowest bench-backends bench-hashing bench-cold-rows lint proto clean
+.PHONY: help install demo test test-lowest bench-backends bench-hashing bench-attach bench-cold-rows lint proto clean
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
