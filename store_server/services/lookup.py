@@ -71,7 +71,7 @@ class LookupService:
     async def _lookup_stream(self, _: object, context: Context) -> None:
         if self._draining:
             await failures.abort(context, failures.shutting_down())
-        stream = ReplyStream(context, _decoded_from_stream, self._answer_at_once, self._answer)
+        stream = ReplyStream(context, _decoded_from_stream, self._answer_at_once, self._answer, self._reply_bytes)
         self._streams.add(stream)
         try:
             with self._under_way.one_more():
@@ -90,6 +90,14 @@ class LookupService:
         except LookupFailed as failed:
             return codec.encode_stream_failure(request.id, failed.failure)
         return None if found is None else codec.encode_stream_reply(request.id, *found)
+
+    def _reply_bytes(self, request: codec.Request) -> int | None:
+        """Return how many bytes of rows the reply will have, None if that is not known before a disk is asked."""
+        try:
+            version = self._catalog.find(request.table, request.version)
+        except StorageError:
+            return None
+        return None if version is None else request.rows.size * version.manifest.row_bytes
 
     async def _answer(self, request: codec.Request) -> bytes:
         try:
