@@ -134,15 +134,17 @@ class Node:
         seconds_on_residency = pause * _MOST_TIME_ON_RESIDENCY
         while True:
             await asyncio.sleep(pause)
-            began = time.monotonic()
+            pause = self._config.reload_seconds
             try:
                 await asyncio.to_thread(self._catalog.reload)
                 began = time.monotonic()
                 await asyncio.to_thread(self._catalog.refresh_residency, seconds_on_residency)
+                pause = max(pause, (time.monotonic() - began) / _MOST_TIME_ON_RESIDENCY)
+                await self._report_health()
             except (StorageError, OSError) as error:  # what is open is still there; the next look may succeed
                 log.warning("could not look at the data root", error=str(error))
-            pause = max(self._config.reload_seconds, (time.monotonic() - began) / _MOST_TIME_ON_RESIDENCY)
-            await self._report_health()
+            except Exception:  # a mistake of ours: without this task nothing new would ever be served
+                log.exception("could not look at the data root")
 
     async def _report_health(self) -> None:
         for gone in self._reported - self._catalog.tables.keys():
@@ -156,7 +158,10 @@ class Node:
 
 def _run_after_others() -> None:
     """Let the event loop have the processor first: this thread is about to keep the kernel busy with a disk."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS_OF_GATHERING)
+    thread = threading.get_native_id()
+    niceness = max(_NICENESS_OF_GATHERING, os.getpriority(os.PRIO_PROCESS, thread))  # less takes a privilege
+    with suppress(OSError):  # it is a courtesy, and an executor whose threads cannot start is broken for good
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
 @asynccontextmanager

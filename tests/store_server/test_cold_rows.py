@@ -136,6 +136,38 @@ async def test_rows_that_may_be_cold_are_gathered_beside_the_event_loop(tmp_path
         assert (await lookup).rows == ROWS[7].tobytes()
 
 
+@pytest.mark.parametrize(("niceness_of_node", "niceness"), [(5, 10), (15, 15)])
+def test_cold_rows_are_read_after_others_also_by_a_node_that_comes_after_others_itself(
+    tmp_path, niceness_of_node, niceness
+):
+    """To come less after others than the node takes a privilege that it may not have."""
+    write_table(tmp_path / "root", "cold", ROWS)
+    found = []
+
+    def note(_):
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    def hook(open_backend, name, version, **options):
+        return ColdBackend(open_backend(name, version, **options), note)
+
+    async def fetch():
+        async with (
+            node_on(HookedRoot(tmp_path / "root", hook)) as node,
+            engram_client.connect(f"grpc://{node.address}") as store,
+        ):
+            await (await store.table("cold")).fetch([7])
+
+    def run_node():
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness_of_node)  # and so of threads it starts
+        asyncio.run(fetch())
+
+    thread = threading.Thread(target=run_node)
+    thread.start()
+    thread.join(60)
+
+    assert found == [niceness]
+
+
 def resident_kib(process_id: int) -> int:
     with open(f"/proc/{process_id}/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("RssFile:"))
