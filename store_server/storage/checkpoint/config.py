@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NESTED: Final = "text_config"
+_MAX_NUMBER: Final = (1 << 63) - 1  # what the numbers of rows, ids and seeds are held in
 _MAX_COLUMNS: Final = 4096  # heads of all orders; V4.1 has 24
 # Names that one key has had; the first is the one of the release.
 _OTHER_NAMES: Final = {"engram_pad_token_id": ("engram_pad_id",)}
@@ -100,15 +101,15 @@ class _Keys:
     def whole_number(self, name: str, *, least: int, default: int | None = None) -> int:
         """Return an integer."""
         value = self._fields.get(name, default)
-        if type(value) is not int or value < least:
-            raise self.wrong(name, f"a whole number from {least}", self._found(name))
+        if type(value) is not int or not least <= value <= _MAX_NUMBER:
+            raise self.wrong(name, f"a whole number from {least} to 2^63 - 1", self._found(name))
         return value
 
     def whole_numbers(self, name: str) -> tuple[int, ...]:
         """Return a list of integers."""
         value = self._fields.get(name)
-        if not isinstance(value, list) or not value or not all(type(item) is int and item >= 0 for item in value):
-            raise self.wrong(name, "a list of whole numbers from 0, not empty", self._found(name))
+        if not isinstance(value, list) or not value or not all(map(_is_number, value)):
+            raise self.wrong(name, "a list of whole numbers from 0 to 2^63 - 1, not empty", self._found(name))
         return tuple(value)
 
     def rows_of(self, layer_ids: tuple[int, ...]) -> dict[int, int]:
@@ -148,4 +149,8 @@ class _Keys:
         self._fields[name] = value
 
     def _found(self, name: str) -> str:
-        return repr(self._fields[name]) if name in self._fields else "no such key"
+        return f"{self._fields[name]!r:.200}" if name in self._fields else "no such key"
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_NUMBER
