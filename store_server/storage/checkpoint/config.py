@@ -13,6 +13,7 @@ from store_server.storage.errors import InvalidCheckpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
+_VOCABULARY: Final = "vocab_size"
 _NESTED: Final = "text_config"
 _MAX_NUMBER: Final = (1 << 63) - 1  # what the numbers of rows, ids and seeds are held in
 _MAX_COLUMNS: Final = 4096  # heads of all orders; V4.1 has 24
@@ -57,6 +58,7 @@ def read_config(directory: Path) -> CheckpointConfig:
     )
     if config.head_dim % COLUMNS_A_SCALE:
         raise keys.wrong("engram_head_dim", f"a multiple of {COLUMNS_A_SCALE}", config.head_dim)
+    keys.check_vocabulary(config.compressed_vocab_size, config.spec.pad_id)
     _check_rows(keys, config)
     return config
 
@@ -90,6 +92,9 @@ class _Keys:
         if not isinstance(nested, dict):
             raise self.wrong(_NESTED, "an object", nested)
         self._fields: dict[str, Any] = {}
+        for fields in (config.fields, nested):  # beside the keys of the text model it is that model's
+            if _VOCABULARY in fields:
+                self._fields[_VOCABULARY] = fields[_VOCABULARY]
         for fields in (nested, config.fields):
             for name, value in fields.items():
                 self._add(name, value)
@@ -120,6 +125,16 @@ class _Keys:
                 "engram_num_embeddings", f"one number for each of the layers {list(layer_ids)}", list(rows)
             )
         return dict(zip(layer_ids, rows, strict=True))
+
+    def check_vocabulary(self, compressed_size: int, pad_id: int) -> None:
+        """Refuse compressed ids or a pad id that a model of this vocabulary, if it says how large, cannot have."""
+        if _VOCABULARY not in self._fields:
+            return
+        size = self.whole_number(_VOCABULARY, least=1)
+        if compressed_size > size:
+            raise self.wrong("engram_compressed_vocab_size", f"at most {size}, {_VOCABULARY}", compressed_size)
+        if pad_id >= size:
+            raise self.wrong("engram_pad_token_id", f"an id below {size}, {_VOCABULARY}", pad_id)
 
     def hash_spec(self, layer_ids: tuple[int, ...], max_ngram: int, heads: int) -> HashSpec:
         """Return the parameters of the hash."""

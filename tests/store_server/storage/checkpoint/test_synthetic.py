@@ -103,6 +103,12 @@ def test_at_full_scale_the_config_is_that_of_v41() -> None:
     assert sum(shard.num_bytes for shard in FULL.shards()) == pytest.approx(202.76e9, rel=1e-4)
 
 
+def test_the_vocabulary_grows_with_the_tokenizer() -> None:
+    made_up = SyntheticCheckpoint(scale=1, compressed_vocab_size=200_000)
+
+    assert made_up.config()["text_config"]["vocab_size"] == 200_000
+
+
 @pytest.mark.parametrize("step", [2**31, 2**32])
 def test_a_full_size_sparse_file_has_rows_at_both_ends_and_on_both_sides_of_every_byte_border(step: int) -> None:
     for shard in FULL.shards():

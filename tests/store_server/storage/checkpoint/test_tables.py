@@ -190,6 +190,9 @@ def test_a_key_that_is_missing_or_makes_no_sense_is_named(checkpoint: Path, key:
         ({"engram_max_ngram_size": 3}, "engram_num_embeddings", "the primes"),
         ({"engram_max_ngram_size": 1}, "engram_max_ngram_size", "from 2 to .*, found 1"),
         ({"engram_head_dim": 250}, "engram_head_dim", "a multiple of 32, found 250"),
+        ({"vocab_size": 99_091}, "engram_compressed_vocab_size", "at most 99091, vocab_size, found 99092"),
+        ({"vocab_size": 129_280, "engram_pad_token_id": 129_280}, "engram_pad_token_id", "an id below 129280"),
+        ({"vocab_size": "many"}, "vocab_size", "a whole number from 1"),
         ({"engram_pad_id": 3}, "engram_pad_token_id", "one value wherever it is given, 2, found 3"),
     ],
 )
@@ -209,6 +212,12 @@ def test_a_key_given_twice_with_two_values_is_refused(checkpoint: Path) -> None:
 
     with pytest.raises(InvalidCheckpoint, match="engram_n_heads: expected one value wherever it is given, 8, found 4"):
         read_config(checkpoint)
+
+
+def test_the_vocabulary_of_the_text_model_is_the_one_that_counts(checkpoint: Path) -> None:
+    change_json(checkpoint / "config.json", lambda config: config.update(vocab_size=100))
+
+    assert read_config(checkpoint).compressed_vocab_size == 99_092
 
 
 def test_layers_in_another_order_than_the_tables_were_made_in_are_refused(checkpoint: Path) -> None:
