@@ -32,6 +32,7 @@ class Addressing(nn.Module):
         self.layer_id = layer_id
         self.masked_tokens_are_dead = config.masked_tokens_are_dead
         self.on_host = make_hasher(config, np.arange(config.vocab_size) if token_map is None else token_map)
+        _check_vocabulary(config, self.on_host, given=token_map is not None)
         self.on_device = TorchHasher(self.on_host, torch.get_default_device())
 
     def host_rows(
@@ -87,6 +88,24 @@ def make_hasher(config: EngramConfig, token_map: ArrayLike) -> NgramHasher | Stu
         heads=config.num_hash_heads,
     )
     return StudyHasher(spec, token_map)
+
+
+def _check_vocabulary(config: EngramConfig, hasher: NgramHasher | StudyHasher, *, given: bool) -> None:
+    """Refuse a token map of another tokenizer, or none where one is needed: the rows would be the wrong ones."""
+    length, size = len(hasher.token_map), int(hasher.token_map.max()) + 1
+    expected = config.compressed_vocab_size
+    if length != config.vocab_size:
+        raise ValueError(
+            f"the token map must be as long as vocab_size, {config.vocab_size} ids, got {length}: pass the map of the "
+            f"model's tokenizer, or a configuration with vocab_size={length}"
+        )
+    if expected is not None and size != expected:
+        raise ValueError(
+            f"the token map must reach compressed_vocab_size, {expected} compressed ids, got "
+            f"{f'one that reaches {size}' if given else 'none'}: pass as token_map what "
+            "engram_client.compression.compress_vocabulary makes of the model's tokenizer, or load_token_map reads; "
+            "for experiments with another map, or without one, set compressed_vocab_size=None in the configuration"
+        )
 
 
 def _as_numpy(values: Tensor | ArrayLike) -> ArrayLike:

@@ -21,6 +21,8 @@ class EngramConfig:
 
     vocab_size: int
     """Raw token ids of the model; without a token map each of them stands for itself."""
+    compressed_vocab_size: int | None = None
+    """Compressed ids that the token map must reach, which is then needed; None takes any map, or none."""
     max_n: int
     """The highest n-gram order; n-grams of `min_n` to `max_n` tokens are looked up."""
     num_hash_heads: int
@@ -88,6 +90,7 @@ class EngramConfig:
     def official_demo(cls) -> EngramConfig:
         """The configuration of DeepSeek's demonstration program (its EngramConfig and BackBoneConfig).
 
+        Its `vocab_size` is that of the backbone; with the token map of a tokenizer of fewer ids, replace it by theirs.
         Layers 1 and 15 have 10,344,164 and 10,348,242 rows of 64 numbers; a token reads 16 of them.
         """
         return cls(
@@ -130,10 +133,12 @@ class EngramConfig:
         """DeepSeek-V4.1-Flash, as its `config.json` says: 196.6 billion parameters of memory, no bias, no convolution.
 
         Layers 1 and 14 have 384,006,168 and 384,016,682 rows of 256 numbers; a token reads 24 of them. The hash needs
-        the compressed vocabulary of its tokenizer, 129,280 ids to 99,092, as `token_map`.
+        the compressed vocabulary of its tokenizer, 129,280 ids to 99,092, as `token_map`; for experiments without it,
+        replace `compressed_vocab_size` by None.
         """
         return cls(
             vocab_size=129_280,
+            compressed_vocab_size=99_092,
             max_n=4,
             num_hash_heads=8,
             embedding_table_size=16_000_000,

@@ -44,13 +44,15 @@ class EngramModule(nn.Module):
     Args:
         config: the settings of the model's Engram layers.
         layer_id: which of `config.layer_ids` this layer is: it decides the hash. The first, unless told.
-        token_map: integers (vocabulary,), token id to compressed id; every id stands for itself, unless told.
+        token_map: integers (vocab_size,), token id to compressed id; every id stands for itself, unless told. Needed
+            where `config.compressed_vocab_size` is set.
         memory: a blocking table of the client, opened and closed by the caller; None holds a table in the module, of
             normal numbers. An async table tells the module only how to read rows: its caller awaits
             `table.fetch(module.row_ids(input_ids))` and passes them as `memory_embeddings`.
 
     Raises:
-        ValueError: the layer is not one of the configuration's, a local table would be larger than
+        ValueError: the layer is not one of the configuration's, the token map is missing or of another length or number
+            of compressed ids, a local table would be larger than
             `config.max_local_bytes`, or `memory` does not fit (MemoryMismatch, FingerprintMismatch): it is checked
             here, and when `refresh` has moved it once more, before any row is read.
 

@@ -18,7 +18,9 @@ SMALL = {"vocab_size": 50, "embedding_table_size": 11, "embedding_dim": 4, "hidd
 FORMS = {
     "demo": replace(EngramConfig.official_demo(), num_hash_heads=2, num_branches=2, **SMALL),
     "paper": replace(EngramConfig.paper_27b(), num_hash_heads=2, num_branches=2, **SMALL),
-    "v41": replace(EngramConfig.deepseek_v41_flash(), num_hash_heads=2, num_branches=2, **SMALL),
+    "v41": replace(
+        EngramConfig.deepseek_v41_flash(), compressed_vocab_size=None, num_hash_heads=2, num_branches=2, **SMALL
+    ),
     "academic": replace(EngramConfig.academic(), num_hash_heads=2, **SMALL),
     "study": EngramConfig.study(num_hash_heads=2, **SMALL),
 }
@@ -129,7 +131,8 @@ def table_for() -> Callable[[EngramConfig, str], TableOfNothing]:
     """A table of any size without rows, that fits the first layer."""
 
     def table(config: EngramConfig, row_format: str) -> TableOfNothing:
-        hasher = NgramHasher(config.hash_spec, np.arange(config.vocab_size))
+        size = config.compressed_vocab_size or config.vocab_size
+        hasher = NgramHasher(config.hash_spec, np.arange(config.vocab_size) % size)
         layer = config.layer_ids[0]
         row_bytes = formats.row_bytes(row_format, config.embedding_dim)
         return TableOfNothing(hasher.num_rows[layer], row_bytes, row_format, hasher.fingerprint(layer))

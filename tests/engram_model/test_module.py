@@ -197,6 +197,13 @@ def test_tokens_that_are_one_in_the_token_map_read_the_same_rows(config):
     assert np.array_equal(module.row_ids(torch.tensor([[10, 20, 30]])), module.row_ids([[11, 21, 31]]))
 
 
+@pytest.mark.parametrize("length", [40, 51])
+def test_a_token_map_of_another_length_than_the_vocabulary_is_refused(forms, length):
+    for config in (forms["demo"], forms["study"]):
+        with pytest.raises(ValueError, match=rf"as long as vocab_size, 50 ids, got {length}: .*vocab_size={length}"):
+            EngramModule(config, token_map=np.arange(length))
+
+
 def test_a_table_above_the_limit_is_refused_with_the_way_out(config):
     with pytest.raises(ValueError, match=r"max_local_bytes is 100: pass memory="):
         EngramModule(replace(config, max_local_bytes=100))

@@ -16,7 +16,7 @@ from engram_model import EngramConfig, EngramModule
 def v41():
     """A layer of 2 branches, 40 wide, that reads 6 rows of 32: sizes of which one is no multiple of a block's side."""
     small = {"vocab_size": 50, "num_hash_heads": 2, "embedding_table_size": 11, "embedding_dim": 32, "hidden_dim": 40}
-    return replace(EngramConfig.deepseek_v41_flash(), num_branches=2, **small)
+    return replace(EngramConfig.deepseek_v41_flash(), compressed_vocab_size=None, num_branches=2, **small)
 
 
 @pytest.fixture
