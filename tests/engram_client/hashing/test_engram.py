@@ -424,6 +424,12 @@ def test_inputs_of_the_wrong_shape_or_type_are_refused() -> None:
         hasher.rows([1, 2, 3], 0)
     with pytest.raises(TypeError, match="integers, got float64"):
         hasher.rows([[1.0]], 0)
+    with pytest.raises(ValueError, match=r"token_ids must be a rectangle of integers \(batch, seq\)"):
+        hasher.rows([[1, 2], [3]], 0)
+    with pytest.raises(ValueError, match="mask must be a rectangle of booleans"):
+        hasher.rows([[1, 2]], 0, mask=[[True], [True, True]])
+    with pytest.raises(TypeError, match="history must be what `advance` returned, or None at the start, got 3"):
+        hasher.rows([[1]], 0, history=3)
     with pytest.raises(TypeError, match="mask must be booleans, got int64"):
         hasher.rows([[1]], 0, mask=[[1]])
     with pytest.raises(ValueError, match=r"mask .*\(1, 1\), got \(1, 2\)"):
