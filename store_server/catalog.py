@@ -16,6 +16,7 @@ from store_server.storage.names import check_table_name
 
 if TYPE_CHECKING:
     from store_server.config import ServerConfig
+    from store_server.storage.data_root import Place
 
 log = structlog.get_logger()
 
@@ -139,14 +140,14 @@ class Catalog:
             versions[version].follow(is_current=version == current)
         return TableState(current, versions)
 
-    def _known_or_new(self, known: dict[str, ServedVersion], name: str, version: str, place: int) -> ServedVersion:
+    def _known_or_new(self, known: dict[str, ServedVersion], name: str, version: str, place: Place) -> ServedVersion:
         served = known.get(version)
         if served is None or served.place != place:
             return ServedVersion(name, version, place, self._opener)
         return served
 
     def _unreadable(self, name: str, before: TableState | None, error: StorageError) -> TableState:
-        state = before or TableState(_UNREADABLE, {_UNREADABLE: ServedVersion(name, "", 0, self._opener)})
+        state = before or TableState(_UNREADABLE, {_UNREADABLE: ServedVersion(name, "", None, self._opener)})
         state.versions[_UNREADABLE].fail(error)
         return state
 

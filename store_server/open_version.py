@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from store_server.storage import ResidentSet
+from store_server.storage import ResidentSet, StorageError
 
 if TYPE_CHECKING:
     from store_server.config import ServerConfig
@@ -43,6 +43,13 @@ class VersionOpener:
 
     def open(self, table: str, version: str, *, in_memory: bool) -> OpenVersion:
         """Open one version, which takes as long as a disk does. Raises what DataRoot.open_backend raises."""
+        try:
+            return self._open(table, version, in_memory=in_memory)
+        except StorageError:
+            self.root.version_path(table, version)  # raises for one that was dropped, which is no failure
+            raise
+
+    def _open(self, table: str, version: str, *, in_memory: bool) -> OpenVersion:
         manifest = self.root.manifest(table, version)
         backend = self.root.open_backend(
             table,

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from store_server.open_version import OpenVersion
-from store_server.storage import FilesChanged, StorageError, TableDamaged
+from store_server.storage import FilesChanged, StorageError, TableDamaged, TableNotFound, VersionNotFound
 from store_server.storage.manifest import ATTACHED
 from store_server.storage.memory_backend import LoadingStopped
 
 if TYPE_CHECKING:
     from store_server.open_version import VersionOpener
+    from store_server.storage.data_root import Place
 
 log = structlog.get_logger()
+
+_GONE: Final = (TableNotFound, VersionNotFound)  # was dropped; the next look at the data root takes it away
 
 
 class VersionUnavailable(StorageError):
@@ -35,7 +38,7 @@ class ServedVersion:
     `place` tells directories of the same name apart: a damaged version may be replaced by an intact one.
     """
 
-    def __init__(self, table: str, version: str, place: int, opener: VersionOpener) -> None:
+    def __init__(self, table: str, version: str, place: Place | None, opener: VersionOpener) -> None:
         self.table, self.version, self.place = table, version, place
         self._opener = opener
         self._state: OpenVersion | StorageError | None = None
@@ -56,12 +59,17 @@ class ServedVersion:
         return state
 
     def open(self) -> OpenVersion:
-        """Return the version as `find` does, opened as it lies on disk if it was not."""
+        """Return the version as `find` does, opened as it lies on disk if it was not.
+
+        Raises TableDamaged and VersionUnavailable, TableNotFound and VersionNotFound when it was dropped.
+        """
         with self._changing:
             found = self.find()
             if found is None:
                 try:
                     self._state = found = self._opener.open(self.table, self.version, in_memory=False)
+                except _GONE:
+                    raise
                 except StorageError as error:
                     self._note_failure(error)
                     self._state = error
@@ -108,6 +116,8 @@ class ServedVersion:
         """Open the version, also if it is open in another way; that one is served until the new one is ready."""
         try:
             opened = self._opener.open(self.table, self.version, in_memory=in_memory)
+        except _GONE:
+            return
         except StorageError as error:
             if self.opened is not None and not isinstance(error, TableDamaged):
                 self._note_failure(error)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from store_server.storage.errors import (
     InvalidTableSpec,
@@ -43,6 +44,17 @@ VERSIONS, CURRENT, MANIFEST = "versions", "CURRENT", "table.json"
 _VERSION = re.compile(r"[0-9a-f]{32}")
 
 
+class Place(NamedTuple):
+    """What tells a version's directory from others of the same name that come after it.
+
+    The time belongs to it: a file system hands the number of a directory that was removed out again.
+    """
+
+    device: int
+    inode: int
+    changed_ns: int
+
+
 class DataRoot:
     """Reads a data root. Holds nothing open; every call sees what is there now, also while a writer is at work.
 
@@ -55,18 +67,21 @@ class DataRoot:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> DataRoot:
-        """Return the data root at `path`; raises RootNotFound."""
+        """Return the data root at `path`; raises RootNotFound, StorageFailure."""
         root = Path(path)
-        if not root.is_dir():
+        if not _is_directory(root):
             raise RootNotFound(root, "not a directory" if root.exists() else "no such directory")
-        if not (root / TABLES).is_dir():
+        if not _is_directory(root / TABLES):
             raise RootNotFound(root, f"the directory has no {TABLES!r} in it; `create` or `import` makes a data root")
         return cls(root)
 
     def table_names(self) -> list[str]:
-        """Return the names of all tables, sorted. A table is there once a version of it was published."""
-        names = (name_of(entry.parent.name) for entry in _entries(self.path / TABLES, f"*/{CURRENT}"))
-        return sorted(name for name in names if name is not None)
+        """Return the names of all tables, sorted. A table is there once a version of it was published.
+
+        One whose files cannot be looked at is there too: what reads it says why it cannot be read.
+        """
+        names = (name_of(entry) for entry in _entries(self.path / TABLES))
+        return sorted(name for name in names if name is not None and self._may_be_published(name))
 
     def current_version(self, name: str) -> str:
         """Return the version that is current; raises TableNotFound, and TableDamaged when CURRENT is unreadable."""
@@ -79,17 +94,19 @@ class DataRoot:
     def versions(self, name: str) -> list[str]:
         """Return all complete versions of a table, sorted by name; raises TableNotFound."""
         self.current_version(name)
-        entries = _entries(self.table_path(name) / VERSIONS, "*")
-        return sorted(entry.name for entry in entries if _VERSION.fullmatch(entry.name) and entry.is_dir())
+        directory = self.table_path(name) / VERSIONS
+        entries = _entries(directory) if _is_directory(directory) else []
+        return sorted(entry for entry in entries if _VERSION.fullmatch(entry) and _is_directory(directory / entry))
 
-    def place(self, name: str, version: str) -> int:
-        """Return a number that tells a version's directory from others of the same name that come after it.
+    def place(self, name: str, version: str) -> Place:
+        """Return what tells a version from another of the same name that comes after it.
 
         Raises TableNotFound and VersionNotFound.
         """
         path = self.version_path(name, version)
         try:
-            return path.stat().st_ino
+            found = path.stat()
+            return Place(found.st_dev, found.st_ino, found.st_mtime_ns)
         except FileNotFoundError as error:
             raise VersionNotFound(name, version, self.current_version(name)) from error
         except OSError as error:
@@ -163,16 +180,35 @@ class DataRoot:
     def version_path(self, name: str, version: str) -> Path:
         """Return the directory of a version; raises TableNotFound and VersionNotFound."""
         path = self.table_path(name) / VERSIONS / version
-        if _VERSION.fullmatch(version) and path.is_dir():
+        if _VERSION.fullmatch(version) and _is_directory(path):
             return path
         raise VersionNotFound(name, version, self.current_version(name))
 
+    def _may_be_published(self, name: str) -> bool:
+        try:
+            (self.table_path(name) / CURRENT).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
-def _entries(directory: Path, pattern: str) -> list[Path]:
+
+def _entries(directory: Path) -> list[str]:
+    """Return what is in a directory. One that cannot be listed must not look empty, as it does to glob."""
     try:
-        return list(directory.glob(pattern))
+        return [entry.name for entry in directory.iterdir()]
     except OSError as error:
         raise StorageFailure(directory, error.strerror or str(error)) from error
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageFailure(path, error.strerror or str(error)) from error
 
 
 def _read(path: Path, *, missing: Exception) -> bytes:

@@ -26,7 +26,7 @@ from store_server.catalog import Catalog
 from store_server.config import ServerConfig
 from store_server.node import NothingToServe, running
 from store_server.served_version import VersionUnavailable
-from store_server.storage import DataRoot, NotEnoughMemory, StorageFailure, root_writer
+from store_server.storage import DataRoot, NotEnoughMemory, StorageFailure, TableNotFound, root_writer
 from store_server.storage.files.version_files import open_files
 
 OLD, NEW = random_rows(100, 16, seed=1), random_rows(120, 16, seed=2)
@@ -335,3 +335,20 @@ async def test_a_version_replaced_while_it_is_looked_up_is_served(root, version)
         found = await stub.Lookup(LookupRequest(table="layer-1", version=version and old, rows=[5]))
 
         assert found.rows == (OLD if version else NEW)[5].tobytes()
+
+
+def test_a_table_dropped_while_it_is_opened_is_gone_and_no_failure(root, capsys):
+    def drop_first(*_, **__):
+        with root_writer(root) as writer:
+            writer.drop_table("layer-1")
+        raise StorageFailure(root, "No such file or directory")
+
+    catalog = Catalog(HookedRoot(root, drop_first), ServerConfig(root=root))
+    catalog.reload()
+    with pytest.raises(TableNotFound):
+        catalog.open("layer-1", "")
+    catalog.reload()
+
+    assert catalog.tables == {}
+    assert "cannot be opened" not in capsys.readouterr().out
+    catalog.close()
