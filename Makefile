@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-lowest bench bench-quick bench-growth bench-client-memory bench-backends bench-hashing bench-less-to-send bench-cold-rows load lint proto clean
+.PHONY: help install demo test test-lowest load lint proto clean
+.PHONY: bench bench-quick bench-growth bench-client-memory bench-backends bench-hashing bench-less-to-send
+.PHONY: bench-attach bench-cold-rows
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -21,7 +23,7 @@ demo: install
 
 ## test            all tests that run in minutes
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # The client must install into environments that pin old versions: its tests once more, with the lowest it is promised to
 # run with. They need no server: the nodes they speak to are scripted.
@@ -72,6 +74,10 @@ bench-hashing: install
 ## bench-less-to-send  what deduplication and a row cache save on the kernel's manual, and cost where nothing repeats
 bench-less-to-send: install
 	$(BIN)/python tests/bench/less_to_send.py
+
+## bench-attach    a checkpoint of full size, from nothing to its first rows
+bench-attach: install
+	$(BIN)/python tests/bench/attach.py
 
 ## bench-cold-rows rows that are not in memory: read ahead beside faulted in one by one (writes 4 GiB)
 bench-cold-rows: install

@@ -9,6 +9,7 @@ Example::
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 
 from engram_client.blocking import BlockingPendingRows, BlockingStore, BlockingTable
@@ -79,11 +80,12 @@ def connect(
     timeout: float = DEFAULT_TIMEOUT_SECONDS,
     cache_bytes: int | None = None,
 ) -> Store:
-    """Return the store at `url`; nothing is sent before the first call.
+    """Return the store at `url`; nothing is opened or sent before the first call on it.
 
     Args:
-        url: grpc://HOST[:PORT] or unix:///PATH for a memory node, file:///ROOT for a data root of this host without any
-            server; None reads ENGRAM_URL from the environment.
+        url: grpc://HOST[:PORT] (port 50051 unless given, an IPv6 address in brackets) or unix:///PATH for a memory
+            node, file:///ROOT for a data root of this host without any server. In a path a blank is written as %20.
+            None reads ENGRAM_URL from the environment.
         timeout: seconds within which every call ends, tries included, unless the call is given its own.
         cache_bytes: the most memory for rows that are kept at this client, at least 1 MiB; None keeps none. What is
             held is not asked for again, and within a fetch each row is asked for once; `Store.cache` tells hit rates.
@@ -91,7 +93,13 @@ def connect(
 
     Raises:
         InvalidUrl: the URL is missing or not understood.
-        ValueError: cache_bytes or timeout are too small.
+        ValueError: `timeout` is no positive number of seconds, or `cache_bytes` is too small.
+
+    Example::
+
+        async with engram_client.connect("grpc://memory-node:50051") as store:
+            table = await store.table("v41-flash/layer-1")
+            rows = await table.fetch([[3, 1], [4, 1]])  # uint8 (2, 2, table.row_bytes)
     """
     transport = _transport(parse_url(url))
     if cache_bytes is None:
@@ -106,8 +114,25 @@ def connect_blocking(
     timeout: float = DEFAULT_TIMEOUT_SECONDS,
     cache_bytes: int | None = None,
 ) -> BlockingStore:
-    """Return what `connect` returns, with the same names without await, for code that runs no event loop."""
+    """Return what `connect` returns, with the same names without await, for code that runs no event loop.
+
+    Takes and raises what `connect` does. Any number of threads may share the store and its tables.
+
+    Example::
+
+        with engram_client.connect_blocking("file:///data/engram") as store:
+            table = store.table("v41-flash/layer-1")
+            pending = table.prefetch([3, 1, 4])  # returns at once
+            rows = pending.result()  # uint8 (3, table.row_bytes)
+    """
     return BlockingStore(connect(url, timeout=timeout, cache_bytes=cache_bytes))
+
+
+def __getattr__(name: str) -> str:
+    # Asked for only when wanted: it reads files, and fails in a checkout that was never installed.
+    if name == "__version__":
+        return importlib.metadata.version("engram-store")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _transport(url: StoreUrl) -> Transport:

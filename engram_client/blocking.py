@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import concurrent.futures
 import os
@@ -54,7 +53,13 @@ class BlockingPendingRows:
 
 
 class BlockingTable(Described):
-    """One version of one table, as `Table`, without await."""
+    """One version of one table, as `Table`, without await. Any number of threads may share it.
+
+    Example::
+
+        pending = table.prefetch(ids)  # ids: integers of any shape
+        rows = pending.result()  # uint8 (*ids.shape, table.row_bytes)
+    """
 
     def __init__(self, table: Table, loop: LoopThread) -> None:
         self._table = table
@@ -70,21 +75,33 @@ class BlockingTable(Described):
         return self.prefetch(ids, out=out, timeout=timeout).result()
 
     def prefetch(self, ids: Ids, *, out: Uint8Array | None = None, timeout: float | None = None) -> BlockingPendingRows:
-        """Start a fetch and return at once; takes what fetch takes, and wrong arguments raise here."""
+        """Start a fetch and return at once.
+
+        Takes what fetch takes; wrong arguments raise here, everything else from `result`.
+        """
         job = self._loop.start(self._table.prepare_fetch(ids, out, timeout))
         return BlockingPendingRows(job, f"rows of table {self.name!r}")
 
     def refresh(self, *, timeout: float | None = None) -> None:
-        """Move this handle to the version that is current now."""
+        """Move this handle to the version that is current now; raises what Table.refresh does."""
         self._loop.run(self._table.refresh(timeout=timeout))
 
 
 class BlockingStore:
-    """A connection to tables, made by `connect_blocking`; `with` closes it, and so does the end of the program."""
+    """A connection to tables, made by `connect_blocking`; `with` closes it, and so does the end of the program.
 
-    def __init__(self, store: Store) -> None:
+    Any number of threads may share it. In a forked child its calls raise ForkedProcess: connect there anew.
+
+    Example::
+
+        with engram_client.connect_blocking("grpc://127.0.0.1:50051") as store:
+            rows = store.table("v41-flash/layer-1").fetch([3, 1, 4])  # uint8 (3, row_bytes)
+    """
+
+    def __init__(self, store: Store, *, close_seconds: float = _CLOSE_SECONDS) -> None:
         self._store = store
-        self._loop = LoopThread("engram-store-client")
+        self._close_seconds = close_seconds
+        self._loop = LoopThread()
         self._pid = os.getpid()
         atexit.register(self._close_at_exit)
 
@@ -95,7 +112,7 @@ class BlockingStore:
         return BlockingTable(self._loop.run(self._store.table(name, version, fingerprint, timeout=timeout)), self._loop)
 
     def tables(self, *, timeout: float | None = None) -> list[TableInfo]:
-        """Describe the current version of every table, ordered by name."""
+        """Describe the current version of every table that can be read, ordered by name."""
         return self._loop.run(self._store.tables(timeout=timeout))
 
     @property
@@ -104,11 +121,13 @@ class BlockingStore:
         return self._store.cache
 
     def close(self) -> None:
-        """Let go of the connection; fetches under way fail with StoreClosed. May be called again."""
+        """Let go of the connection; fetches under way fail with StoreClosed.
+
+        May be called again, and by several threads at once: each returns when the store is closed. Raises
+        TimeLimitExceeded when that takes more than some seconds; the store is closed to its users all the same.
+        """
         atexit.unregister(self._close_at_exit)
-        if self._loop.open:
-            self._loop.run(asyncio.wait_for(self._store.close(), _CLOSE_SECONDS))
-        self._loop.close()
+        self._loop.close(self._store.close, self._close_seconds)
 
     def __enter__(self) -> Self:
         return self

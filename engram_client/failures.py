@@ -21,6 +21,7 @@ _BY_REASON: Final[dict[str, type[errors.EngramError]]] = {
     "INVALID_TABLE_NAME": errors.InvalidTableName,
     "TABLE_DAMAGED": errors.TableDamaged,
     "SHUTTING_DOWN": errors.Unavailable,
+    "VERSION_UNAVAILABLE": errors.Unavailable,
 }
 _BY_CODE: Final[dict[grpc.StatusCode, type[errors.EngramError]]] = {
     # A call of ours changes nothing, so whatever broke on the way is worth another try.

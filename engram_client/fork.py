@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
+import sys
 from typing import ClassVar, Final
 
 from engram_client.errors import ForkedProcess
 
+_SETTING: Final = "GRPC_ENABLE_FORK_SUPPORT"
+_OFF: Final = ("0", "f", "false", "n", "no")  # what gRPC takes for false
+_log = logging.getLogger(__name__)
 _ADVICE: Final = "open stores only after the fork, or start processes with the 'spawn' method"
 
 
@@ -14,9 +20,11 @@ def leave_fork_to_us() -> None:
     """Switch off gRPC's own fork handlers, unless the user has set them; works only before gRPC is first imported.
 
     They cannot stop the threads of an open asyncio channel, go on without, and crash the child at the fork itself
-    (grpcio 1.85: in one of four forks), long before it could use the store.
+    (grpcio 1.85: in one of four forks), long before it could use the store. Where they stay on, a fork is warned of.
     """
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    if "grpc" not in sys.modules:
+        os.environ.setdefault(_SETTING, "0")
+    ForkGuard.grpc_handles_forks = os.environ.get(_SETTING, "on by default").lower() not in _OFF
 
 
 class ForkGuard:
@@ -26,6 +34,7 @@ class ForkGuard:
     hangs or crashes, and so does a new one if the parent ever had gRPC running, even if it had closed everything.
     """
 
+    grpc_handles_forks: ClassVar[bool] = False
     _grpc_started: ClassVar[bool] = False
     _grpc_lost: ClassVar[bool] = False
 
@@ -49,8 +58,22 @@ class ForkGuard:
         ForkGuard._grpc_started = True
 
     @classmethod
+    def _before_fork(cls) -> None:
+        if cls._grpc_started and cls.grpc_handles_forks:
+            _log.warning(
+                "process %d forks after it has opened a store over gRPC, whose own fork handlers may crash the child; "
+                "set %s=0 before gRPC is imported, or %s",
+                os.getpid(),
+                _SETTING,
+                _ADVICE,
+            )
+
+    @classmethod
     def _after_fork_in_child(cls) -> None:
         cls._grpc_lost = cls._grpc_lost or cls._grpc_started
+        if cls._grpc_lost:
+            # What the parent left to the garbage collector would be given back to gRPC, which hangs or aborts over it.
+            gc.freeze()
 
 
-os.register_at_fork(after_in_child=ForkGuard._after_fork_in_child)
+os.register_at_fork(before=ForkGuard._before_fork, after_in_child=ForkGuard._after_fork_in_child)

@@ -9,7 +9,14 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from engram_client.arrays import Int64Array, Uint8Array
-from engram_client.errors import InvalidTableName, ProtocolError, StoreClosed, WrongLoop
+from engram_client.errors import (
+    InvalidTableName,
+    ProtocolError,
+    StoreClosed,
+    Unavailable,
+    VersionNotFound,
+    WrongLoop,
+)
 from engram_client.failures import error_of_call
 from engram_client.fork import ForkGuard
 from engram_client.lookup_stream import LookupStream, Piece
@@ -59,8 +66,18 @@ class GrpcTransport:
         """Put `rows` (n,) into `out` (n, row_bytes), in pieces of about 1 MiB that overlap on the wire."""
         pieces = _pieces(table, rows, out)
         what = f"fetching {len(rows)} rows of table {table.name!r} from {self._target}"
-        # Rows that arrived before a break are kept: the version never changes, so they are still right.
-        await with_retries(lambda: self._open_stream().fetch(table, pieces), timeout, what)
+
+        async def attempt() -> None:
+            # Rows that arrived before a break are kept: the version never changes, so they are still right.
+            try:
+                await self._open_stream().fetch(table, pieces)
+            except VersionNotFound as error:
+                # A worker of the node may not have seen yet what another one has published; asked for a description,
+                # it looks. If it still does not know the version, that is the answer.
+                await self.get_table(table.name, table.version, timeout)
+                raise Unavailable(f"the node has only just found the version: {error}") from error
+
+        await with_retries(attempt, timeout, what)
 
     async def close(self) -> None:
         """Close the stream and the channel; what is under way fails with StoreClosed."""
@@ -120,7 +137,7 @@ def _pieces(table: TableInfo, rows: Int64Array, out: Uint8Array) -> list[Piece]:
 def _get_table_request(name: str, version: str) -> pb.GetTableRequest:
     try:
         return pb.GetTableRequest(name=name, version=version)
-    except (TypeError, ValueError) as error:  # not a string, or a lone surrogate
+    except ValueError as error:  # a lone surrogate
         raise InvalidTableName(f"a table and its version are named by text, got {name!r} and {version!r}") from error
 
 

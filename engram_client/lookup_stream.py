@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import grpc
 import numpy as np
@@ -19,6 +20,10 @@ from engram_store.codec import Reply, decode_stream_reply, encode_stream_request
 
 Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, bytes]
 
+# What one fetch may have under way, unless one piece is larger. Enough to keep the wire busy; more would only be
+# gathered in vain when the fetch is cancelled, and be waited for by those that come after it.
+WINDOW_BYTES: Final = 4 << 20
+
 
 @dataclass(slots=True, eq=False)
 class Piece:
@@ -28,18 +33,31 @@ class Piece:
     out: Uint8Array
     arrived: bool = False
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that this piece puts on the wire, there and back."""
+        return self.rows.nbytes + self.out.nbytes
+
 
 @dataclass(slots=True, eq=False)
 class _Fetch:
-    """The pieces of one fetch that are under way on this stream; `done` is resolved by the last of them."""
+    """The pieces of one fetch on this stream; `done` is resolved by the last of them."""
 
     table: TableInfo
+    unsent: deque[Piece]
     unanswered: int
     done: asyncio.Future[None]
     ids: list[int] = field(default_factory=list)
+    bytes_under_way: int = 0
+    has_turn: bool = False
+
+    def may_send(self) -> bool:
+        """Tell whether another piece may go out now."""
+        return bool(self.unsent) and self.bytes_under_way < WINDOW_BYTES and not self.done.done()
 
     def answer(self, piece: Piece, reply: Reply) -> None:
         """Take the reply to `piece`, unless the fetch has ended: then its buffer is the caller's again."""
+        self.bytes_under_way -= piece.num_bytes
         if self.done.done():
             return
         error = self._error_in(piece, reply)
@@ -71,6 +89,7 @@ class _Fetch:
 class LookupStream:
     """Sends lookups as they come and hands replies to whoever waits for them, in any order.
 
+    Fetches of many pieces take turns, each with no more than WINDOW_BYTES under way.
     Belongs to the running event loop. Once `broken`, it stays broken; open another.
     """
 
@@ -80,7 +99,8 @@ class LookupStream:
         self._address = address
         self._ids = itertools.count(1)
         self._waiting: dict[int, tuple[_Fetch, Piece]] = {}
-        self._outbox: asyncio.Queue[int] = asyncio.Queue()
+        self._fetches: set[_Fetch] = set()
+        self._turns: asyncio.Queue[_Fetch] = asyncio.Queue()  # those that may send a piece, each at most once
         # Reading and writing have a task each, because cancelling either in mid-air makes gRPC cancel the whole stream.
         self._reader = asyncio.create_task(self._read())
         self._writer = asyncio.create_task(self._write())
@@ -95,15 +115,13 @@ class LookupStream:
         missing = [piece for piece in pieces if not piece.arrived]
         if not missing:
             return
-        fetch = _Fetch(table, len(missing), asyncio.get_running_loop().create_future())
+        fetch = _Fetch(table, deque(missing), len(missing), asyncio.get_running_loop().create_future())
+        self._fetches.add(fetch)
         try:
-            for piece in missing:
-                number = next(self._ids)
-                fetch.ids.append(number)
-                self._waiting[number] = (fetch, piece)
-                self._outbox.put_nowait(number)
+            self._give_turn(fetch)
             await fetch.done
         finally:
+            self._fetches.discard(fetch)
             for number in fetch.ids:
                 self._waiting.pop(number, None)
 
@@ -116,17 +134,30 @@ class LookupStream:
         self._writer.cancel()
         await asyncio.gather(self._reader, self._writer, return_exceptions=True)
 
+    def _give_turn(self, fetch: _Fetch) -> None:
+        if fetch.may_send() and not fetch.has_turn:
+            fetch.has_turn = True
+            self._turns.put_nowait(fetch)
+
     async def _write(self) -> None:
         while True:
-            number = await self._outbox.get()
-            fetch, piece = self._waiting.get(number, (None, None))
-            if fetch is None or piece is None or fetch.done.done():
-                continue  # ended before it was sent
-            message = encode_stream_request(number, fetch.table.name, fetch.table.version, piece.rows)
+            fetch = await self._turns.get()
+            fetch.has_turn = False
+            if not fetch.may_send():  # it has ended meanwhile
+                continue
+            message = self._next_request(fetch)
             try:
                 await self._call.write(message)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return  # the stream ended; reading it tells why
+            self._give_turn(fetch)
+
+    def _next_request(self, fetch: _Fetch) -> bytes:
+        number, piece = next(self._ids), fetch.unsent.popleft()
+        fetch.ids.append(number)
+        fetch.bytes_under_way += piece.num_bytes
+        self._waiting[number] = (fetch, piece)
+        return encode_stream_request(number, fetch.table.name, fetch.table.version, piece.rows)
 
     async def _read(self) -> None:
         try:
@@ -145,10 +176,11 @@ class LookupStream:
         fetch, piece = self._waiting.pop(reply.id, (None, None))
         if fetch is not None and piece is not None:  # nobody waits for a reply that came too late
             fetch.answer(piece, reply)
+            self._give_turn(fetch)
 
     def _break(self, error: EngramError) -> None:
         self.broken = self.broken or error
-        for fetch, _ in self._waiting.values():
+        for fetch in self._fetches:
             if not fetch.done.done():
                 fetch.done.set_exception(_fresh(self.broken))
 

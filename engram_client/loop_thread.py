@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
+import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Generic, TypeVar
 
-from engram_client.errors import ForkedProcess, StoreClosed
+from engram_client.errors import ForkedProcess, StoreClosed, TimeLimitExceeded
 from engram_client.fork import ForkGuard
 
 _Result = TypeVar("_Result")
-_CLOSE_SECONDS: Final = 10.0
+_CANCEL_SECONDS: Final = 1.0  # for what was cancelled to end; it waits for nobody else by then
 
 
 class Job(Generic[_Result]):
@@ -32,7 +34,7 @@ class Job(Generic[_Result]):
             return False
         with contextlib.suppress(RuntimeError):  # the loop is closed: then nothing runs any more
             self._loop.call_soon_threadsafe(self._cancel)
-            concurrent.futures.wait((self.future,), _CLOSE_SECONDS)
+            concurrent.futures.wait((self.future,), _CANCEL_SECONDS)
         return self.future.cancelled()
 
     def _begin(self) -> None:
@@ -56,14 +58,11 @@ class Job(Generic[_Result]):
 class LoopThread:
     """Runs coroutines for any number of threads until it is closed."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         self._guard = ForkGuard()
-        self._loop = asyncio.new_event_loop()
+        self._loop = _idle_or_new_loop()
         self._lock = threading.Lock()  # nothing is started on a loop that is being closed
-        self.open = True
-        # A daemon, because a program that forgets to close a store must still be able to end.
-        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
-        self._thread.start()
+        self._closing: Job[None] | None = None
 
     def start(self, coroutine: Coroutine[Any, Any, _Result]) -> Job[_Result]:
         """Run `coroutine` and return at once. Raises StoreClosed, or ForkedProcess in a forked child."""
@@ -73,7 +72,7 @@ class LoopThread:
             coroutine.close()
             raise
         with self._lock:
-            if self.open:
+            if self._closing is None:
                 return Job(self._loop, coroutine)
         coroutine.close()
         raise StoreClosed("the store is closed")
@@ -89,21 +88,54 @@ class LoopThread:
             job.cancel()
             raise
 
-    def close(self) -> None:
-        """Cancel what still runs and end the thread. May be called again."""
+    def close(self, finish: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
+        """Run `finish`, then cancel what still runs. Later calls, from any thread, wait for the end of the first.
+
+        Raises TimeLimitExceeded when `finish` takes more than `seconds`; what still runs is cancelled all the same.
+        """
         self._guard.check()
         with self._lock:
-            if not self.open:
-                return
-            self.open = False
-        Job(self._loop, _cancel_others()).future.result(_CLOSE_SECONDS)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_CLOSE_SECONDS)
-        self._loop.close()
+            if self._closing is None:
+                self._closing = Job(self._loop, self._finish(finish, seconds))
+        try:
+            self._closing.future.result(seconds + 2 * _CANCEL_SECONDS)
+        except TimeoutError as error:
+            raise TimeLimitExceeded(f"the store did not close within {seconds:g} s; it is given up") from error
+
+    async def _finish(self, finish: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await finish()
+        finally:
+            if await _others_ended():
+                _idle_loops.append(self._loop)
 
 
-async def _cancel_others() -> None:
+# A loop is never closed, it goes to the next LoopThread. gRPC has one queue for all loops of a process, and may report
+# the end of a call after its store was closed: a closed loop would make the report fail for whoever reads the queue.
+_idle_loops: Final[collections.deque[asyncio.AbstractEventLoop]] = collections.deque()
+os.register_at_fork(after_in_child=_idle_loops.clear)  # their threads are the parent's
+
+
+def _idle_or_new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return _idle_loops.pop()
+    except IndexError:
+        loop = asyncio.new_event_loop()
+    # A daemon, because a program that forgets to close a store must still be able to end.
+    threading.Thread(target=loop.run_forever, name="engram-store-client", daemon=True).start()
+    return loop
+
+
+async def _others_ended() -> bool:
+    """Cancel all other tasks of this loop; tell whether they have ended."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    if not others:
+        return True
+    ended, running = await asyncio.wait(others, timeout=_CANCEL_SECONDS)
+    for task in ended:
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not log it
+    return not running

@@ -15,7 +15,13 @@ _LONGEST_TIMEOUT_SECONDS: Final = 10_000_000  # some months; more than the timer
 _Result = TypeVar("_Result")
 
 
-async def with_retries(attempt: Callable[[], Awaitable[_Result]], timeout: float, what: str) -> _Result:
+async def with_retries(
+    attempt: Callable[[], Awaitable[_Result]],
+    timeout: float,
+    what: str,
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> _Result:
     """Return what `attempt` returns, repeating it while it raises Unavailable, for at most `timeout` seconds.
 
     For calls that change nothing and may therefore be sent again after any failure. `what` starts the error messages.
@@ -29,7 +35,7 @@ async def with_retries(attempt: Callable[[], Awaitable[_Result]], timeout: float
                     return await attempt()
                 except Unavailable as error:
                     last = error
-                await asyncio.sleep(delay)
+                await sleep(delay)
     except TimeoutError as expired:
         if last is not None:
             raise Unavailable(f"{what}: gave up after {timeout:g} s; the last failure was: {last}") from last

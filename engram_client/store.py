@@ -9,7 +9,7 @@ from typing import Self
 
 from engram_client.arrays import Ids, Int64Array, Uint8Array, as_output, as_rows
 from engram_client.caching import CacheUse, CachingTransport
-from engram_client.errors import FingerprintMismatch
+from engram_client.errors import FingerprintMismatch, InvalidTableName, WrongLoop
 from engram_client.pending import PendingRows
 from engram_client.retry import check_timeout
 from engram_client.table_info import Described, TableInfo
@@ -17,7 +17,18 @@ from engram_client.transport import Transport
 
 
 class Table(Described):
-    """One version of one table. It stays on that version, whatever is published meanwhile, until `refresh`."""
+    """One version of one table, made by `Store.table`.
+
+    It stays on that version, whatever is published meanwhile, until `refresh`. Any number of tasks of its event loop
+    may fetch at once; large fetches take turns, so that small ones need not wait for them.
+
+    Example::
+
+        out = np.empty((4096, table.row_bytes), np.uint8)
+        pending = table.prefetch(next_ids)  # on its way, while this batch is computed
+        await table.fetch(ids, out=out)  # ids: integers (4096,)
+        next_rows = await pending  # uint8 (*next_ids.shape, table.row_bytes)
+    """
 
     def __init__(self, transport: Transport, info: TableInfo, fingerprint: str | None, timeout: float) -> None:
         self._transport = transport
@@ -42,16 +53,24 @@ class Table(Described):
         Raises:
             InvalidIds, RowOutOfRange, InvalidBuffer: before anything is sent.
             Unavailable, TimeLimitExceeded: at the time limit, after trying again.
-            VersionNotFound: the version was dropped since the table was opened.
+            VersionNotFound: the version was dropped since the table was opened; `refresh` moves on.
+            TableDamaged: the version was found to be damaged since.
+            StoreClosed: the store was closed, before or meanwhile.
+            WrongLoop: this is not the event loop that the store belongs to.
         """
         return await self.prepare_fetch(ids, out, timeout)
 
     def prefetch(self, ids: Ids, *, out: Uint8Array | None = None, timeout: float | None = None) -> PendingRows:
         """Start a fetch and return at once; await the result when the rows are needed.
 
-        Takes what fetch takes; wrong arguments raise here, everything else where the result is awaited.
+        Takes what fetch takes; wrong arguments, and WrongLoop where no event loop runs, raise here, everything else
+        where the result is awaited.
         """
-        return PendingRows(asyncio.create_task(self.prepare_fetch(ids, out, timeout)))
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError as error:
+            raise WrongLoop("prefetch needs a running event loop; connect_blocking has a prefetch without") from error
+        return PendingRows(loop.create_task(self.prepare_fetch(ids, out, timeout)))
 
     def prepare_fetch(
         self, ids: Ids, out: Uint8Array | None, timeout: float | None
@@ -64,7 +83,10 @@ class Table(Described):
         return self._fetch(info, rows, buffer, limit)
 
     async def refresh(self, *, timeout: float | None = None) -> None:
-        """Move this handle to the version that is current now. Fetches under way stay on theirs."""
+        """Move this handle to the version that is current now. Fetches under way stay on theirs.
+
+        Raises what Store.table does; the handle then stays where it is.
+        """
         info = await self._transport.get_table(self.name, "", self._timeout if timeout is None else timeout)
         self._info = _checked(info, self._fingerprint)
 
@@ -77,7 +99,13 @@ class Table(Described):
 class Store:
     """A connection to tables, made by `connect`; `async with` closes it.
 
-    It belongs to the event loop that uses it first.
+    Over gRPC it belongs to the event loop that uses it first: connect once in each.
+
+    Example::
+
+        async with engram_client.connect("grpc://127.0.0.1:50051") as store:
+            names = [info.name for info in await store.tables()]
+            table = await store.table(names[0], fingerprint=hasher.fingerprint(1))
     """
 
     def __init__(self, transport: Transport, timeout: float, cache: CachingTransport | None = None) -> None:
@@ -93,21 +121,34 @@ class Store:
     async def table(
         self, name: str, version: str | None = None, fingerprint: str | None = None, *, timeout: float | None = None
     ) -> Table:
-        """Open one version of a table; None is the current one.
+        """Open one version of a table.
 
-        A `fingerprint` (NgramHasher.fingerprint) is compared with the table's: rows of a table that was made for
-        another hashing are the wrong rows. Raises TableNotFound, VersionNotFound, FingerprintMismatch.
+        Args:
+            name: such as "v41-flash/layer-1".
+            version: as Table.version names it; None is the current one.
+            fingerprint: of the hashing that row numbers will come from (NgramHasher.fingerprint), compared with the
+                table's: rows of a table that was made for another hashing are the wrong rows. None compares nothing.
+            timeout: seconds, instead of the store's time limit, for opening; fetches keep the store's.
+
+        Raises:
+            InvalidTableName, TableNotFound, VersionNotFound, FingerprintMismatch, TableDamaged: as they say.
+            Unavailable, TimeLimitExceeded: at the time limit, after trying again.
         """
+        if not isinstance(name, str) or not isinstance(version, str | None):
+            raise InvalidTableName(f"a table and its version are named by text, got {name!r} and {version!r}")
         limit = self._timeout if timeout is None else timeout
         info = await self._transport.get_table(name, version or "", limit)
         return Table(self._transport, info, fingerprint, self._timeout)
 
     async def tables(self, *, timeout: float | None = None) -> list[TableInfo]:
-        """Describe the current version of every table, ordered by name."""
+        """Describe the current version of every table that can be read, ordered by name.
+
+        Raises Unavailable or TimeLimitExceeded at the time limit, in seconds.
+        """
         return await self._transport.list_tables(self._timeout if timeout is None else timeout)
 
     async def close(self) -> None:
-        """Let go of the connection; fetches under way fail with StoreClosed."""
+        """Let go of the connection; fetches under way fail with StoreClosed. May be called again."""
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Final, Literal, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from engram_client.errors import InvalidUrl
 
 DEFAULT_PORT: Final = 50051
+_HIGHEST_PORT: Final = 65535
+_HOST_AND_PORT: Final = re.compile(r"(\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[A-Za-z0-9._-]+))(:(?P<port>[0-9]{1,5}))?/?")
 _HELP: Final = "give grpc://HOST:PORT, unix:///PATH or file:///ROOT"
 Scheme: TypeAlias = Literal["grpc", "unix", "file"]
 
@@ -25,28 +29,42 @@ class StoreUrl:
 
 def parse_url(url: str | os.PathLike[str] | None) -> StoreUrl:
     """Take apart grpc://HOST[:PORT], unix:///PATH or file:///ROOT; None reads ENGRAM_URL from the environment."""
-    text = os.fspath(url) if url is not None else os.environ.get("ENGRAM_URL", "")
+    text = _text(url) if url is not None else os.environ.get("ENGRAM_URL", "")
     if not text:
         raise InvalidUrl("no URL given and ENGRAM_URL is not set; " + _HELP)
     scheme, separator, _ = text.partition("://")
     if separator and scheme == "grpc":
         return StoreUrl(text, "grpc", _host_and_port(text))
     if separator and scheme == "unix":
-        return StoreUrl(text, "unix", f"unix:{_absolute_path(text)}")
+        return StoreUrl(text, "unix", f"unix:{quote(_absolute_path(text))}")
     if separator and scheme == "file":
         return StoreUrl(text, "file", _absolute_path(text))
     raise InvalidUrl(f"{text!r} is no store; {_HELP}")
 
 
+def _text(url: str | os.PathLike[str]) -> str:
+    if isinstance(url, str | os.PathLike) and isinstance(text := os.fspath(url), str):
+        return text
+    raise InvalidUrl(f"a URL is text, got {url!r}; {_HELP}")
+
+
 def _host_and_port(text: str) -> str:
+    parts = _HOST_AND_PORT.fullmatch(text.removeprefix("grpc://"))
+    port = int(parts["port"] or DEFAULT_PORT) if parts else 0
+    if parts is None or not 1 <= port <= _HIGHEST_PORT:
+        raise InvalidUrl(
+            f"{text!r} must be a host and a port from 1 to {_HIGHEST_PORT}, and nothing more, an IPv6 address in "
+            f"brackets; {_HELP}"
+        )
+    return f"{_ipv6_address(text, parts['ipv6'])}:{port}" if parts["ipv6"] else f"{parts['name']}:{port}"
+
+
+def _ipv6_address(text: str, host: str) -> str:
     try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port or DEFAULT_PORT
+        address = IPv6Address(unquote(host))
     except ValueError as error:
         raise InvalidUrl(f"{text!r}: {error}; {_HELP}") from error
-    if not host or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
-        raise InvalidUrl(f"{text!r} must be a host and a port and nothing more; {_HELP}")
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"[{quote(str(address), safe=':')}]"  # the '%' before a zone, as gRPC wants it
 
 
 def _absolute_path(text: str) -> str:

@@ -1,67 +1,46 @@
-"""Every version that lies in the data root, open and ready, and the one of each table that is current."""
+"""Every version that lies in the data root, and the one of each table that is current."""
 
 from __future__ import annotations
 
 import threading
 import time
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
-from store_server.config import ServerConfig
-from store_server.storage import (
-    Backend,
-    DataRoot,
-    FilesChanged,
-    Manifest,
-    ResidentSet,
-    StorageError,
-    TableDamaged,
-    TableNotFound,
-    VersionNotFound,
-)
-from store_server.storage.manifest import ATTACHED
+from store_server.open_version import OpenVersion, VersionOpener
+from store_server.served_version import ServedVersion
+from store_server.storage import DataRoot, StorageError, TableNotFound, VersionNotFound
 from store_server.storage.names import check_table_name
+
+if TYPE_CHECKING:
+    from store_server.config import ServerConfig
+    from store_server.storage.data_root import Place
 
 log = structlog.get_logger()
 
-
-@dataclass(frozen=True, slots=True)
-class OpenVersion:
-    """One version that is served."""
-
-    table: str
-    version: str
-    manifest: Manifest
-    backend: Backend
-    max_rows_per_lookup: int
+_LONGEST_WAIT_SECONDS: Final = 0.5
+_UNREADABLE: Final = ""  # stands for all versions of a table of which it cannot be read which is current
 
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """The versions of one table; one that cannot be served is remembered by what is wrong with it.
-
-    `places` tells the directories apart that held a version: a damaged one may be replaced by an intact one of the same
-    name.
-    """
+    """The versions of one table."""
 
     current: str
-    versions: dict[str, OpenVersion | TableDamaged]
-    places: dict[str, int]
+    versions: dict[str, ServedVersion]
 
-    def current_is_served(self) -> bool:
-        """Tell whether lookups of the current version work."""
-        return isinstance(self.versions.get(self.current), OpenVersion)
+    def find(self, version: str) -> ServedVersion | None:
+        """Return a version, "" being the current one."""
+        return self.versions.get(version or self.current) or self.versions.get(_UNREADABLE)
 
-    def known(self, version: str, place: int) -> OpenVersion | TableDamaged | None:
-        """Return what is known of a version, if it still lies in the same place."""
-        return self.versions.get(version) if self.places.get(version) == place else None
+    def opened_current(self) -> OpenVersion | None:
+        """Return the current version, None if lookups of it do not work."""
+        current = self.versions.get(self.current)
+        return current.opened if current is not None else None
 
 
-_LONGEST_WAIT_SECONDS: Final = 0.5
-# The kernel takes 26 ms a GiB to say what of a table is in RAM; for large ones that must not delay the start.
-_SECONDS_ON_RESIDENCY_AT_OPEN: Final = 0.1
 Tables: TypeAlias = dict[str, TableState]
 
 
@@ -74,137 +53,104 @@ class Catalog:
     def __init__(self, root: DataRoot, config: ServerConfig) -> None:
         self.tables: Tables = {}
         self._root = root
-        self._config = config
-        self._resident_set = ResidentSet(config.memory_budget_bytes)
+        self._opener = VersionOpener(root, config)
         self._next_to_refresh = 0
         self._reloading = threading.Lock()
 
-    def find(self, table: str, version: str) -> OpenVersion:
-        """Return a version, "" being the current one.
+    def find(self, table: str, version: str) -> OpenVersion | None:
+        """Return a version, "" being the current one; None if it has to be opened first, which `open` does.
 
-        Raises InvalidTableName, TableNotFound, VersionNotFound, TableDamaged.
+        Raises InvalidTableName, TableNotFound, VersionNotFound, TableDamaged, VersionUnavailable.
         """
-        state = self.tables.get(table)
-        if state is None:
-            raise TableNotFound(check_table_name(table), self._root.path)
-        found = state.versions.get(version or state.current)
-        if found is None:
-            raise VersionNotFound(table, version or state.current, state.current)
-        if isinstance(found, TableDamaged):
-            # Made anew: one error raised by many requests would gather all their tracebacks.
-            raise TableDamaged(found.table, found.version, found.path, found.detail)
-        return found
+        return self._served(table, version).find()
+
+    def open(self, table: str, version: str) -> OpenVersion:
+        """Return a version as `find` does, opened if it was not: that waits for a disk and belongs into a thread."""
+        return self._served(table, version).open()
 
     def reload(self) -> None:
-        """Open versions that are new, let go of those that were dropped, and follow what is current."""
+        """Open versions that became current, let go of those that were dropped. Raises RootNotFound, StorageFailure."""
         # Loading a large table into memory takes long; who only asks for a description does not wait for that.
-        if not self._reloading.acquire(timeout=_LONGEST_WAIT_SECONDS):
+        if self._opener.has_stopped() or not self._reloading.acquire(timeout=_LONGEST_WAIT_SECONDS):
             return
         try:
             DataRoot.open(self._root.path)  # a root that is gone for a moment must not look like one without tables
             before = self.tables
             states = {name: self._state(name, before.get(name)) for name in self._root.table_names()}
+            if self._opener.has_stopped():
+                return  # perhaps in the middle of a table
             self.tables = {name: state for name, state in states.items() if state is not None}
-            kept = {id(version) for version in _open_versions(self.tables)}
-            for version in _open_versions(before):
-                if id(version) not in kept:
-                    version.backend.close()
-                    log.info("version closed", table=version.table, version=version.version)
+            kept = set(_versions(self.tables))
+            for version in _versions(before):
+                if version not in kept:
+                    version.close()
         finally:
             self._reloading.release()
 
     def refresh_residency(self, seconds: float) -> None:
         """Ask the kernel for so long what lies in RAM, going on where the last call stopped; keep the memory budget."""
         deadline = time.monotonic() + seconds
-        versions = _open_versions(self.tables)
-        for _ in versions:
-            if not versions[self._next_to_refresh % len(versions)].backend.refresh_residency(deadline):
+        versions = [version.opened for version in _versions(self.tables)]
+        backends = [version.backend for version in versions if version is not None]
+        for _ in backends:
+            if not backends[self._next_to_refresh % len(backends)].refresh_residency(deadline):
                 break
             self._next_to_refresh += 1
             if time.monotonic() >= deadline:
                 break
-        self._resident_set.shrink()
+        self._opener.resident_set.shrink()
+
+    def stop_following(self) -> None:
+        """Give up what `reload` is loading, and reload nothing any more; what is open is served on."""
+        self._opener.stop()
 
     def close(self) -> None:
         """Let go of every version."""
+        self.stop_following()
         with self._reloading:
             tables, self.tables = self.tables, {}
-            for version in _open_versions(tables):
-                version.backend.close()
+            for version in _versions(tables):
+                version.close()
+
+    def _served(self, table: str, version: str) -> ServedVersion:
+        state = self.tables.get(table)
+        if state is None:
+            raise TableNotFound(check_table_name(table), self._root.path)
+        served = state.find(version)
+        if served is None:
+            raise VersionNotFound(table, version or state.current, state.current)
+        return served
 
     def _state(self, name: str, before: TableState | None) -> TableState | None:
         """Return what a table is now, as far as it can be read."""
         try:
             current = self._root.current_version(name)
-            places = {
-                version: self._root.version_path(name, version).stat().st_ino for version in self._root.versions(name)
-            }
-        except (TableNotFound, VersionNotFound, FileNotFoundError):
+            places = {version: self._root.place(name, version) for version in self._root.versions(name)}
+        except (TableNotFound, VersionNotFound):
             return before  # dropped while we looked; the next look is right
         except StorageError as error:
-            return before or self._unreadable(name, error)
+            is_readable = before is not None and before.current
+            return before if is_readable else self._unreadable(name, before, error)
         if before is not None and before.current != current:
             log.info("current version switched", table=name, version=current, before=before.current)
-        versions = {}
-        for version, place in places.items():
-            known = before.known(version, place) if before is not None else None
-            versions[version] = self._if_it_stands(known) or self._open(name, version, in_memory=version == current)
-        return TableState(current, versions, places)
+        known = before.versions if before is not None else {}
+        versions = {version: self._known_or_new(known, name, version, place) for version, place in places.items()}
+        # The current one first: the one before it leaves memory when this one is there.
+        for version in sorted(versions, key=lambda version: version != current):
+            versions[version].follow(is_current=version == current)
+        return TableState(current, versions)
 
-    def _unreadable(self, name: str, error: StorageError) -> TableState:
-        log.error("table cannot be read, not served", table=name, error=str(error))
-        return TableState("", {"": TableDamaged(name, "", self._root.table_path(name), str(error))}, {})
+    def _known_or_new(self, known: dict[str, ServedVersion], name: str, version: str, place: Place) -> ServedVersion:
+        served = known.get(version)
+        if served is None or served.place != place:
+            return ServedVersion(name, version, place, self._opener)
+        return served
 
-    def _if_it_stands(self, known: OpenVersion | TableDamaged | None) -> OpenVersion | TableDamaged | None:
-        """Return what is known of a version, None if it has to be opened anew.
-
-        The files of an attached one are not ours: anybody may write to them while we serve their bytes, cut them short
-        under the map, or take them away for a while. It is served while they are what was attached.
-        """
-        try:
-            if isinstance(known, OpenVersion) and known.backend.kind == ATTACHED:
-                self._root.check_files(known.table, known.manifest)
-            elif isinstance(known, FilesChanged):
-                self._root.stored_version(known.table, known.version)
-                return None
-        except FilesChanged as error:
-            if isinstance(known, OpenVersion):
-                log.error("files changed, no longer served", table=error.table, version=error.version, error=str(error))
-            return error
-        except StorageError:  # cannot be looked at just now; what is mapped is still there
-            return known
-        return known
-
-    def _open(self, name: str, version: str, *, in_memory: bool) -> OpenVersion | TableDamaged:
-        try:
-            manifest = self._root.manifest(name, version)
-            backend = self._root.open_backend(
-                name,
-                version,
-                in_memory=in_memory and name in self._config.in_memory,
-                huge_pages=self._config.huge_pages,
-                resident_set=self._resident_set,
-            )
-        except StorageError as error:
-            log.error("version cannot be opened, not served", table=name, version=version, error=str(error))
-            if isinstance(error, TableDamaged):
-                return error
-            return TableDamaged(name, version, self._root.table_path(name), str(error))
-        backend.refresh_residency(time.monotonic() + _SECONDS_ON_RESIDENCY_AT_OPEN)
-        log.info(
-            "version opened",
-            table=name,
-            version=version,
-            rows=manifest.num_rows,
-            row_bytes=manifest.row_bytes,
-            backend=backend.kind,
-            resident=backend.resident,
-        )
-        limit = self._config.rows_per_lookup(manifest.row_bytes)
-        return OpenVersion(name, version, manifest, backend, limit)
+    def _unreadable(self, name: str, before: TableState | None, error: StorageError) -> TableState:
+        state = before or TableState(_UNREADABLE, {_UNREADABLE: ServedVersion(name, "", None, self._opener)})
+        state.versions[_UNREADABLE].fail(error)
+        return state
 
 
-def _open_versions(tables: Tables) -> list[OpenVersion]:
-    return [
-        version for state in tables.values() for version in state.versions.values() if isinstance(version, OpenVersion)
-    ]
+def _versions(tables: Tables) -> list[ServedVersion]:
+    return [version for state in tables.values() for version in state.versions.values()]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from store_server.listen_address import ListenAddress
 from store_server.storage.pages.resident_set import LEAST_BUDGET_BYTES
-
-_UNIX: Final = "unix:///"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +17,7 @@ class ServerConfig:
     listen: str = "127.0.0.1:50051"
     """HOST:PORT (port 0 picks a free one) or unix:///PATH."""
     in_memory: frozenset[str] = frozenset()
-    """Tables whose versions are loaded into RAM instead of being mapped."""
+    """Tables whose current version is loaded into RAM instead of being mapped."""
     huge_pages: bool = False
     """Ask for huge pages for the tables in memory."""
     drain_seconds: float = 10.0
@@ -36,7 +34,7 @@ class ServerConfig:
     """How much of the mapped tables may lie in RAM; None leaves that to the kernel."""
 
     def __post_init__(self) -> None:
-        _check_listen(self.listen)
+        ListenAddress.parse(self.listen)
         for name in ("drain_seconds", "reload_seconds"):
             if not 0 < getattr(self, name) <= 3600:
                 raise ValueError(f"{name} must be above 0 and at most 3600, got {getattr(self, name)}")
@@ -53,11 +51,3 @@ class ServerConfig:
     def rows_per_lookup(self, row_bytes: int) -> int:
         """Return the most rows of this width that one lookup may ask for."""
         return min(self.max_rows_per_lookup, self.max_reply_bytes // row_bytes)
-
-
-def _check_listen(listen: str) -> None:
-    host, _, port = listen.rpartition(":")
-    is_path = listen.startswith(_UNIX) and len(listen) > len(_UNIX)
-    is_port = host != "" and "/" not in listen and port.isascii() and port.isdigit() and int(port) <= 65535
-    if not is_path and not is_port:
-        raise ValueError(f"listen must be HOST:PORT with a port of 0 to 65535, or unix:///PATH, got {listen!r}")

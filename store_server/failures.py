@@ -9,8 +9,8 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from engram_store.codec import Failure
+from store_server.served_version import VersionUnavailable
 from store_server.storage import (
-    BackendClosed,
     InvalidTableName,
     StorageError,
     TableDamaged,
@@ -81,10 +81,15 @@ def of_storage(error: StorageError) -> LookupFailed:
             return LookupFailed(
                 grpc.StatusCode.DATA_LOSS, "TABLE_DAMAGED", message, table=error.table, version=error.version
             )
-        case BackendClosed():
-            message = f"version {error.version} of table {error.table!r} was dropped"
-            values = {"table": error.table, "version": error.version, "current": ""}
-            return LookupFailed(grpc.StatusCode.NOT_FOUND, "VERSION_NOT_FOUND", message, **values)
+        case VersionUnavailable():
+            message = f"version {error.version} of table {error.table!r} cannot be served now; the node's log says why"
+            return LookupFailed(
+                grpc.StatusCode.UNAVAILABLE,
+                "VERSION_UNAVAILABLE",
+                message,
+                table=error.table,
+                version=error.version,
+            )
         case _:
             raise error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +18,9 @@ from grpc_reflection.v1alpha import reflection
 
 from store_server.catalog import Catalog
 from store_server.config import ServerConfig
+from store_server.listen_address import CannotListen, ListenAddress
 from store_server.services import lookup, tables
+from store_server.services.under_way import CallsUnderWay
 from store_server.storage import DataRoot, StorageError
 
 log = structlog.get_logger()
@@ -34,16 +35,13 @@ _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 )
+_LAST_WORD_SECONDS: Final = 0.25  # for those who only watch, once no call is under way: to hear that the node stops
 _NICENESS_OF_GATHERING: Final = 10
 _MOST_TIME_ON_RESIDENCY: Final = 0.02  # share of the time that may go into asking the kernel what lies in RAM
 
 
 class NodeFailed(Exception):
     """A node cannot start."""
-
-
-class CannotListen(NodeFailed):
-    """The address is taken, or not one of this host."""
 
 
 class NothingToServe(NodeFailed):
@@ -60,7 +58,8 @@ class Node:
         self._threads = ThreadPoolExecutor(
             config.gather_threads, thread_name_prefix="gather", initializer=_run_after_others
         )
-        self._lookups = lookup.LookupService(self._catalog, self._threads)
+        self._under_way = CallsUnderWay()
+        self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
         self._follower: asyncio.Task[None] | None = None
@@ -68,17 +67,19 @@ class Node:
 
     async def start(self) -> None:
         """Open all tables, then listen. Raises CannotListen, NothingToServe, StorageError."""
-        _require_free(self._config.listen)  # asked before tables are loaded, which may take long
+        listen = ListenAddress.parse(self._config.listen)
+        await asyncio.to_thread(listen.require_free)  # asked before tables are loaded, which may take long
         await asyncio.to_thread(self._catalog.reload)
         self._check_in_memory()
-        served = [state.current_is_served() for state in self._catalog.tables.values()]
+        served = [state.opened_current() is not None for state in self._catalog.tables.values()]
         if served and not any(served):
             raise NothingToServe(f"not one of the {len(served)} tables can be served; the log above says why")
-        self._server.add_generic_rpc_handlers((self._lookups.handler(), tables.TableService(self._catalog).handler()))
+        handlers = (self._lookups.handler(), tables.TableService(self._catalog, self._under_way).handler())
+        self._server.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (lookup.SERVICE, tables.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        self.address = self._listen()
+        self.address = await self._listen(listen)
         await self._server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         await self._report_health()
@@ -88,9 +89,16 @@ class Node:
     async def drain(self) -> None:
         """Tell everybody that this node stops, finish what is under way within `drain_seconds`, cut the rest."""
         log.info("draining", seconds=self._config.drain_seconds)
+        self._catalog.stop_following()
         await self._health.enter_graceful_shutdown()
         self._lookups.drain()
-        await self._server.stop(self._config.drain_seconds)
+        refusing = asyncio.create_task(self._server.stop(self._config.drain_seconds))
+        # Not for all of gRPC's calls: who watches health watches until the connection ends.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._config.drain_seconds):
+                await self._under_way.ended()
+        await self._server.stop(_LAST_WORD_SECONDS)
+        await refusing
 
     async def close(self) -> None:
         """Let go of everything at once."""
@@ -99,27 +107,26 @@ class Node:
             with suppress(asyncio.CancelledError):
                 await self._follower
         await self._server.stop(None)
-        # In threads: a table that is being loaded is waited for, and a second signal must still be heard.
+        self._catalog.stop_following()
+        # In threads: a lookup that waits for a disk is waited for, and a second signal must still be heard.
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         await asyncio.to_thread(self._catalog.close)
-        log.info("stopped", address=self.address)
+        if self.address:
+            log.info("stopped", address=self.address)
 
     def _check_in_memory(self) -> None:
         for name in self._config.in_memory:
-            self._catalog.find(name, "")  # a name that is misspelt would silently be served from disk
+            self._catalog.find(name, "")  # raises: a name that is misspelt would silently be served from disk
 
-    def _listen(self) -> str:
-        listen = self._config.listen
+    async def _listen(self, listen: ListenAddress) -> str:
+        """Listen and return the address for clients."""
+        # Once more: somebody may have taken it while tables were loaded, and only this says so in one line.
+        await asyncio.to_thread(listen.require_free)
         try:
-            if listen.startswith("unix:///"):
-                self._server.add_insecure_port("unix:" + listen.removeprefix("unix://"))
-                return listen
-            port = self._server.add_insecure_port(listen)
+            port = self._server.add_insecure_port(listen.for_grpc())
         except RuntimeError as error:
-            raise CannotListen(f"cannot listen on {listen}: {error}") from error
-        if port == 0:
-            raise CannotListen(f"cannot listen on {listen}: the port is taken or the address is not of this host")
-        return f"{listen.rpartition(':')[0]}:{port}"
+            raise CannotListen(listen.text, error) from error
+        return listen.for_clients(port)
 
     async def _follow_data_root(self) -> None:
         """Look for new and dropped versions, and for what lies in RAM, for as long as the node runs."""
@@ -127,49 +134,34 @@ class Node:
         seconds_on_residency = pause * _MOST_TIME_ON_RESIDENCY
         while True:
             await asyncio.sleep(pause)
-            began = time.monotonic()
+            pause = self._config.reload_seconds
             try:
                 await asyncio.to_thread(self._catalog.reload)
                 began = time.monotonic()
                 await asyncio.to_thread(self._catalog.refresh_residency, seconds_on_residency)
+                pause = max(pause, (time.monotonic() - began) / _MOST_TIME_ON_RESIDENCY)
+                await self._report_health()
             except (StorageError, OSError) as error:  # what is open is still there; the next look may succeed
                 log.warning("could not look at the data root", error=str(error))
-            pause = max(self._config.reload_seconds, (time.monotonic() - began) / _MOST_TIME_ON_RESIDENCY)
-            await self._report_health()
+            except Exception:  # a mistake of ours: without this task nothing new would ever be served
+                log.exception("could not look at the data root")
 
     async def _report_health(self) -> None:
         for gone in self._reported - self._catalog.tables.keys():
             await self._health.set(gone, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
         self._reported = set(self._catalog.tables)
         for name, state in self._catalog.tables.items():
-            serving = state.current_is_served()
-            status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-            await self._health.set(name, status)
-
-
-def _require_free(listen: str) -> None:
-    """Raise CannotListen if somebody listens on this address: gRPC finds out late and, for a Unix socket, never."""
-    is_path = listen.startswith("unix://")
-    host, _, port = listen.rpartition(":")
-    family = socket.AF_UNIX if is_path else socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            if is_path:
-                # gRPC would take the path from a node that is alive; it may take it from one that is dead.
-                taken = probe.connect_ex(listen.removeprefix("unix://")) == 0
-            else:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host.strip("[]"), int(port)))
-                taken = False
-    except OSError as error:
-        raise CannotListen(f"cannot listen on {listen}: {error.strerror or error}") from error
-    if taken:
-        raise CannotListen(f"cannot listen on {listen}: another process does")
+            is_served = state.opened_current() is not None
+            response = health_pb2.HealthCheckResponse
+            await self._health.set(name, response.SERVING if is_served else response.NOT_SERVING)
 
 
 def _run_after_others() -> None:
     """Let the event loop have the processor first: this thread is about to keep the kernel busy with a disk."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS_OF_GATHERING)
+    thread = threading.get_native_id()
+    niceness = max(_NICENESS_OF_GATHERING, os.getpriority(os.PRIO_PROCESS, thread))  # less takes a privilege
+    with suppress(OSError):  # it is a courtesy, and an executor whose threads cannot start is broken for good
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
 @asynccontextmanager

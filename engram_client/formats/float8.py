@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engram_client.formats.e4m3 import E4M3_VALUES, LARGEST, e4m3_codes
+from engram_client.formats.e4m3 import LARGEST, e4m3_codes, look_up_e4m3
 from engram_client.formats.row_format import in_groups
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ class OneScaleFloat8Rows:
     """
 
     scale: float = 1.0
-    values: Float32Array = field(init=False, repr=False, compare=False)
-    """The value of each byte, (256,)."""
     group_bytes = group_width = 1
 
     def __post_init__(self) -> None:
@@ -45,7 +43,6 @@ class OneScaleFloat8Rows:
                     f"the scale of {_ONE_SCALE} must be positive and exact in float32, and {LARGEST:g} times it "
                     f"finite, got {self.scale.hex()}"
                 )
-            object.__setattr__(self, "values", E4M3_VALUES * scale)
 
     @classmethod
     def named(cls, name: str) -> OneScaleFloat8Rows | None:
@@ -73,9 +70,12 @@ class OneScaleFloat8Rows:
         """`float8_e4m3`, followed by the scale in hexadecimal, which is exact: `float8_e4m3*0x1.8p-7`."""
         return _ONE_SCALE if self.scale == 1 else f"{_ONE_SCALE}*{re.sub(r'[.]?0*p', 'p', self.scale.hex())}"
 
-    def decode(self, rows: Uint8Array, out: Float32Array | None) -> Float32Array:
+    def decode(self, rows: Uint8Array, out: Float32Array) -> None:
         """See RowFormat.decode."""
-        return np.take(self.values, rows, out=out, mode="clip")  # "clip" writes straight into `out`
+        look_up_e4m3(rows, out)
+        if self.scale != 1:
+            with np.errstate(under="ignore", invalid="ignore"):
+                out *= np.float32(self.scale)
 
     def encode(self, values: Float32Array) -> Uint8Array:
         """See RowFormat.encode."""
@@ -107,15 +107,13 @@ class BlockScaledFloat8Rows:
     name = "float8_e4m3+e8m0/32"
     group_bytes, group_width = 33, 32
 
-    def decode(self, rows: Uint8Array, out: Float32Array | None) -> Float32Array:
+    def decode(self, rows: Uint8Array, out: Float32Array) -> None:
         """See RowFormat.decode."""
-        width = rows.shape[-1] // self.group_bytes * self.group_width
-        out = np.empty((*rows.shape[:-1], width), np.float32) if out is None else out
-        np.take(E4M3_VALUES, rows[..., :width], out=out, mode="clip")  # "clip" writes straight into `out`
+        width = out.shape[-1]
+        look_up_e4m3(rows[..., :width], out)
         groups = in_groups(out, self.group_width)  # a view
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             groups *= E8M0_VALUES[rows[..., width:], None]
-        return out
 
     def encode(self, values: Float32Array) -> Uint8Array:
         """See RowFormat.encode."""

@@ -16,13 +16,9 @@ class Float32Rows:
     name = "float32"
     group_bytes, group_width = 4, 1
 
-    def decode(self, rows: Uint8Array, out: Float32Array | None) -> Float32Array:
-        """See RowFormat.decode; without `out` the values are a view of the rows."""
-        values = rows.view("<f4")
-        if out is None:
-            return values
-        out[...] = values
-        return out
+    def decode(self, rows: Uint8Array, out: Float32Array) -> None:
+        """See RowFormat.decode."""
+        out[...] = rows.view("<f4")
 
     def encode(self, values: Float32Array) -> Uint8Array:
         """See RowFormat.encode."""
@@ -35,12 +31,9 @@ class Float16Rows:
     name = "float16"
     group_bytes, group_width = 2, 1
 
-    def decode(self, rows: Uint8Array, out: Float32Array | None) -> Float32Array:
+    def decode(self, rows: Uint8Array, out: Float32Array) -> None:
         """See RowFormat.decode."""
-        values = rows.view("<f2")
-        out = np.empty(values.shape, np.float32) if out is None else out
-        out[...] = values
-        return out
+        out[...] = rows.view("<f2")
 
     def encode(self, values: Float32Array) -> Uint8Array:
         """See RowFormat.encode."""
@@ -54,12 +47,9 @@ class BFloat16Rows:
     name = "bfloat16"
     group_bytes, group_width = 2, 1
 
-    def decode(self, rows: Uint8Array, out: Float32Array | None) -> Float32Array:
+    def decode(self, rows: Uint8Array, out: Float32Array) -> None:
         """See RowFormat.decode."""
-        halves = rows.view("<u2")
-        out = np.empty(halves.shape, np.float32) if out is None else out
-        np.left_shift(halves, 16, out=out.view(np.uint32), dtype=np.uint32)
-        return out
+        np.left_shift(rows.view("<u2"), 16, out=out.view(np.uint32), dtype=np.uint32)
 
     def encode(self, values: Float32Array) -> Uint8Array:
         """See RowFormat.encode. A NaN is only cut, as a carry could make it a number, and keeps its quiet bit set."""

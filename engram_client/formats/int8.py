@@ -25,15 +25,13 @@ class BlockScaledInt8Rows:
     name = "int8+float16/32"
     group_bytes, group_width = 34, 32
 
-    def decode(self, rows: Uint8Array, out: Float32Array | None) -> Float32Array:
+    def decode(self, rows: Uint8Array, out: Float32Array) -> None:
         """See RowFormat.decode."""
-        width = rows.shape[-1] // self.group_bytes * self.group_width
-        out = np.empty((*rows.shape[:-1], width), np.float32) if out is None else out
+        width = out.shape[-1]
         codes = in_groups(rows[..., :width].view(np.int8), self.group_width)
         scales = np.ascontiguousarray(rows[..., width:]).view("<f2").astype(np.float32)
         with np.errstate(invalid="ignore"):  # 0 * infinity
             np.multiply(codes, scales[..., None], out=in_groups(out, self.group_width), dtype=np.float32)
-        return out
 
     def encode(self, values: Float32Array) -> Uint8Array:
         """See RowFormat.encode."""

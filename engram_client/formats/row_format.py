@@ -33,8 +33,8 @@ class RowFormat(Protocol):
         """The values in that many bytes."""
         ...
 
-    def decode(self, rows: Uint8Array, out: Float32Array | None) -> Float32Array:
-        """Return the values (..., width) of rows whose last axis is contiguous, in `out` unless it is None."""
+    def decode(self, rows: Uint8Array, out: Float32Array) -> None:
+        """Write the values of rows whose last axis is contiguous into `out`, C-contiguous (..., width)."""
         ...
 
     def encode(self, values: Float32Array) -> Uint8Array:

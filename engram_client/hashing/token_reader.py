@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from engram_client.hashing.history import NgramWindow, check_history, start_history
+from engram_client.hashing.history import NgramHistory, NgramWindow, check_history, start_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
-
-    from engram_client.hashing.history import NgramHistory
 
 
 class ReadTokens(NamedTuple):
@@ -57,6 +55,8 @@ class TokenReader:
         if history is None:
             packed = documents is not None
             history = start_history(len(ids), self.past, self.pad_id, packed=packed, made_by=self.made_by)
+        if not isinstance(history, NgramHistory):
+            raise TypeError(f"history must be what `advance` returned, or None at the start, got {history!r:.100}")
         check_history(history.made_by, history.tokens.shape, self.made_by, (len(ids), self.past))
         read = self.read(ids, takes_part)
         return NgramWindow(read.tokens, read.takes_part, read.ends, documents, history, self.pad_id)
@@ -111,7 +111,10 @@ def _checked_array(
     name: str, values: ArrayLike, kinds: str, noun: str, shape: tuple[int, ...] | None = None
 ) -> NDArray[np.integer]:
     """Return (batch, seq) values of the kind asked for; an empty list has no kind of its own."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"{name} must be a rectangle of {noun} (batch, seq): {error}") from error
     if array.size > 0 and array.dtype.kind not in kinds:
         raise TypeError(f"{name} must be {noun}, got {array.dtype}")
     if shape is None and array.ndim != 2:

@@ -3,7 +3,7 @@
 from engram_model.config import EngramConfig
 from engram_model.memory import PendingEmbeddings
 from engram_model.module import EngramModule
-from engram_model.store_memory import MemoryMismatch
+from engram_model.store_memory import MemoryMismatch, UnidentifiedTable
 from engram_model.stream_state import EngramState
 from engram_model.transformer import TransformerWithEngram
 from engram_model.transformer_layer import EngramTransformerLayer
@@ -16,4 +16,5 @@ __all__ = [
     "MemoryMismatch",
     "PendingEmbeddings",
     "TransformerWithEngram",
+    "UnidentifiedTable",
 ]

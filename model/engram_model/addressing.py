@@ -32,31 +32,40 @@ class Addressing(nn.Module):
         self.layer_id = layer_id
         self.masked_tokens_are_dead = config.masked_tokens_are_dead
         self.on_host = make_hasher(config, np.arange(config.vocab_size) if token_map is None else token_map)
+        _check_vocabulary(config, self.on_host, given=token_map is not None)
         self.on_device = TorchHasher(self.on_host, torch.get_default_device())
 
     def host_rows(
-        self, ids: Tensor | ArrayLike, mask: Tensor | None, state: EngramState | None
+        self,
+        ids: Tensor | ArrayLike,
+        mask: Tensor | None,
+        sequence_ids: Tensor | ArrayLike | None,
+        state: EngramState | None,
     ) -> tuple[NDArray[np.int64], TorchHistory | None]:
         """Return the rows (B, T, columns), and with a state the history for the tokens after these; by NumPy."""
-        ids = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else ids
-        takes_part = mask.cpu().numpy() if mask is not None and self.masked_tokens_are_dead else None
+        ids, documents = _as_numpy(ids), None if sequence_ids is None else _as_numpy(sequence_ids)
+        takes_part = _as_numpy(mask) if mask is not None and self.masked_tokens_are_dead else None
         history = None if state is None else _on_host(state.history)
-        rows = self.on_host.rows(ids, self.layer_id, mask=takes_part, history=history)
+        rows = self.on_host.rows(ids, self.layer_id, takes_part, documents, history)
         if state is None:
             return rows, None
-        following = self.on_host.advance(history, ids, mask=takes_part)
-        return rows, TorchHistory(torch.from_numpy(following.tokens), None, following.made_by)
+        return rows, _as_tensors(self.on_host.advance(history, ids, takes_part, documents))
 
     def device_rows(
-        self, ids: Tensor, mask: Tensor | None, state: EngramState | None
+        self,
+        ids: Tensor,
+        mask: Tensor | None,
+        sequence_ids: Tensor | None,
+        state: EngramState | None,
     ) -> tuple[Tensor, TorchHistory | None]:
         """Return the same, computed by torch on the device of the ids."""
         if self._device() != ids.device:
             self.on_device = TorchHasher(self.on_host, ids.device)
         takes_part = mask.to(ids.device) if mask is not None and self.masked_tokens_are_dead else None
+        documents = None if sequence_ids is None else sequence_ids.to(ids.device)
         history = None if state is None else _on_device(state.history, ids.device)
-        rows = self.on_device.rows(ids, self.layer_id, mask=takes_part, history=history)
-        return rows, None if state is None else self.on_device.advance(history, ids, mask=takes_part)
+        rows = self.on_device.rows(ids, self.layer_id, takes_part, documents, history)
+        return rows, None if state is None else self.on_device.advance(history, ids, takes_part, documents)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: ARG002  torch's signature
         """Follow the module to a device by being made again: `to_empty` would leave numbers of no meaning behind."""
@@ -81,9 +90,42 @@ def make_hasher(config: EngramConfig, token_map: ArrayLike) -> NgramHasher | Stu
     return StudyHasher(spec, token_map)
 
 
+def _check_vocabulary(config: EngramConfig, hasher: NgramHasher | StudyHasher, *, given: bool) -> None:
+    """Refuse a token map of another tokenizer, or none where one is needed: the rows would be the wrong ones."""
+    length, size = len(hasher.token_map), int(hasher.token_map.max()) + 1
+    expected = config.compressed_vocab_size
+    if length != config.vocab_size:
+        raise ValueError(
+            f"the token map must be as long as vocab_size, {config.vocab_size} ids, got {length}: pass the map of the "
+            f"model's tokenizer, or a configuration with vocab_size={length}"
+        )
+    if expected is not None and size != expected:
+        raise ValueError(
+            f"the token map must reach compressed_vocab_size, {expected} compressed ids, got "
+            f"{f'one that reaches {size}' if given else 'none'}: pass as token_map what "
+            "engram_client.compression.compress_vocabulary makes of the model's tokenizer, or load_token_map reads; "
+            "for experiments with another map, or without one, set compressed_vocab_size=None in the configuration"
+        )
+
+
+def _as_numpy(values: Tensor | ArrayLike) -> ArrayLike:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+
+
+def _as_tensors(history: NgramHistory) -> TorchHistory:
+    documents = None if history.documents is None else torch.from_numpy(history.documents)
+    return TorchHistory(torch.from_numpy(history.tokens), documents, history.made_by)
+
+
 def _on_host(history: TorchHistory | None) -> NgramHistory | None:
-    return None if history is None else NgramHistory(history.tokens.cpu().numpy(), None, history.made_by)
+    if history is None:
+        return None
+    documents = None if history.documents is None else history.documents.cpu().numpy()
+    return NgramHistory(history.tokens.cpu().numpy(), documents, history.made_by)
 
 
 def _on_device(history: TorchHistory | None, device: torch.device) -> TorchHistory | None:
-    return None if history is None else history._replace(tokens=history.tokens.to(device))
+    if history is None:
+        return None
+    documents = None if history.documents is None else history.documents.to(device)
+    return history._replace(tokens=history.tokens.to(device), documents=documents)

@@ -21,6 +21,8 @@ class EngramConfig:
 
     vocab_size: int
     """Raw token ids of the model; without a token map each of them stands for itself."""
+    compressed_vocab_size: int | None = None
+    """Compressed ids that the token map must reach, which is then needed; None takes any map, or none."""
     max_n: int
     """The highest n-gram order; n-grams of `min_n` to `max_n` tokens are looked up."""
     num_hash_heads: int
@@ -32,6 +34,7 @@ class EngramConfig:
     hidden_dim: int
     """Width H of a hidden state."""
     min_n: int = 2
+    """The lowest n-gram order; the official hash knows no other than 2."""
     layer_ids: tuple[int, ...] = (1, 15)
     """The blocks that have an Engram layer before them, 0-based, in the order in which primes are handed out."""
     num_branches: int = 1
@@ -39,6 +42,7 @@ class EngramConfig:
     pad_id: int = 2
     """The raw id that stands before the first token of a sequence."""
     seed: int = 0
+    """What the hash's multipliers are drawn from, together with the layer; of the official hash only."""
 
     hash_family: Literal["engram", "study"] = "engram"
     """The official hash, or the study implementation's polynomial: exact table sizes, no seed, padding with 0."""
@@ -68,11 +72,12 @@ class EngramConfig:
     conv_dilation: int | None = None
     """Tokens between two taps; None is `max_n`."""
     conv_norm_eps: float = 1e-5
+    """Epsilon of the convolution's RMS norm."""
     conv_init_std: float | None = None
     """Standard deviation of the taps at the start, 0 for none at all; None starts them as PyTorch does."""
 
     max_local_bytes: int = 4 * GIBIBYTE
-    """The largest table that a module holds itself."""
+    """The largest table that a module holds itself, in bytes."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer_ids", config_checks.as_tuple("layer_ids", self.layer_ids))
@@ -83,7 +88,11 @@ class EngramConfig:
 
     @classmethod
     def official_demo(cls) -> EngramConfig:
-        """The configuration of DeepSeek's demonstration program (its EngramConfig and BackBoneConfig)."""
+        """The configuration of DeepSeek's demonstration program (its EngramConfig and BackBoneConfig).
+
+        Its `vocab_size` is that of the backbone; with the token map of a tokenizer of fewer ids, replace it by theirs.
+        Layers 1 and 15 have 10,344,164 and 10,348,242 rows of 64 numbers; a token reads 16 of them.
+        """
         return cls(
             vocab_size=129_280,
             max_n=3,
@@ -98,7 +107,8 @@ class EngramConfig:
     def paper_27b(cls) -> EngramConfig:
         """Engram-27B of the paper (arXiv 2601.07372, table 5): 5.79 billion parameters of memory.
 
-        Its layers 2 and 15 count from 1; the gate is equation 4, which has no signed square root.
+        Its layers 2 and 15 count from 1, here they are 1 and 14; the gate is equation 4, which has no signed square
+        root, and the convolution starts at zero. A token reads 16 rows of 80 numbers a layer.
         """
         return cls(
             vocab_size=129_280,
@@ -115,14 +125,20 @@ class EngramConfig:
 
     @classmethod
     def paper_40b(cls) -> EngramConfig:
-        """Engram-40B of the paper: Engram-27B with 18.53 billion parameters of memory."""
+        """Engram-40B of the paper (table 5): Engram-27B with 18.53 billion parameters of memory."""
         return replace(cls.paper_27b(), embedding_table_size=7_239_680)
 
     @classmethod
     def deepseek_v41_flash(cls) -> EngramConfig:
-        """DeepSeek-V4.1-Flash: 196.6 billion parameters of memory, no bias, no convolution."""
+        """DeepSeek-V4.1-Flash, as its `config.json` says: 196.6 billion parameters of memory, no bias, no convolution.
+
+        Layers 1 and 14 have 384,006,168 and 384,016,682 rows of 256 numbers; a token reads 24 of them. The hash needs
+        the compressed vocabulary of its tokenizer, 129,280 ids to 99,092, as `token_map`; for experiments without it,
+        replace `compressed_vocab_size` by None.
+        """
         return cls(
             vocab_size=129_280,
+            compressed_vocab_size=99_092,
             max_n=4,
             num_hash_heads=8,
             embedding_table_size=16_000_000,
@@ -139,7 +155,10 @@ class EngramConfig:
 
     @classmethod
     def academic(cls) -> EngramConfig:
-        """The academic note's form, in the demonstration program's sizes: one sum, one linear gate, one projection."""
+        """The academic note's form, in the demonstration program's sizes: one sum, one linear gate, one projection.
+
+        The rows of all heads and orders are summed, the gate is sigmoid(W [h; e]); one branch, no bias, no convolution.
+        """
         return replace(
             cls.official_demo(), num_branches=1, combine="sum", gate="linear", bias=False, conv_kernel_size=None
         )
@@ -156,7 +175,11 @@ class EngramConfig:
         embedding_dim: int = 64,
         hidden_dim: int = 2048,
     ) -> EngramConfig:
-        """The study implementation's form: a table of exactly `embedding_table_size` rows for each order and head."""
+        """The study implementation's form: a table of exactly `embedding_table_size` rows for each order and head.
+
+        A polynomial hash, the same for every layer; no signed root, no norm weights in the gate, no bias; a kernel of 3
+        without dilation. The defaults are that program's.
+        """
         return cls(
             vocab_size=vocab_size,
             min_n=min_n,

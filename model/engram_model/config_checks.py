@@ -33,6 +33,8 @@ def check(config: EngramConfig) -> None:
     _check_numbers(config)
     if config.pad_id >= config.vocab_size:
         raise ValueError(f"pad_id must be below vocab_size {config.vocab_size}, got {config.pad_id}")
+    if config.compressed_vocab_size is not None:
+        _check_compressed_vocab_size(config.compressed_vocab_size, config.vocab_size)
     if config.hash_family == "study":
         _check_study_hash(config)
 
@@ -78,6 +80,14 @@ def _check_numbers(config: EngramConfig) -> None:
         std = getattr(config, name)
         if std is not None and not 0 <= std < math.inf:
             raise ValueError(f"{name} must be at least 0, got {std}")
+
+
+def _check_compressed_vocab_size(size: int, vocab_size: int) -> None:
+    _check_integer("compressed_vocab_size", size, minimum=1)
+    if size > vocab_size:
+        raise ValueError(
+            f"compressed_vocab_size must be at most vocab_size {vocab_size}, or None for any token map, got {size}"
+        )
 
 
 def _check_study_hash(config: EngramConfig) -> None:

@@ -17,6 +17,7 @@ from engram_model.precision import widen
 from engram_model.reference_state import load_reference_state
 from engram_model.short_conv import make_short_conv
 from engram_model.store_memory import StoreMemory
+from engram_model.torch_hashing import INTEGERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,14 +44,20 @@ class EngramModule(nn.Module):
     Args:
         config: the settings of the model's Engram layers.
         layer_id: which of `config.layer_ids` this layer is: it decides the hash. The first, unless told.
-        token_map: integers (vocabulary,), token id to compressed id; every id stands for itself, unless told.
+        token_map: integers (vocab_size,), token id to compressed id; every id stands for itself, unless told. Needed
+            where `config.compressed_vocab_size` is set.
         memory: a blocking table of the client, opened and closed by the caller; None holds a table in the module, of
             normal numbers. An async table tells the module only how to read rows: its caller awaits
             `table.fetch(module.row_ids(input_ids))` and passes them as `memory_embeddings`.
 
     Raises:
-        ValueError: the layer is not one of the configuration's, a local table would be larger than
-            `config.max_local_bytes`, or `memory` does not fit (MemoryMismatch, FingerprintMismatch).
+        ValueError: the layer is not one of the configuration's, the token map is missing or of another length or number
+            of compressed ids, a local table would be larger than
+            `config.max_local_bytes`, or `memory` does not fit (MemoryMismatch, FingerprintMismatch): it is checked
+            here, and when `refresh` has moved it once more, before any row is read.
+
+    Warns:
+        UnidentifiedTable: `memory` carries no fingerprint.
     """
 
     def __init__(
@@ -85,6 +92,7 @@ class EngramModule(nn.Module):
         mask: Tensor | None = None,
         return_gating: bool = False,
         *,
+        sequence_ids: Tensor | NDArray[np.int64] | None = None,
         state: EngramState | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return the hidden states with what was remembered added to them, and the gating if asked for.
@@ -98,6 +106,10 @@ class EngramModule(nn.Module):
                 by the convolution, the tokens after it. The token's own convolution still sees earlier values. Its id
                 stays part of the n-grams after it, unless `config.masked_tokens_are_dead`.
             return_gating: whether to return the gating.
+            sequence_ids: integers (B, T), the documents packed into each row, 0 for padding. A document ends where they
+                change: neither n-grams nor the convolution look behind its start, so that it gives what it gives alone
+                (the published programs know no packing; without `sequence_ids`, as there, a row is one document).
+                Padding is masked. Rows that were prefetched must have been asked for with the same.
             state: the past of these sequences, if they come in pieces; it is moved past this piece, but on an error
                 left as it was. A piece whose rows were prefetched with the state has moved the ids on already.
 
@@ -106,37 +118,45 @@ class EngramModule(nn.Module):
 
         Raises:
             ValueError: neither ids nor embeddings are given, shapes do not fit, or the state is of other sequences.
-            TypeError: the mask is not boolean.
+            TypeError: the mask is not boolean, or the sequence ids are not integers.
         """
         streams = widen(self._as_streams(hidden_states))  # (B, T, M, H)
+        documents = None if sequence_ids is None else _documents(sequence_ids, streams)
         history = None if state is None else state.history
         if memory_embeddings is None:
-            memory_embeddings, history = self._look_up(input_ids, mask, state)
+            memory_embeddings, history = self._look_up(input_ids, mask, documents, state)
         embeddings = self._embeddings(memory_embeddings)
         _check_shape("memory_embeddings", embeddings, (*streams.shape[:2], self.config.memory_dim))
         memory = self._combined(embeddings)  # (B, T, E)
         gating: Tensor = self.gate(streams, memory)  # (B, T, M)
         if mask is not None:
             gating = _close(gating, mask)
+        if documents is not None:
+            gating = _close(gating, documents != 0)
         values = gating.unsqueeze(-1) * widen(self.value_proj(memory)).unsqueeze(-2)  # (B, T, M, H)
         if self.short_conv is not None:
-            filtered, past_values = self.short_conv(values, None if state is None else state.past_values)
+            filtered, past = self.short_conv(values, None if state is None else state.conv_past, documents)
             values = values + filtered
             if state is not None:
-                state.past_values = past_values.detach().clone()
+                state.conv_past = past._replace(values=past.values.detach().clone())
         if state is not None:
             state.history = history
         updated = (streams + values).to(hidden_states.dtype).reshape(hidden_states.shape)
         return updated, gating if return_gating else None
 
     def prefetch_embeddings(
-        self, input_ids: Tensor | ArrayLike, mask: Tensor | None = None, *, state: EngramState | None = None
+        self,
+        input_ids: Tensor | ArrayLike,
+        mask: Tensor | None = None,
+        *,
+        sequence_ids: Tensor | NDArray[np.int64] | None = None,
+        state: EngramState | None = None,
     ) -> PendingEmbeddings:
         """Start fetching the memory embeddings of raw token ids (B, T) and return at once.
 
         For a memory store, ids are hashed on the CPU, so ids on another device are copied there first. `mask` (B, T)
-        counts only if `config.masked_tokens_are_dead`; then it must be the one that `forward` gets. The ids of `state`
-        are moved on, so the next piece can be prefetched before this one's turn.
+        counts only if `config.masked_tokens_are_dead`; then it must be the one that `forward` gets, as `sequence_ids`
+        must. The ids of `state` are moved on, so the next piece can be prefetched before this one's turn.
 
         Returns:
             What `forward` takes as `memory_embeddings`; its `wait(timeout)` gives the tensor (B, T, memory_dim).
@@ -146,16 +166,21 @@ class EngramModule(nn.Module):
             ValueError: `input_ids` are not of shape (B, T), or the state is of other sequences.
             TypeError: `input_ids` are not integers.
         """
-        pending, history = self._look_up(input_ids, mask, state)
+        pending, history = self._look_up(input_ids, mask, sequence_ids, state)
         if state is not None:
             state.history = history
         return pending
 
     def row_ids(
-        self, input_ids: Tensor | ArrayLike, mask: Tensor | None = None, *, state: EngramState | None = None
+        self,
+        input_ids: Tensor | ArrayLike,
+        mask: Tensor | None = None,
+        *,
+        sequence_ids: Tensor | NDArray[np.int64] | None = None,
+        state: EngramState | None = None,
     ) -> NDArray[np.int64]:
         """Return the rows (B, T, columns) of the layer's table that raw token ids (B, T) read; as above otherwise."""
-        rows, history = self.addressing.host_rows(input_ids, mask, state)
+        rows, history = self.addressing.host_rows(input_ids, mask, sequence_ids, state)
         if state is not None:
             state.history = history
         return rows
@@ -222,7 +247,11 @@ class EngramModule(nn.Module):
         )
 
     def _look_up(
-        self, input_ids: Tensor | ArrayLike | None, mask: Tensor | None, state: EngramState | None
+        self,
+        input_ids: Tensor | ArrayLike | None,
+        mask: Tensor | None,
+        sequence_ids: Tensor | NDArray[np.int64] | None,
+        state: EngramState | None,
     ) -> tuple[PendingEmbeddings, TorchHistory | None]:
         """Ask for the rows of token ids; the state is only read."""
         if input_ids is None:
@@ -230,9 +259,10 @@ class EngramModule(nn.Module):
         rows: Tensor | NDArray[np.int64]
         history: TorchHistory | None
         if isinstance(input_ids, Tensor) and isinstance(self.memory, LocalMemory) and _must_stay_on_device(input_ids):
-            rows, history = self.addressing.device_rows(input_ids, mask, state)
+            documents = None if sequence_ids is None else torch.as_tensor(sequence_ids)
+            rows, history = self.addressing.device_rows(input_ids, mask, documents, state)
         else:
-            rows, history = self.addressing.host_rows(input_ids, mask, state)
+            rows, history = self.addressing.host_rows(input_ids, mask, sequence_ids, state)
         return PlacedEmbeddings(self.memory.prefetch(rows), self.value_proj), history
 
     def _embeddings(self, memory_embeddings: PendingEmbeddings | Tensor | NDArray[np.uint8]) -> Tensor:
@@ -260,6 +290,15 @@ class EngramModule(nn.Module):
 def _must_stay_on_device(input_ids: Tensor) -> bool:
     """Whether looking at ids on the host would wait for a device, or break a graph."""
     return input_ids.device.type != "cpu" or torch.compiler.is_compiling()
+
+
+def _documents(sequence_ids: Tensor | NDArray[np.int64], streams: Tensor) -> Tensor:
+    """Return sequence ids as a tensor (B, T) where the streams (B, T, M, H) are."""
+    documents = torch.as_tensor(sequence_ids, device=streams.device)
+    _check_shape("sequence_ids", documents, streams.shape[:2])
+    if documents.dtype not in INTEGERS:
+        raise TypeError(f"sequence_ids must be integers, got {documents.dtype}")
+    return documents
 
 
 def _close(gating: Tensor, mask: Tensor) -> Tensor:

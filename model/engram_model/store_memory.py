@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import time
+import warnings
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
-import numpy as np
 from torch import Tensor, nn
 
 from engram_client.errors import FingerprintMismatch
+from engram_client.formats import decoded_shape, find_format
 from engram_model.rows import decode_rows
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
+    from engram_client.formats import RowFormat
     from engram_client.hashing import RowHasher
     from engram_model.config import EngramConfig
+
+# Whoever makes an EngramModule: past _check_fingerprint, _check, StoreMemory, EngramModule._store_memory, EngramModule.
+_FRAMES_TO_THE_CALLER = 6
 
 
 class StoreMemory(nn.Module):
     """A table of a memory store, checked on creation; it takes no gradients and is no part of the state dict.
+
+    It is checked again before rows are read from it when it tells something else about itself than before: `refresh`
+    may have moved it to a version that was made for another hash.
 
     Args:
         table: a table of the client; one that is not blocking only tells what its rows are, the caller fetches them.
@@ -32,14 +41,24 @@ class StoreMemory(nn.Module):
         MemoryMismatch: the table has another number of rows than the hash reaches, padded if the configuration says so,
             or rows of another width or format.
         FingerprintMismatch: the table carries a fingerprint, and it is not the hasher's.
+
+    Warns:
+        UnidentifiedTable: the table carries no fingerprint.
     """
 
     def __init__(self, table: TableFacts, config: EngramConfig, hasher: RowHasher, layer_id: int) -> None:
         super().__init__()
-        _check_num_rows(table, config, hasher.num_rows[layer_id])
-        _check_row_width(table, config.embedding_dim)
-        _check_fingerprint(table, hasher, layer_id)
         self.table = table
+        reached = hasher.num_rows[layer_id]
+        self._needed = _Needed(
+            layer_id=layer_id,
+            reached_rows=reached,
+            num_rows=config.padded(reached),
+            embedding_dim=config.embedding_dim,
+            fingerprint=hasher.fingerprint(layer_id),
+        )
+        self._checked = _facts_of(table)
+        self._row_format = _check(self._checked, self._needed)
 
     @property
     def table_bytes(self) -> int:
@@ -47,21 +66,42 @@ class StoreMemory(nn.Module):
         return self.table.num_rows * self.table.row_bytes
 
     def prefetch(self, rows: NDArray[np.int64] | Tensor) -> StoreFetch:
-        """Send the row numbers (B, T, columns) to the store and return at once; TypeError if the table is async."""
+        """Send the row numbers (B, T, columns) to the store and return at once.
+
+        Raises:
+            TypeError: the table is async.
+            MemoryMismatch, FingerprintMismatch: it has moved to a version that does not fit.
+        """
+        table = _blocking(self.table)
         on_host = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
-        return StoreFetch(self, _blocking(self.table).prefetch(on_host))
+        while True:
+            row_format = self._format_by_now()
+            pending, checked = table.prefetch(on_host), self._checked
+            if _facts_of(table) == checked:  # else another thread moved the table, before or after these rows were read
+                return StoreFetch(pending, row_format)
 
     def embed(self, rows: NDArray[np.uint8] | Tensor) -> Tensor:
-        """Return bytes (B, T, columns, row_bytes) in the store's row format as embeddings (B, T, memory_dim)."""
-        return decode_rows(rows, self.table.row_format).flatten(-2)
+        """Return bytes (B, T, columns, row_bytes) in the store's row format as embeddings (B, T, memory_dim).
+
+        Raises as `prefetch` if the table has moved to a version that does not fit.
+        """
+        return decode_rows(rows, self._format_by_now()).flatten(-2)
+
+    def _format_by_now(self) -> RowFormat:
+        """Return what the table's rows mean, after checking the table if it is no longer the one that was checked."""
+        facts = _facts_of(self.table)
+        if facts != self._checked:
+            self._row_format = _check(facts, self._needed)
+            self._checked = facts
+        return self._row_format
 
 
 class StoreFetch:
     """Rows on their way from a memory store."""
 
-    def __init__(self, memory: StoreMemory, pending: PendingRows) -> None:
-        self._memory = memory
+    def __init__(self, pending: PendingRows, row_format: RowFormat) -> None:
         self._pending = pending
+        self._row_format = row_format
         self.waited_seconds = 0.0
 
     def wait(self, timeout: float | None = None) -> Tensor:
@@ -71,7 +111,7 @@ class StoreFetch:
             rows = self._pending.result(timeout)  # (B, T, columns, row_bytes)
         finally:
             self.waited_seconds += time.perf_counter() - started
-        return self._memory.embed(rows)
+        return decode_rows(rows, self._row_format).flatten(-2)
 
 
 class TableFacts(Protocol):
@@ -118,6 +158,30 @@ class MemoryMismatch(ValueError):
     """A table is not the one that the configuration describes."""
 
 
+class UnidentifiedTable(UserWarning):
+    """A table does not say which hash it was made for, so nothing can tell whether its rows are the right ones."""
+
+
+class _Facts(NamedTuple):
+    """What decides whether a table fits, and how its rows are read."""
+
+    num_rows: int
+    row_bytes: int
+    row_format: str
+    fingerprint: str
+
+
+class _Needed(NamedTuple):
+    """What a layer asks of its table."""
+
+    layer_id: int
+    reached_rows: int
+    num_rows: int
+    """The rows that are reached, padded if the configuration says so."""
+    embedding_dim: int
+    fingerprint: str
+
+
 def _blocking(table: TableFacts) -> StoreTable:
     if iscoroutinefunction(getattr(table, "fetch", None)):
         raise TypeError(
@@ -127,31 +191,43 @@ def _blocking(table: TableFacts) -> StoreTable:
     return cast("StoreTable", table)
 
 
-def _check_num_rows(table: TableFacts, config: EngramConfig, reached: int) -> None:
-    expected = config.padded(reached)
-    if table.num_rows != expected:
-        padded = "" if expected == reached else f", padded to {expected}"
-        raise MemoryMismatch(f"the hash reaches {reached} rows{padded}, the table has {table.num_rows}")
+def _facts_of(table: TableFacts) -> _Facts:
+    return _Facts(table.num_rows, table.row_bytes, table.row_format, table.fingerprint)
 
 
-def _check_row_width(table: TableFacts, embedding_dim: int) -> None:
+def _check(facts: _Facts, needed: _Needed) -> RowFormat:
+    """Return the format of the rows of a table that fits."""
+    if facts.num_rows != needed.num_rows:
+        padded = "" if needed.num_rows == needed.reached_rows else f", padded to {needed.num_rows}"
+        raise MemoryMismatch(f"the hash reaches {needed.reached_rows} rows{padded}, the table has {facts.num_rows}")
+    row_format = _check_row_width(facts, needed.embedding_dim)
+    _check_fingerprint(facts, needed)
+    return row_format
+
+
+def _check_row_width(facts: _Facts, embedding_dim: int) -> RowFormat:
+    rows = f"the table's rows of {facts.row_bytes} bytes in the format {facts.row_format!r}"
     try:
-        elements = decode_rows(np.zeros((1, table.row_bytes), dtype=np.uint8), table.row_format).shape[-1]
+        row_format = find_format(facts.row_format)
+        (elements,) = decoded_shape(row_format, (facts.row_bytes,))
     except ValueError as error:
-        raise MemoryMismatch(
-            f"the table's rows of {table.row_bytes} bytes in the format {table.row_format!r} cannot be decoded: {error}"
-        ) from error
+        raise MemoryMismatch(f"{rows} cannot be decoded: {error}") from error
     if elements != embedding_dim:
-        raise MemoryMismatch(
-            f"embedding_dim is {embedding_dim}, the table's rows of {table.row_bytes} bytes in the format "
-            f"{table.row_format!r} hold {elements} numbers"
+        raise MemoryMismatch(f"embedding_dim is {embedding_dim}, {rows} hold {elements} numbers")
+    return row_format
+
+
+def _check_fingerprint(facts: _Facts, needed: _Needed) -> None:
+    if not facts.fingerprint:
+        warnings.warn(
+            f"the table carries no fingerprint, so nothing tells whether it was made for the hash of layer "
+            f"{needed.layer_id}, {needed.fingerprint}: another hash would read wrong rows in silence. Import it with "
+            "that fingerprint, or ignore this warning (engram_model.UnidentifiedTable) if you know where it is from",
+            UnidentifiedTable,
+            stacklevel=_FRAMES_TO_THE_CALLER,
         )
-
-
-def _check_fingerprint(table: TableFacts, hasher: RowHasher, layer_id: int) -> None:
-    expected = hasher.fingerprint(layer_id)
-    if table.fingerprint and table.fingerprint != expected:
+    elif facts.fingerprint != needed.fingerprint:
         raise FingerprintMismatch(
-            f"layer {layer_id} hashes as {expected}, the table was made for {table.fingerprint}: its rows would be "
-            "the wrong ones"
+            f"layer {needed.layer_id} hashes as {needed.fingerprint}, the table was made for {facts.fingerprint}: its "
+            "rows would be the wrong ones"
         )

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from engram_model.short_conv import ConvPast
     from engram_model.torch_hashing import TorchHistory
 
 
@@ -21,5 +20,5 @@ class EngramState:
 
     history: TorchHistory | None = None
     """The ids that the next n-grams reach back to: moved on by whatever hashes ids."""
-    past_values: Tensor | None = None
-    """The convolution's past, (B, tokens, M, H), without gradients: moved on by `forward`."""
+    conv_past: ConvPast | None = None
+    """What the convolution looks back to, without gradients: moved on by `forward`."""

@@ -24,7 +24,9 @@ Uint8Array: TypeAlias = NDArray[np.uint8]
 
 _FIXED64: Final = 1
 _LEN: Final = 2
-_WIRE_ROWS: Final = np.dtype("<i8")  # row numbers are below 2^63, where fixed64 and int64 have the same bytes
+# Row numbers are below 2^63, where fixed64 and int64 have the same bytes. The wire's order of bytes is little-endian,
+# whatever that of this host is, or of the array that is sent.
+_WIRE_ROWS: Final = np.dtype("<i8")
 
 
 class MalformedMessage(ValueError):
@@ -198,7 +200,7 @@ def _read_payload(message: bytes, span: _Span) -> Uint8Array:
 
 
 def _rows_of(numbers: object) -> Int64Array:
-    return np.array(numbers, dtype="<u8").view(np.int64)
+    return np.array(numbers, np.uint64).view(np.int64)  # numbers of this host, in its own order of bytes
 
 
 def _failure_of(failure: pb.Failure) -> Failure:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
@@ -29,19 +30,27 @@ from store_server.storage import StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-COMMANDS: Final[dict[str, Callable[..., None]]] = {
-    "create": create.create,
-    "import": import_.import_table,
-    "attach": attach.attach,
-    "serve": serve.serve,
-    "tables": tables.tables,
-    "inspect": inspect.inspect,
-    "verify": verify.verify_tables,
-    "drop": drop.drop,
-    "synth-checkpoint": synth_checkpoint.synth_checkpoint,
-    "compression": compression.compression,
-    "load": load.load,
-    "demo": demo.demo,
+
+class Command(NamedTuple):
+    """What a command does, and examples of it for its help."""
+
+    run: Callable[..., None]
+    examples: tuple[str, ...] = ()
+
+
+COMMANDS: Final[dict[str, Command]] = {
+    "create": Command(create.create, create.EXAMPLES),
+    "import": Command(import_.import_table, import_.EXAMPLES),
+    "attach": Command(attach.attach, attach.EXAMPLES),
+    "serve": Command(serve.serve),
+    "tables": Command(tables.tables),
+    "inspect": Command(inspect.inspect, inspect.EXAMPLES),
+    "verify": Command(verify.verify_tables, verify.EXAMPLES),
+    "drop": Command(drop.drop, drop.EXAMPLES),
+    "synth-checkpoint": Command(synth_checkpoint.synth_checkpoint, synth_checkpoint.EXAMPLES),
+    "compression": Command(compression.compression, compression.EXAMPLES),
+    "load": Command(load.load),
+    "demo": Command(demo.demo),
 }
 # What typer raises for bad usage: of its own since 0.2x, click's before.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -56,9 +65,11 @@ def build_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_program)
     for name, command in COMMANDS.items():
-        app.command(name)(command)
+        app.command(name, epilog=_epilog(command.examples))(command.run)
     return app
 
 
@@ -84,7 +95,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"engram-store {metadata.version('engram-store')}")
+        raise typer.Exit
+
+
+def _program(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the program's version and exit."),
+    ] = False,
+) -> None:
+    """Hold the options of the program itself."""
+
+
+def _epilog(examples: Sequence[str]) -> str | None:
+    """Return the examples as a block that is not wrapped into lines (that is what the escape asks for)."""
+    return "\n".join(["\b", "Examples:", *(f"  {example}" for example in examples)]) if examples else None
+
+
 def _report(error: Exception | str, status: int) -> int:
-    message = str(getattr(error, "format_message", error.__str__)())
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        message = f"{error.filename}: {error.strerror}"
+    else:
+        message = str(getattr(error, "format_message", error.__str__)())
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return status

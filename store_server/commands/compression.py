@@ -9,7 +9,11 @@ import typer
 
 from store_server.commands.failure import CommandFailed
 
-GROUPS, EXAMPLES = 10, 8
+EXAMPLES = (
+    "engram-store compression ./DeepSeek-V4.1-Flash/tokenizer.json",
+    "engram-store compression ./DeepSeek-V4.1-Flash --save tokens.map",
+)
+_GROUPS, _TEXTS_A_GROUP = 10, 8
 
 
 def compression(
@@ -19,7 +23,12 @@ def compression(
     ],
     save: Annotated[Path | None, typer.Option("--save", help="File to save the token map to.")] = None,
 ) -> None:
-    """Say how many token ids share a compressed id; save the token map for processes without a tokenizer."""
+    """Say how far a vocabulary compresses, and save its token map for processes without a tokenizer.
+
+    Tokens that differ only in case, accents or the space around them share a compressed id, which is what n-grams are
+    hashed from. Printed are the numbers of ids before and after, the digest of the token map (a fingerprint holds it),
+    and the compressed ids that most tokens share: how many, their text, and the first of the tokens.
+    """
     from engram_client.compression import describe_compression, save_token_map
     from engram_client.hashing.fingerprint import token_map_sha256
 
@@ -28,7 +37,10 @@ def compression(
     except (ImportError, ValueError) as error:
         raise CommandFailed(str(error)) from error
     if save is not None:
-        save_token_map(save, vocabulary.token_map)
+        try:
+            save_token_map(save, vocabulary.token_map)
+        except OSError as error:
+            raise CommandFailed(f"cannot save the token map to {save}: {error.strerror}") from error
     typer.echo(f"token ids       {len(vocabulary.token_map):,}")
     typer.echo(f"compressed ids  {vocabulary.size:,}")
     typer.echo(f"reduction       {vocabulary.reduction:.3%}")
@@ -36,7 +48,7 @@ def compression(
     if save is not None:
         typer.echo(f"saved to        {save}")
     typer.echo("largest groups")
-    for key, texts in vocabulary.largest_groups(GROUPS):
+    for key, texts in vocabulary.largest_groups(_GROUPS):
         if len(texts) > 1:
-            examples = " ".join(repr(text) for text in texts[:EXAMPLES])
-            typer.echo(f"{len(texts):>6} ids  {key!r:<6} {examples}{' ...' if len(texts) > EXAMPLES else ''}")
+            examples = " ".join(repr(text) for text in texts[:_TEXTS_A_GROUP])
+            typer.echo(f"{len(texts):>6} ids  {key!r:<6} {examples}{' ...' if len(texts) > _TEXTS_A_GROUP else ''}")

@@ -12,10 +12,13 @@ import typer
 from store_server.commands.arguments import Root, TableName, VersionOption
 from store_server.commands.failure import CommandFailed
 from store_server.storage import DataRoot
+from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.files.version_files import open_files
 from store_server.storage.pages.residency import residency_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from store_server.storage import Manifest
@@ -26,21 +29,34 @@ _BYTES_A_LINE = 16
 _ROWS = re.compile(r"(?P<first>[0-9]{1,19})(-(?P<last>[0-9]{1,19}))?")
 
 
+EXAMPLES = (
+    "engram-store inspect ./data demo/layer-1",
+    "engram-store inspect ./data demo/layer-1 --rows 0,5,10-12 --decode",
+)
+
+
 def inspect(
     root: Root,
     name: TableName,
     version: VersionOption = None,
     rows: Annotated[str | None, typer.Option("--rows", help="Rows to print, such as 0,5,10-12.")] = None,
-    decode: Annotated[bool, typer.Option("--decode", help="Print the rows' values instead of their bytes.")] = False,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Print the values of --rows instead of their bytes.")
+    ] = False,
 ) -> None:
-    """Say what a table is; print rows as hexadecimal bytes, or decoded by their row format."""
+    """Say what a table is; with --rows print rows as hexadecimal bytes, or decoded by their row format.
+
+    Of a damaged table what can be known is printed, and then what is wrong with it.
+    """
+    if decode and rows is None:
+        raise typer.BadParameter("--decode needs --rows")
     data_root = DataRoot.open(root)
-    current = data_root.current_version(name)
-    version = version or current
-    manifest = data_root.manifest(name, version)
+    version = version or data_root.current_version(name)
     if rows is None:
-        _print_description(data_root, name, manifest, is_current=version == current)
+        for key, value in _description(data_root, name, version):
+            typer.echo(f"{key:<12} {value}")
         return
+    manifest = data_root.manifest(name, version)
     numbers = parse_rows(rows, manifest.num_rows)
     content = np.empty((len(numbers), manifest.row_bytes), np.uint8)
     backend = data_root.open_backend(name, version)
@@ -60,45 +76,46 @@ def parse_rows(text: str, num_rows: int) -> NDArray[np.int64]:
             raise typer.BadParameter(f"--rows takes row numbers and ranges such as 0,5,10-12, got {text!r:.100}")
         begin, end = int(found["first"]), int(found["last"] or found["first"])
         if begin > end or end >= num_rows:
-            raise typer.BadParameter(f"the table has rows 0 to {num_rows - 1}, got {part.strip()}")
+            raise typer.BadParameter(f"--rows: the table has rows 0 to {num_rows - 1}, got {part.strip()}")
         if len(numbers) + end - begin >= MAX_ROWS_PRINTED:
-            raise typer.BadParameter(f"at most {MAX_ROWS_PRINTED:,} rows are printed at once, got more: {text!r:.100}")
+            raise typer.BadParameter(
+                f"--rows: at most {MAX_ROWS_PRINTED:,} rows are printed at once, got more: {text!r:.100}"
+            )
         numbers.extend(range(begin, end + 1))
     return np.array(numbers, np.int64)
 
 
-def _print_description(root: DataRoot, name: str, manifest: Manifest, *, is_current: bool) -> None:
-    described = {
-        "table": name,
-        "version": f"{manifest.version} ({'current' if is_current else 'not current'})",
-        "rows": f"{manifest.num_rows:,}",
-        "row bytes": f"{manifest.row_bytes:,}",
-        "bytes": f"{manifest.num_bytes:,}",
-        "row format": manifest.row_format or "-",
-        "fingerprint": manifest.fingerprint or "-",
-        "backend": manifest.backend,
-        "blocks": f"{manifest.num_blocks:,} of {manifest.block_rows:,} rows, {_digests(manifest)}",
-        **_files(root.stored_version(name, manifest.version)),
-        "resident": _residency(root.stored_version(name, manifest.version)),
-        "versions": ", ".join(root.versions(name)),
-    }
-    for key, value in described.items():
-        typer.echo(f"{key:<12} {value}")
+def _description(root: DataRoot, name: str, version: str) -> Iterator[tuple[str, str]]:
+    """Yield what a version is, the surest first; raises StorageError where it is damaged."""
+    current = root.current_version(name)
+    yield "table", name
+    yield "version", f"{version} ({'current' if version == current else 'not current'})"
+    yield "versions", ", ".join(root.versions(name)) or "-"
+    manifest = root.manifest(name, version)
+    yield "rows", f"{manifest.num_rows:,}"
+    yield "row bytes", f"{manifest.row_bytes:,}"
+    yield "bytes", f"{manifest.num_bytes:,}"
+    yield "row format", manifest.row_format or "-"
+    yield "fingerprint", manifest.fingerprint or "-"
+    yield "backend", manifest.backend
+    yield "blocks", f"{manifest.num_blocks:,} of {manifest.block_rows:,} rows, {_digests(manifest)}"
+    yield from _files(root, name, manifest)
+    yield "resident", _residency(root.stored_version(name, version))
 
 
 def _digests(manifest: Manifest) -> str:
     return manifest.digest if manifest.block_digests else "no digests before the first `verify`"
 
 
-def _files(stored: StoredVersion) -> dict[str, str]:
-    """Return where the rows lie: in a file of the version's own, or in tensors of a checkpoint."""
-    if not stored.manifest.is_attached:
-        return {"data file": f"{stored.data_path} ({stored.manifest.data_bytes:,} bytes)"}
-    return {
-        f"segment {number}": f"{segment.tensor}, {segment.row_bytes} bytes a row from byte {segment.offset:,} of "
-        f"{segment.path} ({segment.file_bytes:,} bytes)"
-        for number, segment in enumerate(stored.manifest.segments)
-    }
+def _files(root: DataRoot, name: str, manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield where the rows lie: in a file of the version's own, or in tensors of a checkpoint."""
+    if not manifest.is_attached:
+        file_name = DATA_FILE_KINDS[manifest.backend].file_name
+        path = root.version_path(name, manifest.version) / file_name
+        yield "data file", f"{path} ({manifest.data_bytes:,} bytes)"
+    for number, segment in enumerate(manifest.segments):
+        place = f"from byte {segment.offset:,} of {segment.path} ({segment.file_bytes:,} bytes)"
+        yield f"segment {number}", f"{segment.tensor}, {segment.row_bytes} bytes a row {place}"
 
 
 def _residency(stored: StoredVersion) -> str:

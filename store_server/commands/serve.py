@@ -18,6 +18,8 @@ from store_server.allocator import keep_freed_memory
 from store_server.commands.byte_size import parse_byte_size
 from store_server.commands.failure import CommandFailed
 from store_server.config import ServerConfig
+from store_server.file_limit import raise_file_limit
+from store_server.listen_address import CannotListen
 from store_server.node import NodeFailed, running
 
 log = structlog.get_logger()
@@ -51,6 +53,7 @@ def serve(
     """
     _log_to_stderr()
     keep_freed_memory()
+    raise_file_limit()
     try:
         config = ServerConfig(
             root=root,
@@ -61,7 +64,7 @@ def serve(
             drain_seconds=drain_seconds,
         )
         uvloop.run(_serve(config))
-    except (ValueError, NodeFailed) as error:
+    except (ValueError, NodeFailed, CannotListen) as error:
         raise CommandFailed(str(error)) from error
 
 
@@ -80,11 +83,9 @@ def _on_signals(ready: asyncio.Event, stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def received(number: signal.Signals) -> None:
-        # Whoever read our log may be gone: to stop comes first, and a line that cannot be written stops nothing.
         is_second = stop.is_set()
         stop.set()
-        with contextlib.suppress(OSError):
-            log.info("second signal, ending at once" if is_second else "signal received", signal=number.name)
+        log.info("second signal, ending at once" if is_second else "signal received", signal=number.name)
         if is_second:
             os._exit(128 + number)
         if not ready.is_set():  # tables are being loaded, which may take long, and nothing is under way
@@ -102,5 +103,21 @@ def _log_to_stderr() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_StderrLogger,
     )
+
+
+class _StderrLogger:
+    """Writes lines to standard error. One that cannot be written, as its reader is gone or a disk full, stops nothing.
+
+    Past `sys.stderr`, which would keep such a line and fail again at the end of the process.
+    """
+
+    def __init__(self, *_: object) -> None:
+        """Take what structlog gives a factory, the name of the logger."""
+
+    def msg(self, line: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{line}\n".encode(errors="backslashreplace"))
+
+    debug = info = warning = error = critical = exception = msg

@@ -9,26 +9,48 @@ import typer
 
 from store_server.commands.failure import CommandFailed
 from store_server.commands.progress import progress_bar
+from store_server.storage import InvalidTableSpec
 from store_server.storage.checkpoint import SyntheticCheckpoint, write_checkpoint
+
+EXAMPLES = (
+    "engram-store synth-checkpoint ./small --scale 0.001",
+    "engram-store synth-checkpoint ./full-size --scale 1 --sparse",
+)
 
 
 def synth_checkpoint(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty directory.", show_default=False)],
-    scale: Annotated[float, typer.Option("--scale", help="Of the tables: 1 is full size, 0.001 about 100 MB a layer.")],
+    scale: Annotated[
+        float,
+        typer.Option(
+            "--scale",
+            show_default=False,
+            help="Size of the tables: 1 is that of the release, 2 of 101 GB, 0.001 about 100 MB each.",
+        ),
+    ],
     sparse: Annotated[
-        bool, typer.Option("--sparse", help="Write rows at both ends and around 2^31 byte borders only; else holes.")
+        bool,
+        typer.Option(
+            "--sparse",
+            help="Write only the rows at both ends, at the first row of each head, and around multiples of 2^31 bytes "
+            "and rows. The rest is holes: full size, a few MB on the disk.",
+        ),
     ] = False,
     tokenizer: Annotated[
-        Path | None, typer.Option("--tokenizer", help="A tokenizer.json to copy; sets the compressed size.")
+        Path | None,
+        typer.Option("--tokenizer", help="A tokenizer.json to copy; the compressed size in the config follows it."),
     ] = None,
 ) -> None:
-    """Write config.json, the index, and the files with the tables of layers 1 and 14; rows follow a formula.
+    """Write a made-up checkpoint in the layout of DeepSeek-V4.1-Flash, to try `attach` and `serve` on.
 
-    The formula is that of store_server.storage.checkpoint.synthetic_rows. The backbone and the fusion's wkv are left
-    out.
+    That is config.json, the index, and the files with the tables of layers 1 and 14; the backbone and the fusion's wkv
+    are left out. Rows follow the formula of store_server.storage.checkpoint.synthetic_rows.
     """
     size = {} if tokenizer is None else {"compressed_vocab_size": _compressed_size(tokenizer)}
-    made_up = SyntheticCheckpoint(scale=scale, **size)
+    try:
+        made_up = SyntheticCheckpoint(scale=scale, **size)
+    except InvalidTableSpec as error:  # about `scale`
+        raise typer.BadParameter(f"--{error}") from error
     shards = made_up.shards()
     rows = [len(shard.landmarks()) if sparse else shard.num_rows for shard in shards]
     with progress_bar(f"writing {directory.name}", sum(rows) * made_up.row_bytes) as advance:
@@ -42,5 +64,5 @@ def _compressed_size(tokenizer: Path) -> int:
 
     try:
         return compress_vocabulary(tokenizer)[1]
-    except Exception as error:  # the tokenizers library raises nothing more special
-        raise CommandFailed(f"{tokenizer}: not a tokenizer that can be compressed: {error}") from error
+    except (ImportError, ValueError) as error:
+        raise CommandFailed(f"--tokenizer: {error}") from error

@@ -3,55 +3,72 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from store_server.commands.arguments import Root
 from store_server.commands.failure import CommandFailed
-from store_server.storage import DataRoot, TableDamaged
+from store_server.storage import DataRoot, StorageError
 
-_COLUMNS = ("name", "rows", "row_bytes", "bytes", "row_format", "backend", "version", "versions")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_COLUMNS = ("name", "rows", "row_bytes", "bytes", "row_format", "backend", "version", "versions", "state")
 
 
 def tables(
     root: Root,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a table and line.")] = False,
 ) -> None:
-    """List all tables with their current version; a damaged one is named on stderr."""
+    """List all tables with their current version.
+
+    The state is "ok", or "damaged" where the current version cannot be served as far as its manifest and the sizes of
+    its files tell; then stderr says why, and the exit status is 1. `verify` reads the rows as well.
+    """
     data_root = DataRoot.open(root)
-    described, damaged = [], []
+    described, errors = [], []
     for name in data_root.table_names():
+        table: dict[str, str | int | None] = dict.fromkeys(_COLUMNS)
+        described.append(table)
         try:
-            described.append(_describe(data_root, name))
-        except TableDamaged as error:
-            damaged.append(error)
+            table.update(_description(data_root, name))  # what came before an error stays
+        except StorageError as error:
+            table["state"] = "damaged"
+            errors.append(error)
     _print(described, as_json=as_json)
-    if damaged:
-        raise CommandFailed("; ".join(str(error) for error in damaged))
+    for reason in errors:
+        typer.echo(f"error: {reason}", err=True)
+    if errors:
+        raise CommandFailed(f"damaged: {len(errors)} of {len(described)} tables")
 
 
-def _print(described: list[dict[str, str | int]], *, as_json: bool) -> None:
+def _description(root: DataRoot, name: str) -> Iterator[tuple[str, str | int]]:
+    """Yield the columns of a table, the surest first; raises StorageError where it is damaged."""
+    yield "name", name
+    version = root.current_version(name)
+    yield "version", version
+    yield "versions", len(root.versions(name))
+    manifest = root.manifest(name, version)
+    yield "rows", manifest.num_rows
+    yield "row_bytes", manifest.row_bytes
+    yield "bytes", manifest.num_bytes
+    yield "row_format", manifest.row_format
+    yield "backend", manifest.backend
+    root.check_files(name, manifest)
+    yield "state", "ok"
+
+
+def _print(described: list[dict[str, str | int | None]], *, as_json: bool) -> None:
     if as_json:
         for table in described:
             typer.echo(json.dumps(table))
         return
-    lines = [_COLUMNS, *(tuple(str(table[column]) or "-" for column in _COLUMNS) for table in described)]
+    lines = [_COLUMNS, *(tuple(_cell(table[column]) for column in _COLUMNS) for table in described)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _describe(root: DataRoot, name: str) -> dict[str, str | int]:
-    version = root.current_version(name)
-    manifest = root.stored_version(name, version).manifest
-    return {
-        "name": name,
-        "rows": manifest.num_rows,
-        "row_bytes": manifest.row_bytes,
-        "bytes": manifest.num_bytes,
-        "row_format": manifest.row_format,
-        "backend": manifest.backend,
-        "version": version,
-        "versions": len(root.versions(name)),
-    }
+def _cell(value: str | int | None) -> str:
+    return "-" if value in ("", None) else str(value)

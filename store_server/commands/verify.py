@@ -7,41 +7,67 @@ from typing import Annotated
 
 import typer
 
-from store_server.commands.arguments import Root, VersionOption
+from store_server.commands.arguments import Root
 from store_server.commands.failure import CommandFailed
 from store_server.commands.progress import progress_bar
-from store_server.storage import DataRoot, TableDamaged, verify
+from store_server.storage import DataRoot, StorageError, TableNotFound, verify
+
+EXAMPLES = (
+    "engram-store verify ./data",
+    "engram-store verify ./data demo/layer-1",
+)
 
 
 def verify_tables(
     root: Root,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Table; by default all.")] = None,
-    version: VersionOption = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", show_default=False, help="Version of the table; by default all that a node serves."),
+    ] = None,
 ) -> None:
-    """Read every block and compare its digest; names the first bad block of each version.
+    """Read every block and compare its digest; name the first bad block of each version.
 
-    The first time, the digests of an attached checkpoint are recorded.
+    All versions that a node would serve are read, the current one and older ones; what is wrong with one keeps no other
+    from being read, and in the end the exit status is 1. The first time, the digests of an attached checkpoint are
+    recorded.
     """
     if version is not None and name is None:
         raise typer.BadParameter("--version needs the NAME of a table")
     data_root = DataRoot.open(root)
     names = data_root.table_names() if name is None else [name]
-    damaged = [table for table in names if not _is_intact(data_root, table, version)]
-    if damaged:
-        raise CommandFailed(f"damaged: {', '.join(damaged)}")
+    bad = [bad for table in names for bad in _bad_versions(data_root, table, version)]
+    if bad:
+        raise CommandFailed(f"damaged or unreadable: {', '.join(bad)}")
 
 
-def _is_intact(root: DataRoot, name: str, version: str | None) -> bool:
+def _bad_versions(root: DataRoot, name: str, version: str | None) -> list[str]:
+    """Verify the versions of a table, or one of them; returns what is not intact."""
+    if version is not None:
+        root.version_path(name, version)  # raises VersionNotFound
+        versions = [version]
+    else:
+        try:
+            # CURRENT may name one that is not there.
+            versions = sorted({*root.versions(name), root.current_version(name)})
+        except TableNotFound:
+            raise
+        except StorageError as error:
+            sys.stderr.write(f"error: {error}\n")
+            return [name]
+    return [f"{name} {each}" for each in versions if not _is_intact(root, name, each)]
+
+
+def _is_intact(root: DataRoot, name: str, version: str) -> bool:
     """Verify one version and print the outcome."""
     try:
-        version = version or root.current_version(name)
         manifest = root.manifest(name, version)
         with progress_bar(f"verifying {name}", manifest.num_bytes) as advance:
             done = 0
             for progress in verify(root, name, version):
                 advance(progress.bytes_done - done)
                 done = progress.bytes_done
-    except TableDamaged as error:
+    except StorageError as error:
         sys.stderr.write(f"error: {error}\n")
         return False
     # Nobody had read all rows of an attached checkpoint before; from now on they are compared with what they are now.

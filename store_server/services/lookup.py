@@ -9,29 +9,37 @@ from typing import Final, TypeAlias
 
 import grpc
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from engram_store import codec
 from store_server import failures
-from store_server.catalog import Catalog, OpenVersion
+from store_server.catalog import Catalog
 from store_server.failures import LookupFailed
+from store_server.open_version import OpenVersion
+from store_server.served_version import VersionUnavailable
 from store_server.services.reply_stream import ReplyStream
-from store_server.storage import StorageError
+from store_server.services.under_way import CallsUnderWay
+from store_server.storage import BackendClosed, StorageError, StorageFailure
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+log = structlog.get_logger()
 SERVICE: Final = "engram_store.v1.LookupService"
+_LOOKS: Final = 3  # at a version that is closed between being found and being read; it is replaced once at most
 
 
 class LookupService:
     """Answers lookups from the versions of a catalog.
 
     Rows known to be in RAM are gathered on the event loop, which is quicker than any hop to a thread; rows that may
-    have to come from disk are gathered by the threads of `executor`, so that the loop never waits for a disk.
+    have to come from disk, and versions that have to be opened first, are left to the threads of `executor`, so that
+    the loop never waits for a disk. What a client no longer waits for is not begun there.
     """
 
-    def __init__(self, catalog: Catalog, executor: Executor) -> None:
+    def __init__(self, catalog: Catalog, executor: Executor, under_way: CallsUnderWay) -> None:
         self._catalog = catalog
         self._executor = executor
+        self._under_way = under_way
         self._streams: set[ReplyStream] = set()
         self._draining = False
 
@@ -50,23 +58,24 @@ class LookupService:
             stream.drain()
 
     async def _lookup(self, message: bytes, context: Context) -> bytes:
-        try:
-            request = _decoded(codec.decode_lookup_request, message)
-            version = self._checked(request)
-            rows = _gather_from_ram(version, request.rows)
-            if rows is not None:
-                return codec.encode_lookup_reply(version.version, rows)
-            return await asyncio.get_running_loop().run_in_executor(self._executor, _reply, request, version)
-        except LookupFailed as failed:
-            await failures.abort(context, failed)
+        with self._under_way.one_more():
+            try:
+                request = _decoded(codec.decode_lookup_request, message)
+                found = self._gathered_from_ram(request)
+                if found is not None:
+                    return codec.encode_lookup_reply(*found)
+                return await self._in_thread(self._reply, request)
+            except LookupFailed as failed:
+                await failures.abort(context, failed)
 
     async def _lookup_stream(self, _: object, context: Context) -> None:
         if self._draining:
             await failures.abort(context, failures.shutting_down())
-        stream = ReplyStream(context, self._answer_at_once, self._answer)
+        stream = ReplyStream(context, _decoded_from_stream, self._answer_at_once, self._answer, self._reply_bytes)
         self._streams.add(stream)
         try:
-            await stream.run()
+            with self._under_way.one_more():
+                await stream.run()
         finally:
             self._streams.discard(stream)
         if stream.unreadable is not None:
@@ -74,65 +83,84 @@ class LookupService:
         if self._draining:
             await failures.abort(context, failures.shutting_down())
 
-    def _answer_at_once(self, message: bytes) -> bytes | None:
-        """Return the reply, or None if the rows may lie on a disk. Raises LookupFailed for an unreadable message."""
-        request = _decoded(codec.decode_stream_request, message)
+    def _answer_at_once(self, request: codec.Request) -> bytes | None:
+        """Return the reply, or None if that may wait for a disk."""
         try:
-            version = self._checked(request)
-            rows = _gather_from_ram(version, request.rows)
+            found = self._gathered_from_ram(request)
         except LookupFailed as failed:
             return codec.encode_stream_failure(request.id, failed.failure)
-        return None if rows is None else codec.encode_stream_reply(request.id, version.version, rows)
+        return None if found is None else codec.encode_stream_reply(request.id, *found)
 
-    async def _answer(self, message: bytes) -> bytes:
-        request = codec.decode_stream_request(message)
-        try:
-            version = self._checked(request)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, _stream_reply, request, version)
-        except LookupFailed as failed:
-            return codec.encode_stream_failure(request.id, failed.failure)
-
-    def _checked(self, request: codec.Request) -> OpenVersion:
-        """Return the version that `request` is for, once all its rows are known to be in it; raises LookupFailed."""
+    def _reply_bytes(self, request: codec.Request) -> int | None:
+        """Return how many bytes of rows the reply will have, None if that is not known before a disk is asked."""
         try:
             version = self._catalog.find(request.table, request.version)
+        except StorageError:
+            return None
+        return None if version is None else request.rows.size * version.manifest.row_bytes
+
+    async def _answer(self, request: codec.Request) -> bytes:
+        try:
+            return await self._in_thread(self._stream_reply, request)
+        except LookupFailed as failed:
+            return codec.encode_stream_failure(request.id, failed.failure)
+
+    async def _in_thread(self, reply: Callable[[codec.Request], bytes], request: codec.Request) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, reply, request)
+
+    def _reply(self, request: codec.Request) -> bytes:
+        return codec.encode_lookup_reply(*self._gathered(request))
+
+    def _stream_reply(self, request: codec.Request) -> bytes:
+        return codec.encode_stream_reply(request.id, *self._gathered(request))
+
+    def _gathered_from_ram(self, request: codec.Request) -> tuple[str, NDArray[np.uint8]] | None:
+        """Return the version and its rows, or None if it has to be opened or some rows may lie on a disk."""
+        try:
+            version = self._catalog.find(request.table, request.version)
+            if version is None:
+                return None
+            out = _room_for(request, version)
+            return (version.version, out) if version.backend.gather_from_ram(request.rows, out) else None
+        except BackendClosed:
+            return None  # dropped or replaced just now: the other way looks once more
         except StorageError as error:
             raise failures.of_storage(error) from error
-        if request.rows.size > version.max_rows_per_lookup:
-            raise failures.request_too_large(request.table, request.rows.size, version.max_rows_per_lookup)
-        if request.rows.size:
-            # As unsigned numbers, so that one comparison also catches those that int64 shows as negative.
-            highest = int(request.rows.view(np.uint64).max())
-            if highest >= version.manifest.num_rows:
-                raise failures.row_out_of_range(request.table, highest, version.manifest.num_rows)
-        return version
+
+    def _gathered(self, request: codec.Request) -> tuple[str, NDArray[np.uint8]]:
+        """Return the version and its rows, from disk if need be."""
+        try:
+            for _ in range(_LOOKS):
+                version = self._catalog.open(request.table, request.version)
+                out = _room_for(request, version)
+                try:
+                    version.backend.gather(request.rows, out)
+                except BackendClosed:
+                    continue  # dropped or replaced since it was found
+                except StorageFailure as error:
+                    log.error("rows cannot be read", table=version.table, version=version.version, error=str(error))
+                    raise VersionUnavailable(version.table, version.version, str(error)) from error
+                return version.version, out
+            raise VersionUnavailable(request.table, request.version, "closed whenever it was found")
+        except StorageError as error:
+            raise failures.of_storage(error) from error
 
 
-def _reply(request: codec.Request, version: OpenVersion) -> bytes:
-    return codec.encode_lookup_reply(version.version, _gather(version, request.rows))
+def _room_for(request: codec.Request, version: OpenVersion) -> NDArray[np.uint8]:
+    """Return memory for the rows, once all of them are known to be in the version; raises LookupFailed."""
+    rows = request.rows
+    if rows.size > version.max_rows_per_lookup:
+        raise failures.request_too_large(request.table, rows.size, version.max_rows_per_lookup)
+    if rows.size:
+        # As unsigned numbers, so that one comparison also catches those that int64 shows as negative.
+        highest = int(rows.view(np.uint64).max())
+        if highest >= version.manifest.num_rows:
+            raise failures.row_out_of_range(request.table, highest, version.manifest.num_rows)
+    return np.empty((rows.size, version.manifest.row_bytes), np.uint8)
 
 
-def _stream_reply(request: codec.Request, version: OpenVersion) -> bytes:
-    return codec.encode_stream_reply(request.id, version.version, _gather(version, request.rows))
-
-
-def _gather(version: OpenVersion, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    out = np.empty((rows.size, version.manifest.row_bytes), np.uint8)
-    try:
-        version.backend.gather(rows, out)
-    except StorageError as error:
-        raise failures.of_storage(error) from error
-    return out
-
-
-def _gather_from_ram(version: OpenVersion, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-    """Return the rows, or None if some may lie on a disk."""
-    out = np.empty((rows.size, version.manifest.row_bytes), np.uint8)
-    try:
-        return out if version.backend.gather_from_ram(rows, out) else None
-    except StorageError as error:
-        raise failures.of_storage(error) from error
+def _decoded_from_stream(message: bytes) -> codec.Request:
+    return _decoded(codec.decode_stream_request, message)
 
 
 def _decoded(decode: Callable[[bytes], codec.Request], message: bytes) -> codec.Request:

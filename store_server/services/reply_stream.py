@@ -4,43 +4,65 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import grpc
 
+from engram_store.codec import Request
 from store_server.failures import LookupFailed
+from store_server.services.fair_queue import FairQueue, Room
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
+_MOST_BYTES_WAITING: Final = 16 << 20  # of requests that were read and not begun
+_BYTES_OF_ANY_REQUEST: Final = 1024  # what it takes to hold or to answer one, beside its message and its rows
+_LONGEST_NAMES: Final = 256  # characters of a table and a version together; no table has a name that is longer
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
-_SLOW_LOOKUPS: Final = 16  # lookups of one stream that may wait for a disk at once
-_QUIET_SECONDS: Final = 0.5  # a stream that is told to end does so when no request came for this long
+_SLOW_LOOKUPS: Final = 4  # lookups of one stream that may wait for a disk at once; others have threads left then
+_LAST_REQUESTS_SECONDS: Final = 0.5  # after it is told to end, a stream takes the requests that are on their way
+
+
+class _Waiting(NamedTuple):
+    request: Request
+    held_bytes: int
+    turns: int
 
 
 class ReplyStream:
-    """Reads requests and writes replies in two tasks, so that one lookup is gathered while another is sent.
+    """Reads requests, gathers and writes replies in a task each, so that one lookup is gathered while another is sent.
 
-    `answer_at_once` returns the reply to a message, or None if that might wait for a disk; then `answer` is awaited,
-    and later requests are answered meanwhile. It raises LookupFailed for a message that cannot be read: such a one has
-    no id to answer to, so the stream ends after the replies to those before it, and `unreadable` says why.
+    Requests are read ahead and begun in fair turns: the many pieces of a large fetch hold up a small one that comes
+    behind them no longer than those few take that were begun already. `reply_bytes` says how many bytes the answer
+    will have, or None if that is not known yet.
+
+    `answer_at_once` returns the reply to a request, or None if that might wait for a disk; then `answer` is awaited,
+    a few at a time, and later requests are answered meanwhile. `decode` raises LookupFailed for a message that cannot
+    be read: such a one has no id to answer to, so the stream ends after the replies to those before it, and
+    `unreadable` says why.
     """
 
     def __init__(
         self,
         context: Context,
-        answer_at_once: Callable[[bytes], bytes | None],
-        answer: Callable[[bytes], Awaitable[bytes]],
+        decode: Callable[[bytes], Request],
+        answer_at_once: Callable[[Request], bytes | None],
+        answer: Callable[[Request], Awaitable[bytes]],
+        reply_bytes: Callable[[Request], int | None],
     ) -> None:
         self.unreadable: LookupFailed | None = None
         self._context = context
+        self._decode = decode
         self._answer_at_once = answer_at_once
         self._answer = answer
+        self._reply_bytes = reply_bytes
+        self._room = Room(_MOST_BYTES_WAITING)  # for the requests of both queues
+        self._requests: FairQueue[_Waiting] = FairQueue()
+        self._slow_requests: FairQueue[_Waiting] = FairQueue()
         self._replies: asyncio.Queue[bytes | None] = asyncio.Queue(_REPLIES_WAITING)
         self._slots = asyncio.Semaphore(_SLOW_LOOKUPS)
         self._reader: asyncio.Task[None] | None = None
-        self._is_waiting = False  # for a request: only then can the stream be called quiet
-        self._is_draining = False
-        self._quiet: asyncio.TimerHandle | None = None
+        self._is_waiting = False  # for a request: only then may the reader be cancelled
+        self._reads_no_more = False
 
     async def run(self) -> None:
         """Serve the stream until the client ends it or `drain` does.
@@ -52,7 +74,9 @@ class ReplyStream:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write())
                 async with asyncio.TaskGroup() as answers:
-                    self._reader = answers.create_task(self._read(answers))
+                    self._reader = answers.create_task(self._read())
+                    answers.create_task(self._gather())
+                    answers.create_task(self._gather_slowly(answers))
                 await self._replies.put(None)
         except* grpc.aio.InternalError:  # raised by gRPC when there is nobody to write to any more
             client_has_gone = True
@@ -61,42 +85,65 @@ class ReplyStream:
             raise asyncio.CancelledError
 
     def drain(self) -> None:
-        """End the stream once no more requests come; those that came are answered."""
-        self._is_draining = True
-        if self._is_waiting:
-            self._end_when_quiet()
+        """End the stream shortly, also if requests go on coming; those that were read by then are answered."""
+        asyncio.get_running_loop().call_later(_LAST_REQUESTS_SECONDS, self._read_no_more)
 
-    def _end_when_quiet(self) -> None:
-        if self._reader is not None:
-            self._quiet = asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._reader.cancel)
+    def _read_no_more(self) -> None:
+        self._reads_no_more = True
+        if self._is_waiting and self._reader is not None:
+            self._reader.cancel()
 
     async def _next_message(self) -> object:
         self._is_waiting = True
-        if self._is_draining:
-            self._end_when_quiet()
         try:
             return await self._context.read()
         finally:
             self._is_waiting = False
-            if self._quiet is not None:
-                self._quiet.cancel()
 
-    async def _read(self, answers: asyncio.TaskGroup) -> None:
-        while isinstance(message := await self._next_message(), bytes):  # what is no bytes is the end
-            try:
-                reply = self._answer_at_once(message)
-            except LookupFailed as failed:
-                self.unreadable = failed
-                return
-            if reply is not None:
-                await self._replies.put(reply)
-            else:
-                await self._slots.acquire()
-                answers.create_task(self._answer_slowly(message))
-
-    async def _answer_slowly(self, message: bytes) -> None:
+    async def _read(self) -> None:
         try:
-            await self._replies.put(await self._answer(message))
+            # What is no bytes is the end.
+            while not self._reads_no_more and isinstance(message := await self._next_message(), bytes):
+                request = self._decode(message)
+                is_refused = len(request.table) + len(request.version) > _LONGEST_NAMES  # at once: it is not held
+                reply = self._answer_at_once(request) if is_refused else None
+                if reply is not None:
+                    await self._replies.put(reply)
+                else:
+                    await self._put(request, len(message))
+        except LookupFailed as failed:
+            self.unreadable = failed
+        finally:
+            self._requests.close()
+
+    async def _put(self, request: Request, message_bytes: int) -> None:
+        held_bytes = message_bytes + _BYTES_OF_ANY_REQUEST
+        await self._room.take(held_bytes)
+        reply_bytes = self._reply_bytes(request)
+        turns = (message_bytes if reply_bytes is None else reply_bytes) + _BYTES_OF_ANY_REQUEST
+        self._requests.put(_Waiting(request, held_bytes, turns), turns)
+
+    async def _gather(self) -> None:
+        while (waiting := await self._requests.get()) is not None:
+            reply = self._answer_at_once(waiting.request)
+            if reply is None:
+                self._slow_requests.put(waiting, waiting.turns)
+            else:
+                self._room.give(waiting.held_bytes)
+                await self._replies.put(reply)
+            await asyncio.sleep(0)  # to gather many in a row would keep other streams waiting
+        self._slow_requests.close()
+
+    async def _gather_slowly(self, answers: asyncio.TaskGroup) -> None:
+        await self._slots.acquire()
+        while (waiting := await self._slow_requests.get()) is not None:
+            self._room.give(waiting.held_bytes)
+            answers.create_task(self._answer_slowly(waiting.request))
+            await self._slots.acquire()
+
+    async def _answer_slowly(self, request: Request) -> None:
+        try:
+            await self._replies.put(await self._answer(request))
         finally:
             self._slots.release()
 

@@ -12,7 +12,9 @@ from google.protobuf.message import DecodeError, Message
 from engram_store.codec import MalformedMessage
 from engram_store.v1 import table_service_pb2 as pb
 from store_server import failures
-from store_server.catalog import Catalog, OpenVersion
+from store_server.catalog import Catalog
+from store_server.open_version import OpenVersion
+from store_server.services.under_way import CallsUnderWay
 from store_server.storage import StorageError
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -25,8 +27,9 @@ _Request = TypeVar("_Request", bound=Message)
 class TableService:
     """Describes the versions of a catalog, after a look at the data root: what was just published is found at once."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, under_way: CallsUnderWay) -> None:
         self._catalog = catalog
+        self._under_way = under_way
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what serves this service."""
@@ -38,28 +41,29 @@ class TableService:
 
     async def _list_tables(self, message: bytes, context: Context) -> bytes:
         await _parsed(pb.ListTablesRequest(), message, context)
-        await self._look_at_the_data_root()
-        response = pb.ListTablesResponse()
-        for name in sorted(self._catalog.tables):
-            try:
-                response.tables.append(_table(self._catalog.find(name, "")))
-            except StorageError:
-                continue  # what cannot be read is not offered; the health service and the log name it
-        return response.SerializeToString()
+        with self._under_way.one_more():
+            await self._look_at_the_data_root()
+        # What cannot be read is not offered; the health service and the log name it.
+        current = [self._catalog.tables[name].opened_current() for name in sorted(self._catalog.tables)]
+        tables = [_table(found) for found in current if found is not None]
+        return pb.ListTablesResponse(tables=tables).SerializeToString()
 
     async def _get_table(self, message: bytes, context: Context) -> bytes:
         request = await _parsed(pb.GetTableRequest(), message, context)
-        await self._look_at_the_data_root()
-        try:
-            found = self._catalog.find(request.name, request.version)
-        except StorageError as error:
-            await failures.abort(context, failures.of_storage(error))
+        with self._under_way.one_more():
+            await self._look_at_the_data_root()
+            try:
+                found = self._catalog.find(request.name, request.version)
+                if found is None:
+                    found = await asyncio.to_thread(self._catalog.open, request.name, request.version)
+            except StorageError as error:
+                await failures.abort(context, failures.of_storage(error))
         return pb.GetTableResponse(table=_table(found)).SerializeToString()
 
     async def _look_at_the_data_root(self) -> None:
         try:
             await asyncio.to_thread(self._catalog.reload)
-        except StorageError as error:  # what is open is still there
+        except (StorageError, OSError) as error:  # what is open is still there
             log.warning("could not look at the data root", error=str(error))
 
 

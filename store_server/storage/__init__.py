@@ -1,6 +1,7 @@
 """Tables on disk: a data root with immutable versions, and the ways of holding one for gathering rows."""
 
 from store_server.storage.backend import Backend
+from store_server.storage.checked_blocks import VerifyProgress
 from store_server.storage.data_root import DataRoot
 from store_server.storage.errors import (
     BackendClosed,
@@ -29,7 +30,7 @@ from store_server.storage.manifest import Manifest, TableSpec
 from store_server.storage.names import check_table_name
 from store_server.storage.pages.resident_set import ResidentSet
 from store_server.storage.root_writer import RootWriter, root_writer
-from store_server.storage.verify import VerifyProgress, verify
+from store_server.storage.verify import verify
 from store_server.storage.version_writer import VersionWriter
 
 __all__ = [

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from store_server.storage.files.safetensors_file import DTYPE_BITS
 from store_server.storage.manifest import ATTACHED, Manifest, default_block_rows
+from store_server.storage.sample import sample_digest
 from store_server.storage.segment import Segment
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def attached_manifest(
 ) -> Manifest:
     """Return the version whose rows have the columns of 2-D tensors of as many rows, beside each other in this order.
 
-    Raises InvalidTableSpec.
+    Reads a small sample of the rows. Raises InvalidTableSpec and StorageFailure.
     """
     segments = tuple(_segment(file, tensor) for file, tensor in tensors)
     row_bytes = sum(segment.row_bytes for segment in segments)
@@ -50,4 +51,5 @@ def _segment(file: SafetensorsFile, tensor: Tensor) -> Segment:
         file_bytes=file.num_bytes,
         mtime_ns=file.mtime_ns,
         header_digest=file.header_digest,
+        sample_digest=sample_digest(file.path, tensor.offset, tensor.num_bytes),
     )

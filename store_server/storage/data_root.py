@@ -9,9 +9,11 @@ ROOT/tables/<...>/versions/<version>/        table.json (the manifest) and the d
 
 from __future__ import annotations
 
+import contextlib
 import re
+import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from store_server.storage.errors import (
     InvalidTableSpec,
@@ -33,12 +35,24 @@ from store_server.storage.stored_version import StoredVersion
 
 if TYPE_CHECKING:
     import os
+    import threading
 
     from store_server.storage.backend import Backend
 
 TABLES, STAGING, LOCK = "tables", "staging", "LOCK"
 VERSIONS, CURRENT, MANIFEST = "versions", "CURRENT", "table.json"
 _VERSION = re.compile(r"[0-9a-f]{32}")
+
+
+class Place(NamedTuple):
+    """What tells a version's directory from others of the same name that come after it.
+
+    The time belongs to it: a file system hands the number of a directory that was removed out again.
+    """
+
+    device: int
+    inode: int
+    changed_ns: int
 
 
 class DataRoot:
@@ -53,18 +67,21 @@ class DataRoot:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> DataRoot:
-        """Return the data root at `path`; raises RootNotFound."""
+        """Return the data root at `path`; raises RootNotFound, StorageFailure."""
         root = Path(path)
-        if not root.is_dir():
+        if not _is_directory(root):
             raise RootNotFound(root, "not a directory" if root.exists() else "no such directory")
-        if not (root / TABLES).is_dir():
+        if not _is_directory(root / TABLES):
             raise RootNotFound(root, f"the directory has no {TABLES!r} in it; `create` or `import` makes a data root")
         return cls(root)
 
     def table_names(self) -> list[str]:
-        """Return the names of all tables, sorted. A table is there once a version of it was published."""
-        names = (name_of(entry.parent.name) for entry in (self.path / TABLES).glob(f"*/{CURRENT}"))
-        return sorted(name for name in names if name is not None)
+        """Return the names of all tables, sorted. A table is there once a version of it was published.
+
+        One whose files cannot be looked at is there too: what reads it says why it cannot be read.
+        """
+        names = (name_of(entry) for entry in _entries(self.path / TABLES))
+        return sorted(name for name in names if name is not None and self._may_be_published(name))
 
     def current_version(self, name: str) -> str:
         """Return the version that is current; raises TableNotFound, and TableDamaged when CURRENT is unreadable."""
@@ -77,8 +94,23 @@ class DataRoot:
     def versions(self, name: str) -> list[str]:
         """Return all complete versions of a table, sorted by name; raises TableNotFound."""
         self.current_version(name)
-        entries = (self.table_path(name) / VERSIONS).glob("*")
-        return sorted(entry.name for entry in entries if _VERSION.fullmatch(entry.name) and entry.is_dir())
+        directory = self.table_path(name) / VERSIONS
+        entries = _entries(directory) if _is_directory(directory) else []
+        return sorted(entry for entry in entries if _VERSION.fullmatch(entry) and _is_directory(directory / entry))
+
+    def place(self, name: str, version: str) -> Place:
+        """Return what tells a version from another of the same name that comes after it.
+
+        Raises TableNotFound and VersionNotFound.
+        """
+        path = self.version_path(name, version)
+        try:
+            found = path.stat()
+            return Place(found.st_dev, found.st_ino, found.st_mtime_ns)
+        except FileNotFoundError as error:
+            raise VersionNotFound(name, version, self.current_version(name)) from error
+        except OSError as error:
+            raise StorageFailure(path, error.strerror or str(error)) from error
 
     def manifest(self, name: str, version: str) -> Manifest:
         """Return what a version is.
@@ -110,20 +142,19 @@ class DataRoot:
         in_memory: bool = False,
         huge_pages: bool = False,
         resident_set: ResidentSet | None = None,
+        stop: threading.Event | None = None,
     ) -> Backend:
         """Open a version for gathering: mapped as it lies, or with `in_memory` loaded and its digests checked.
 
-        What is mapped belongs to `resident_set`, by default to one of its own without a budget.
+        What is mapped belongs to `resident_set`, by default to one of its own without a budget. Loading ends with
+        LoadingStopped once `stop` is set.
         Raises TableNotFound, VersionNotFound, TableDamaged, NotEnoughMemory and PackageMissing.
         """
         stored = self.stored_version(name, version)
-        files = open_files(stored)
-        if not in_memory:
+        with contextlib.closing(open_files(stored)) as files:
+            if in_memory:
+                return MemoryBackend(stored, files, huge_pages=huge_pages, stop=stop)
             return MappedBackend(stored, files, resident_set or ResidentSet())
-        try:
-            return MemoryBackend(stored, files, huge_pages=huge_pages)
-        finally:
-            files.close()
 
     def stored_version(self, name: str, version: str) -> StoredVersion:
         """Return a version with its manifest read and its files found unchanged; raises as `manifest` does."""
@@ -149,9 +180,35 @@ class DataRoot:
     def version_path(self, name: str, version: str) -> Path:
         """Return the directory of a version; raises TableNotFound and VersionNotFound."""
         path = self.table_path(name) / VERSIONS / version
-        if _VERSION.fullmatch(version) and path.is_dir():
+        if _VERSION.fullmatch(version) and _is_directory(path):
             return path
         raise VersionNotFound(name, version, self.current_version(name))
+
+    def _may_be_published(self, name: str) -> bool:
+        try:
+            (self.table_path(name) / CURRENT).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
+
+
+def _entries(directory: Path) -> list[str]:
+    """Return what is in a directory. One that cannot be listed must not look empty, as it does to glob."""
+    try:
+        return [entry.name for entry in directory.iterdir()]
+    except OSError as error:
+        raise StorageFailure(directory, error.strerror or str(error)) from error
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageFailure(path, error.strerror or str(error)) from error
 
 
 def _read(path: Path, *, missing: Exception) -> bytes:

@@ -98,7 +98,8 @@ class VersionIsCurrent(StorageError):
     def __init__(self, table: str, version: str) -> None:
         self.table, self.version = table, version
         super().__init__(
-            f"version {version} of table {table!r} is the current one and cannot be dropped; import another one first"
+            f"version {version} of table {table!r} is the current one and cannot be dropped alone: "
+            "import another one first, or drop the whole table (--all)"
         )
 
 

@@ -61,8 +61,8 @@ class Manifest:
     no longer fits the directory it lies in. `data_bytes` is the exact size of the data file.
 
     An attached version has no data file but `segments`, in the order of their columns, and the digest of the
-    checkpoint's index. It is named by the segments' headers, places and file sizes and by the index, because nobody has
-    read all its rows; `block_digests` is empty until `verify` first has.
+    checkpoint's index. It is named by the segments' headers, places, file sizes and samples of their rows, and by the
+    index, because nobody has read all its rows; `block_digests` is empty until `verify` first has.
     """
 
     num_rows: int
@@ -175,7 +175,7 @@ def default_block_rows(row_bytes: int) -> int:
 
     Where it costs nothing, a block and the header that LMDB puts before it fill a number of pages that is also a number
     of whole rows. All rows of an LMDB file then lie at multiples of `row_bytes` from each other, which is what makes
-    gathering them as quick as from one flat file (see lmdb_backend).
+    gathering them as quick as from one flat file (see lmdb_file).
     """
     period = math.lcm(row_bytes, _PAGE_BYTES)
     if row_bytes > _BLOCK_BYTES // 32 or period > 2 * _BLOCK_BYTES:

@@ -51,21 +51,16 @@ class MappedBackend:
     """
 
     def __init__(self, stored: StoredVersion, files: VersionFiles, resident_set: ResidentSet) -> None:
-        """Map `files`, which are closed with the backend. Raises StorageFailure."""
+        """Map `files`, which are needed no longer then. Raises StorageFailure."""
         self._stored = stored
         self.num_rows = stored.manifest.num_rows
         self.row_bytes = stored.manifest.row_bytes
         self.kind = stored.manifest.backend
-        self._files = files
         self._resident_set = resident_set
         self._may_ask = files.may_ask_for_residency()
         self._surprises = 0
         self._map_to_refresh = 0
-        try:
-            mapped = files.map()
-        except StorageFailure:
-            files.close()
-            raise
+        mapped = files.map()
         page_maps = tuple(map(PageMap, mapped.maps, mapped.layout.piece_bytes))
         for page_map in page_maps:
             resident_set.add(page_map)
@@ -107,7 +102,12 @@ class MappedBackend:
 
     def blocks(self) -> Iterator[NDArray[np.uint8]]:
         """See Backend.blocks."""
-        return self._files.blocks()
+        block_rows = self._stored.manifest.block_rows
+        for first in range(0, self.num_rows, block_rows):
+            rows = np.arange(first, min(first + block_rows, self.num_rows))
+            block = np.empty((len(rows), self.row_bytes), np.uint8)
+            self.gather(rows, block)
+            yield block
 
     def refresh_residency(self, deadline: float | None = None) -> bool:
         """See Backend.refresh_residency."""
@@ -124,7 +124,6 @@ class MappedBackend:
     def close(self) -> None:
         """See Backend.close."""
         self._held = None
-        self._files.close()
 
     def _checked(self) -> _Held:
         """Return what is held, its files as long as they were; raises BackendClosed, TableDamaged."""
@@ -155,6 +154,8 @@ class MappedBackend:
         except PagesUnreadable as error:
             file_map = error.page_map.file_map
             self._check_length(file_map)
+            if error.may_pass:
+                raise StorageFailure(file_map.path, f"rows cannot be read now: {error.reason}") from error
             raise self._damaged(file_map, f"rows cannot be read from disk: {error.reason}") from error
 
     def _note_used(self, pages: list[tuple[PageMap, NDArray[np.int64]]]) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store_server.storage.errors import BackendClosed, NotEnoughMemory
+from store_server.storage.errors import BackendClosed, NotEnoughMemory, StorageError
 from store_server.storage.row_layout import FlatRows
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
@@ -24,6 +25,14 @@ _log = logging.getLogger(__name__)
 _HUGE_PAGE_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
+class LoadingStopped(StorageError):
+    """A table was being loaded into memory when that was no longer wanted."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(f"table {table!r} was not loaded into memory: told to stop")
+
+
 class MemoryBackend:
     """A version held in anonymous memory; the files it was loaded from are no longer needed.
 
@@ -32,8 +41,18 @@ class MemoryBackend:
 
     kind = "memory"
 
-    def __init__(self, stored: StoredVersion, files: VersionFiles, *, huge_pages: bool = False) -> None:
-        """Load all blocks, their digests checked. Raises TableDamaged, StorageFailure, NotEnoughMemory."""
+    def __init__(
+        self,
+        stored: StoredVersion,
+        files: VersionFiles,
+        *,
+        huge_pages: bool = False,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Load all blocks, their digests checked; `stop` is looked at before each.
+
+        Raises TableDamaged, StorageFailure, NotEnoughMemory, LoadingStopped.
+        """
         manifest = stored.manifest
         self._stored = stored
         self.num_rows = manifest.num_rows
@@ -42,6 +61,8 @@ class MemoryBackend:
         self.huge_pages = huge_pages and _ask_for_huge_pages(stored.table, memory)
         table = np.frombuffer(memory, np.uint8).reshape(manifest.num_rows, manifest.row_bytes)
         for block in range(manifest.num_blocks):
+            if stop is not None and stop.is_set():
+                raise LoadingStopped(stored.table)
             first_row = block * manifest.block_rows
             files.read_checked_into(block, table[first_row : first_row + manifest.block_rows])
         table.flags.writeable = False

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import fcntl
-import os
-import re
 import secrets
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from store_server.storage.data_root import CURRENT, LOCK, MANIFEST, STAGING, TABLES, VERSIONS, DataRoot
+from store_server.storage.checked_blocks import checked_blocks
+from store_server.storage.data_root import CURRENT, MANIFEST, STAGING, VERSIONS, DataRoot
 from store_server.storage.durable import (
     disk_errors_named,
     exchange,
@@ -23,8 +21,7 @@ from store_server.storage.durable import (
     write_new_file,
 )
 from store_server.storage.errors import (
-    RootBusy,
-    RootNotFound,
+    StorageError,
     StorageFailure,
     TableDamaged,
     TableExists,
@@ -33,37 +30,26 @@ from store_server.storage.errors import (
     VersionNotFound,
 )
 from store_server.storage.names import check_table_name
+from store_server.storage.root_lock import root_lock
 from store_server.storage.version_writer import VersionWriter
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping, Sequence
 
     from store_server.storage.manifest import Manifest, TableSpec
-
-_STAGING_NAME = re.compile(r"[0-9a-f]{16}")
 
 
 @contextmanager
 def root_writer(path: str | os.PathLike[str]) -> Iterator[RootWriter]:
     """Hold the data root at `path` for writing; it is created, with its parents, when it is not there.
 
-    Raises RootBusy when another writer holds it, RootNotWritable, RootNotFound when `path` is not a directory.
+    A root that was created is removed again if the block fails and nothing was published. Raises RootBusy when another
+    writer holds it, RootNotWritable, RootNotFound when `path` is not a directory.
     """
     root = Path(path)
-    if root.exists() and not root.is_dir():
-        raise RootNotFound(root, "not a directory")
-    with disk_errors_named(root):
-        make_directory(root)
-        lock = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _take_lock(root, lock)
-        with disk_errors_named(root):
-            make_directory(root / TABLES)
-            make_directory(root / STAGING)
-            _remove_leftovers(root / STAGING)
+    with root_lock(root):
         yield RootWriter(DataRoot(root))
-    finally:
-        os.close(lock)  # lets go of the lock
 
 
 class RootWriter:
@@ -85,41 +71,44 @@ class RootWriter:
         Raises InvalidTableName, DiskFull, RootNotWritable.
         """
         check_table_name(name)
-        with disk_errors_named(self.root.path):
-            staging = self._new_staging_directory()
-        writer = None
-        try:
-            writer = VersionWriter(
-                name, spec, backend, staging, lambda staged, manifest: self._publish(name, staged, manifest)
-            )
-            yield writer
-        finally:
-            if writer is not None:
-                writer.discard()
-            shutil.rmtree(staging, ignore_errors=True)  # what stays, the next writer removes
+        with self._staging_directory() as staging:
+            writer = None
+            try:
+                writer = VersionWriter(
+                    name, spec, backend, staging, lambda staged, manifest: self._publish(name, staged, manifest)
+                )
+                yield writer
+            finally:
+                if writer is not None:
+                    writer.discard()
 
-    def attach(self, manifests: Mapping[str, Manifest]) -> None:
+    def attach(self, manifests: Mapping[str, Manifest]) -> set[str]:
         """Publish versions whose rows lie in files that are not ours, by the names of their tables.
 
         What can fail is done first for all of them; then they become current, one rename after the other. Digests that
-        `verify` has found for the same version are kept. Raises InvalidTableName, DiskFull, RootNotWritable.
+        `verify` has found for the same version are kept. Returns the tables that were exactly so before. Raises
+        InvalidTableName, DiskFull, RootNotWritable.
         """
         for name in manifests:
             check_table_name(name)
-        staged: dict[str, Path] = {}
-        try:
-            with disk_errors_named(self.root.path):
-                for name, manifest in manifests.items():
-                    staging = self._stage_attached(name, manifest)
-                    if staging is not None:
-                        staged[name] = staging
-                for name, staging in staged.items():
+        with ExitStack() as stack, disk_errors_named(self.root.path):
+            staged: dict[str, Path] = {}
+            for name, manifest in manifests.items():
+                if (completed := self._unless_known(name, manifest)) is not None:
+                    staged[name] = stack.enter_context(self._staging_directory())
+                    _write_manifest(staged[name], completed)
+            new_tables: dict[str, Path] = {}
+            for name, staging in staged.items():
+                if self._is_new(name):
+                    new_tables[name] = stack.enter_context(self._staging_directory())
+                    _move_into_table(staging, new_tables[name], manifests[name].version)
+                else:
                     self._place(name, staging, manifests[name].version)
-                for name, manifest in manifests.items():
-                    self._make_current(name, manifest.version)
-        finally:
-            for staging in staged.values():
-                shutil.rmtree(staging, ignore_errors=True)  # what stays, the next writer removes
+            for name, table in new_tables.items():
+                self._place_table(name, table)
+            others = manifests.keys() - new_tables.keys()
+            switched = {name for name in others if self._make_current(name, manifests[name].version)}
+            return set(others) - switched - staged.keys()
 
     def record_digests(self, name: str, version: str, block_digests: Sequence[str]) -> None:
         """Keep the digests of an attached version, which was published without them; its name stays the same."""
@@ -137,17 +126,59 @@ class RootWriter:
             if self.root.current_version(name) == version:
                 raise VersionIsCurrent(name, version)
         except TableNotFound:
-            pass  # a writer died before it made the first version current: that one may go
-        path = self.root.version_path(name, version)
+            pass  # CURRENT was lost: what is left may go
+        self._remove(self.root.version_path(name, version))
+
+    def drop_table(self, name: str) -> None:
+        """Remove a table with all its versions, the current one included; whoever has one open keeps reading it.
+
+        Raises InvalidTableName and TableNotFound.
+        """
+        path = self.root.table_path(name)
+        if not path.is_dir():
+            raise TableNotFound(name, self.root.path)
+        self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        """Take a directory away at once, then remove what is in it."""
         with disk_errors_named(self.root.path):
             removed = self._free_staging_path()
             path.rename(removed)
             sync_directory(path.parent)
             shutil.rmtree(removed)
 
-    def _publish(self, name: str, staging: Path, manifest: Manifest) -> None:
-        self._place(name, staging, manifest.version)
-        self._make_current(name, manifest.version)
+    def _publish(self, name: str, staging: Path, manifest: Manifest) -> bool:
+        """Move a version into place and make it current; return False if it was, intact, and was left as it is."""
+        if self._is_new(name):
+            with self._staging_directory() as table:
+                _move_into_table(staging, table, manifest.version)
+                self._place_table(name, table)
+            return True
+        is_there = self._has_intact(name, manifest)
+        if not is_there:
+            self._place(name, staging, manifest.version)
+        return self._make_current(name, manifest.version) or not is_there
+
+    def _is_new(self, name: str) -> bool:
+        return not self.root.table_path(name).exists()
+
+    def _has_intact(self, name: str, manifest: Manifest) -> bool:
+        """Tell whether exactly this version lies in the root; its rows are read, so that a damaged one is replaced."""
+        try:
+            stored = self.root.stored_version(name, manifest.version)
+            if stored.manifest != manifest:  # held in another way
+                return False
+            for _ in checked_blocks(stored):
+                pass
+        except StorageError:
+            return False
+        return True
+
+    def _place_table(self, name: str, table: Path) -> None:
+        """Move the finished directory of a new table into place: it has its version and CURRENT, or is not there."""
+        path = self.root.table_path(name)
+        table.rename(path)
+        sync_directory(path.parent)
 
     def _place(self, name: str, staging: Path, version: str) -> None:
         versions = self.root.table_path(name) / VERSIONS
@@ -155,32 +186,56 @@ class RootWriter:
         _move_into_place(staging, versions / version)
         sync_directory(versions)
 
-    def _make_current(self, name: str, version: str) -> None:
+    def _make_current(self, name: str, version: str) -> bool:
+        """Switch to a version that is in place; return False if it was current already."""
+        with suppress(TableNotFound, TableDamaged):
+            if self.root.current_version(name) == version:
+                return False
         current = self.root.table_path(name) / CURRENT
-        replace_file(current, f"{version}\n".encode(), temporary=self._free_staging_path())
+        replace_file(current, _current(version), temporary=self._free_staging_path())
+        return True
 
-    def _stage_attached(self, name: str, manifest: Manifest) -> Path | None:
-        """Return a directory with the manifest, or None when the root has exactly this version already."""
+    def _unless_known(self, name: str, manifest: Manifest) -> Manifest | None:
+        """Return the manifest with the digests that are known, or None when the root has exactly this one already."""
         try:
             known = self.root.manifest(name, manifest.version)
         except (TableNotFound, VersionNotFound, TableDamaged):
-            known = None
-        if known is not None and known.block_rows == manifest.block_rows:
+            return manifest
+        if known.block_rows == manifest.block_rows:
             manifest = dataclasses.replace(manifest, block_digests=known.block_digests)
-        if manifest == known:
-            return None
-        staging = self._new_staging_directory()
-        write_new_file(staging / MANIFEST, manifest.to_json())
-        sync_directory(staging)
-        return staging
+        return None if manifest == known else manifest
 
-    def _new_staging_directory(self) -> Path:
+    @contextmanager
+    def _staging_directory(self) -> Iterator[Path]:
+        """Yield a new directory; what of it is left in `staging` after the block is removed."""
         path = self._free_staging_path()
-        path.mkdir()
-        return path
+        with disk_errors_named(self.root.path):
+            path.mkdir()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)  # what stays, the next writer removes
 
     def _free_staging_path(self) -> Path:
         return self.root.path / STAGING / secrets.token_hex(8)
+
+
+def _write_manifest(staging: Path, manifest: Manifest) -> None:
+    write_new_file(staging / MANIFEST, manifest.to_json())
+    sync_directory(staging)
+
+
+def _current(version: str) -> bytes:
+    return f"{version}\n".encode()
+
+
+def _move_into_table(staging: Path, table: Path, version: str) -> None:
+    """Make an empty directory that of a table with one version, which is current."""
+    (table / VERSIONS).mkdir()
+    staging.rename(table / VERSIONS / version)
+    write_new_file(table / CURRENT, _current(version))
+    sync_directory(table / VERSIONS)
+    sync_directory(table)
 
 
 def _move_into_place(staging: Path, target: Path) -> None:
@@ -195,23 +250,3 @@ def _move_into_place(staging: Path, target: Path) -> None:
         except OSError as cause:
             reason = f"this version is there already, and the file system cannot swap directories: {cause.strerror}"
             raise StorageFailure(target, reason) from cause
-
-
-def _take_lock(root: Path, lock: int) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        pid = os.pread(lock, 32, 0).strip()
-        raise RootBusy(root, int(pid) if pid.isdigit() else None) from error
-    except OSError as error:
-        raise StorageFailure(root / LOCK, f"cannot be locked: {error.strerror}") from error
-    with suppress(OSError):  # a full disk must not keep anyone from dropping versions
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-
-
-def _remove_leftovers(staging: Path) -> None:
-    """Remove what writers that died have left; only names that writers choose, whatever else may lie here."""
-    for entry in staging.iterdir():
-        if _STAGING_NAME.fullmatch(entry.name):
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

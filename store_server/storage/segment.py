@@ -15,7 +15,10 @@ _NOT_CONTENT = ("path", "mtime_ns")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """`row_bytes` columns of all rows, one row behind the other from `offset` on; and what the file must be."""
+    """`row_bytes` columns of all rows, one row behind the other from `offset` on; and what the file must be.
+
+    `sample_digest` is that of a few of the rows (see sample).
+    """
 
     path: str
     tensor: str
@@ -24,6 +27,7 @@ class Segment:
     file_bytes: int
     mtime_ns: int
     header_digest: str
+    sample_digest: str
 
     def check(self, num_rows: int) -> None:
         """Raise InvalidTableSpec unless `num_rows` rows fit into the file."""

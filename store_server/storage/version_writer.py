@@ -34,13 +34,18 @@ class VersionWriter:
         spec: TableSpec,
         backend: str,
         staging: Path,
-        publish: Callable[[Path, Manifest], None],
+        publish: Callable[[Path, Manifest], bool],
     ) -> None:
-        """Open the data file in `staging`; `publish` moves the finished directory into place. Raises DiskFull."""
+        """Open the data file in `staging`. Raises DiskFull.
+
+        `publish` moves the finished directory into place and returns whether that changed anything.
+        """
         if backend not in DATA_FILE_KINDS:
             raise InvalidTableSpec(f"backend must be one of {', '.join(DATA_FILE_KINDS)}, got {backend!r}")
         self._table, self._spec, self._backend, self._staging = table, spec, backend, staging
         self._publish = publish
+        self.is_unchanged = False
+        """Whether `publish` found the very same version, current and intact, and left it alone."""
         self._block_rows = default_block_rows(spec.row_bytes)
         self._block = np.empty((min(self._block_rows, spec.num_rows), spec.row_bytes), np.uint8)
         self._rows_in_block = 0
@@ -87,7 +92,7 @@ class VersionWriter:
             write_new_file(self._staging / MANIFEST, manifest.to_json())
             sync_file(self._data_path)
             sync_directory(self._staging)
-            self._publish(self._staging, manifest)
+            self.is_unchanged = not self._publish(self._staging, manifest)
         return manifest.version
 
     def discard(self) -> None:

@@ -1,12 +1,18 @@
 """The blocking face gives what the async one gives, from any thread, and never leaves a buffer in doubt."""
 
 import asyncio
+import itertools
+import signal
+import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from traceback import walk_stack
 
 import numpy as np
 import pytest
 from support.fake_node import FakeNode
+from support.fake_transport import FakeTransport
 from support.processes import node_process
 from support.rows import random_rows
 from support.tables import write_table
@@ -178,3 +184,118 @@ def test_a_refresh_in_another_thread_never_mixes_two_versions(tmp_path):
             fetched = table.fetch(ids)
             assert np.array_equal(fetched, small) or np.array_equal(fetched, large[:50])
         switching.result()
+
+
+def wait_until_it_waits(thread):
+    """Return once `thread` waits for a result."""
+    deadline = time.monotonic() + 60
+    waiting = [threading.Condition.wait.__code__, Future.result.__code__]
+    while [frame.f_code for frame, _ in itertools.islice(walk_stack(sys._current_frames()[thread]), 2)] != waiting:
+        assert time.monotonic() < deadline
+
+
+@pytest.fixture
+def transport():
+    transport = FakeTransport()
+    yield transport
+    transport.may_close.set()
+
+
+def store_of(transport, close_seconds=60.0):
+    return engram_client.BlockingStore(engram_client.Store(transport, 60.0), close_seconds=close_seconds)
+
+
+def test_threads_that_close_a_store_at_once_close_it_once_and_all_wait_for_the_end(transport):
+    store = store_of(transport)
+    identities = []
+    all_there = threading.Barrier(5)
+
+    def close():
+        identities.append(threading.get_ident())
+        all_there.wait(60)
+        store.close()
+        return transport.closed
+
+    with ThreadPoolExecutor(4) as threads:
+        closing = [threads.submit(close) for _ in range(4)]
+        all_there.wait(60)
+        for identity in identities:
+            wait_until_it_waits(identity)
+        transport.may_close.set()
+
+        assert [closed.result(60) for closed in closing] == [1, 1, 1, 1]
+
+
+def test_a_store_that_does_not_close_is_given_up_in_time_and_what_ran_is_ended(transport):
+    store = store_of(transport, close_seconds=0.05)
+    pending = store.table("t").prefetch([1])
+
+    with pytest.raises(errors.TimeLimitExceeded, match="within 0.05 s"):
+        store.close()
+
+    assert transport.cancelled == 1
+    with pytest.raises(errors.StoreClosed):
+        pending.result(timeout=60)
+    with pytest.raises(errors.StoreClosed):
+        store.table("t")
+
+
+def test_what_grpc_reports_after_a_store_was_closed_still_finds_the_loop(transport):
+    transport.may_close.set()
+    with store_of(transport) as store:
+        store.table("t")
+    reported = threading.Event()
+
+    transport.loop.call_soon_threadsafe(reported.set)
+
+    assert reported.wait(60)
+
+
+def test_stores_that_follow_one_another_share_a_thread(transport):
+    transport.may_close.set()
+
+    def thread_of_a_store():
+        with store_of(transport) as store:
+            store.table("t")
+        return transport.loop
+
+    assert len({thread_of_a_store() for _ in range(5)}) == 1
+
+
+@pytest.fixture
+def interrupted():
+    """Interrupt this thread, as Ctrl-C does, once it waits for a result."""
+    this = threading.get_ident()
+
+    def interrupt():
+        wait_until_it_waits(this)
+        signal.pthread_kill(this, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    yield thread.start
+    thread.join(60)
+
+
+def test_an_interrupted_result_ends_the_fetch_and_gives_the_buffer_back(transport, interrupted):
+    transport.may_close.set()
+    with store_of(transport) as store:
+        pending = store.table("t").prefetch([1])
+        assert transport.begun.wait(60)
+
+        interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            pending.result()
+
+        assert pending.done()
+        assert transport.cancelled == 1
+
+
+def test_an_interrupted_call_is_ended(transport, interrupted):
+    transport.may_close.set()
+    with store_of(transport) as store:
+        interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            store.tables()
+
+        assert transport.begun.is_set()
+        assert transport.cancelled == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fake_transport import FakeTransport
+from support.array_transport import ArrayTransport
 from support.processes import node_process
 from support.rows import random_rows
 from support.tables import write_table
@@ -24,7 +24,7 @@ ROWS = random_rows(2000, 24)
 
 
 def cached(cache_bytes=LEAST_CACHE_BYTES, **of_the_fake):
-    transport = FakeTransport(**of_the_fake)
+    transport = ArrayTransport(**of_the_fake)
     cache = CachingTransport(transport, cache_bytes)
     return transport, cache, Store(Deduplicator(cache), 5.0, cache)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fake_transport import FakeTransport
+from support.array_transport import ArrayTransport
 from support.rows import random_rows
 
 from engram_client.deduplicator import Deduplicator
@@ -14,7 +14,7 @@ ROWS = random_rows(1000, 24)
 
 
 def deduplicated(**settings_of_the_fake):
-    transport = FakeTransport(**settings_of_the_fake)
+    transport = ArrayTransport(**settings_of_the_fake)
     return transport, transport.publish("t", ROWS), Deduplicator(transport)
 
 

@@ -91,6 +91,19 @@ def test_a_new_connection_in_a_child_is_refused_if_the_parent_has_or_had_one(nod
     run(script, node.url, rows)
 
 
+def test_a_child_survives_the_garbage_that_its_parents_stores_left(node, rows):
+    script = """
+        import gc
+        gc.disable()
+        for attempt in range(4):
+            with engram_client.connect_blocking(url) as store:
+                store.table("layer-1").fetch([3])
+        del store
+        assert in_child(gc.collect) == 0
+    """
+    run(script, node.url, rows)
+
+
 def test_a_new_connection_in_a_child_works_if_the_parent_has_not_connected(node, rows):
     script = """
         assert in_child(fetch_anew) == 0
@@ -115,3 +128,27 @@ def test_a_program_that_forgets_to_close_its_store_ends(node, rows):
         pending = store.table("layer-1").prefetch([3])
     """
     assert run(script, node.url, rows).returncode == 0
+
+
+@pytest.mark.parametrize("before", ["import grpc, grpc.aio", "os.environ['GRPC_ENABLE_FORK_SUPPORT'] = '1'"])
+def test_where_grpc_handles_forks_itself_they_are_warned_of_and_no_child_hangs(before, node, rows):
+    script = f"""
+        {before}
+        store = engram_client.connect_blocking(url)
+        table = store.table("layer-1")
+        table.fetch([3])
+        # An error; or gRPC has crashed the child at the fork. Never a hang (SIGALRM), never rows.
+        assert in_child(lambda: table.fetch([3])) in (7, -signal.SIGSEGV, -signal.SIGABRT)
+        store.close()
+    """
+    assert "forks after it has opened a store" in run(script, node.url, rows).stderr
+
+
+def test_a_fork_that_is_safe_is_not_warned_of(node, rows):
+    script = """
+        assert in_child(fetch_anew) == 0
+        with engram_client.connect_blocking(url) as store:
+            store.table("layer-1").fetch([3])
+            assert in_child(fetch_anew) == 7
+    """
+    assert "forks after" not in run(script, node.url, rows).stderr

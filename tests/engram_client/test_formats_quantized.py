@@ -184,7 +184,7 @@ def test_the_largest_float32_does_not_become_infinite() -> None:
 
 
 @pytest.mark.parametrize("row_format", QUANTIZED)
-@settings(max_examples=30)  # the literal implementation takes its time
+@settings(max_examples=20)  # the literal implementation takes its time
 @given(data=st.data())
 def test_rows_are_what_the_literal_implementation_writes(row_format: str, data: st.DataObject) -> None:
     values = np.array(data.draw(drawn_rows(row_format)), np.float32)
@@ -195,6 +195,7 @@ def test_rows_are_what_the_literal_implementation_writes(row_format: str, data: 
 
 
 @pytest.mark.parametrize("row_format", QUANTIZED)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_what_comes_back_is_within_the_bound_of_the_format(row_format: str, data: st.DataObject) -> None:
     """Half a step: 2^-4 of the value or 2^-10 of the scale for E4M3, half the scale for int8."""
@@ -297,6 +298,23 @@ def test_what_is_decoded_into_the_callers_array_is_the_same(row_format: str) -> 
 
     assert decode(rows, row_format, out=out) is out
     assert same_bits(out, decode(rows, row_format))
+
+
+@pytest.mark.parametrize("row_format", QUANTIZED)
+def test_many_rows_decode_as_each_by_itself_wherever_the_output_lies(row_format: str) -> None:
+    rows = np.random.default_rng(0).integers(0, 256, (3, 3000, row_bytes(row_format, 64)), dtype=np.uint8)
+    shifted = np.empty(rows.shape[0] * rows.shape[1] * 64 + 1, np.float32)[1:].reshape(3, 3000, 64)
+
+    decode(rows, row_format, out=shifted)
+
+    singly = np.stack([decode(row, row_format) for row in rows.reshape(9000, -1)[::7]])
+    assert same_bits(shifted.reshape(9000, 64)[::7], singly)
+
+
+def test_a_row_of_an_odd_number_of_bytes_decodes_as_any_other() -> None:
+    rows = np.arange(255, dtype=np.uint8)[::-1].reshape(5, 51)
+
+    assert same_bits(decode(rows, ONE_SCALE).ravel(), decode(np.arange(256, dtype=np.uint8), ONE_SCALE)[254::-1])
 
 
 @pytest.mark.parametrize(

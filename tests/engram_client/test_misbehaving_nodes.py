@@ -2,6 +2,7 @@
 
 import asyncio
 
+import grpc
 import numpy as np
 import pytest
 from support.fake_node import BreakStream, FakeNode
@@ -13,6 +14,7 @@ from engram_store.v1 import error_reason_pb2 as reasons
 from engram_store.v1 import lookup_service_pb2 as lookup
 
 ROWS = random_rows(5000, 32)
+VERSION_UNAVAILABLE = 9  # by its number: nodes that know this reason are newer than the first clients
 
 
 async def test_a_node_that_never_answers_costs_no_more_than_the_time_limit():
@@ -178,11 +180,12 @@ async def test_a_prefetch_that_nobody_awaits_fails_in_silence(caplog):
     assert caplog.records == []
 
 
-async def test_a_node_that_is_shutting_down_is_asked_again():
+@pytest.mark.parametrize("reason", [reasons.ERROR_REASON_SHUTTING_DOWN, VERSION_UNAVAILABLE, 999])
+async def test_a_node_that_cannot_answer_just_now_is_asked_again(reason):
     async def refuse_twice(request, send):
         if len(node.requests) > 2:
             return await node.answer_rightly(request, send)
-        failure = lookup.Failure(code=14, message="stopping", reason=reasons.ERROR_REASON_SHUTTING_DOWN)
+        failure = lookup.Failure(code=14, message="not now", reason=reason)
         await send(lookup.LookupStreamResponse(id=request.id, failure=failure))
 
     node = FakeNode(ROWS, refuse_twice)
@@ -196,7 +199,6 @@ async def test_a_node_that_is_shutting_down_is_asked_again():
     ("reason", "error"),
     [
         ("ERROR_REASON_ROW_OUT_OF_RANGE", errors.RowOutOfRange),
-        ("ERROR_REASON_VERSION_NOT_FOUND", errors.VersionNotFound),
         ("ERROR_REASON_TABLE_DAMAGED", errors.TableDamaged),
         ("ERROR_REASON_REQUEST_TOO_LARGE", errors.RequestTooLarge),
         (999, errors.EngramError),
@@ -217,6 +219,44 @@ async def test_a_lookup_that_the_node_refuses_fails_at_once_and_leaves_the_strea
 
         assert np.array_equal(await table.fetch([1]), ROWS[1:2])
     assert (len(node.requests), node.streams) == (2, 1)
+
+
+@pytest.mark.parametrize("reason", ["SHUTTING_DOWN", "VERSION_UNAVAILABLE", "REASON_OF_A_NEWER_NODE"])
+async def test_a_table_that_cannot_be_opened_just_now_is_asked_for_again(reason):
+    node = FakeNode(ROWS)
+    node.refusals = [(grpc.StatusCode.UNAVAILABLE, reason)] * 3
+    async with node.listening() as url, engram_client.connect(url) as store:
+        assert (await store.table("t")).version == "v1"
+
+    assert node.refusals == []
+
+
+async def refuse_as_unknown(request, send):
+    failure = lookup.Failure(code=5, message="no such version", reason=reasons.ERROR_REASON_VERSION_NOT_FOUND)
+    await send(lookup.LookupStreamResponse(id=request.id, failure=failure))
+
+
+async def test_a_version_that_was_published_is_asked_for_until_lookups_know_it_too():
+    async def refuse_twice(request, send):
+        await (refuse_as_unknown if len(node.requests) <= 2 else node.answer_rightly)(request, send)
+
+    node = FakeNode(ROWS, refuse_twice)
+    async with node.listening() as url, engram_client.connect(url) as store:
+        assert np.array_equal(await (await store.table("t")).fetch([4]), ROWS[4:5])
+
+    assert len(node.requests) == 3
+
+
+async def test_a_version_that_was_dropped_is_asked_for_once():
+    node = FakeNode(ROWS, refuse_as_unknown)
+    async with node.listening() as url, engram_client.connect(url) as store:
+        table = await store.table("t")
+        node.refusals = [(grpc.StatusCode.NOT_FOUND, "VERSION_NOT_FOUND")]
+
+        with pytest.raises(errors.VersionNotFound):
+            await table.fetch([4])
+
+    assert len(node.requests) == 1
 
 
 async def test_a_stream_that_breaks_again_and_again_does_not_lose_a_row():

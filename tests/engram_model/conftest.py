@@ -10,13 +10,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from engram_client import formats
+from engram_client.hashing import NgramHasher
 from engram_model import EngramConfig, EngramModule
 
 SMALL = {"vocab_size": 50, "embedding_table_size": 11, "embedding_dim": 4, "hidden_dim": 8}
 FORMS = {
     "demo": replace(EngramConfig.official_demo(), num_hash_heads=2, num_branches=2, **SMALL),
     "paper": replace(EngramConfig.paper_27b(), num_hash_heads=2, num_branches=2, **SMALL),
-    "v41": replace(EngramConfig.deepseek_v41_flash(), num_hash_heads=2, num_branches=2, **SMALL),
+    "v41": replace(
+        EngramConfig.deepseek_v41_flash(), compressed_vocab_size=None, num_hash_heads=2, num_branches=2, **SMALL
+    ),
     "academic": replace(EngramConfig.academic(), num_hash_heads=2, **SMALL),
     "study": EngramConfig.study(num_hash_heads=2, **SMALL),
 }
@@ -54,6 +58,14 @@ class NumpyTable:
 
     def fetch(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self.prefetch(ids).result()
+
+
+class TableOfNothing:
+    """A table that only says what it is."""
+
+    def __init__(self, num_rows: int, row_bytes: int, row_format: str, fingerprint: str) -> None:
+        self.num_rows, self.row_bytes = num_rows, row_bytes
+        self.row_format, self.fingerprint = row_format, fingerprint
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +124,20 @@ def store_of() -> Callable[..., NumpyTable]:
         return NumpyTable(rows.view(torch.uint8).numpy().copy(), row_format, fingerprint, local.layer_id)
 
     return store
+
+
+@pytest.fixture
+def table_for() -> Callable[[EngramConfig, str], TableOfNothing]:
+    """A table of any size without rows, that fits the first layer."""
+
+    def table(config: EngramConfig, row_format: str) -> TableOfNothing:
+        size = config.compressed_vocab_size or config.vocab_size
+        hasher = NgramHasher(config.hash_spec, np.arange(config.vocab_size) % size)
+        layer = config.layer_ids[0]
+        row_bytes = formats.row_bytes(row_format, config.embedding_dim)
+        return TableOfNothing(hasher.num_rows[layer], row_bytes, row_format, hasher.fingerprint(layer))
+
+    return table
 
 
 @pytest.fixture

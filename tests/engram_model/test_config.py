@@ -52,6 +52,8 @@ def test_a_configuration_does_not_change(config):
         ("layer_ids", (1, 1), "distinct"),
         ("layer_ids", (-1, 1), "layer_ids must be an integer of at least 0, got -1"),
         ("num_branches", 0, "num_branches must be an integer of at least 1, got 0"),
+        ("compressed_vocab_size", 0, "compressed_vocab_size must be an integer of at least 1, got 0"),
+        ("compressed_vocab_size", 51, "must be at most vocab_size 50, or None for any token map, got 51"),
         ("pad_id", 50, "pad_id must be below vocab_size 50, got 50"),
         ("pad_id", -1, "pad_id must be an integer of at least 0, got -1"),
         ("seed", -1, "seed must be an integer of at least 0, got -1"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from reference.engram_module import engram_layer
 
-from engram_model import EngramConfig, EngramModule
+from engram_model import EngramModule
 
 
 def reference_weights(module):
@@ -72,29 +72,6 @@ def test_the_layer_is_what_plain_numpy_says(config, make_module, input_ids, dtyp
     expected_updated, expected_gating = reference_result(module, hidden_states, input_ids)
     np.testing.assert_allclose(updated.numpy(), expected_updated, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(gating.numpy(), expected_gating, rtol=tolerance, atol=tolerance)
-
-
-def test_the_quick_start_runs_as_printed():
-    config = EngramConfig(
-        vocab_size=50_000,
-        min_n=2,
-        max_n=4,
-        num_hash_heads=4,
-        embedding_table_size=1_000,
-        embedding_dim=64,
-        hidden_dim=256,
-    )
-    ids, h = torch.randint(0, 50_000, (2, 7)), torch.randn(2, 7, 256)
-
-    engram = EngramModule(config)
-    updated, gating = engram(hidden_states=h, input_ids=ids, return_gating=True)
-    memory = engram.prefetch_embeddings(ids)
-    again, nothing = engram(hidden_states=h, memory_embeddings=memory)
-
-    assert updated.shape == h.shape
-    assert gating.shape == (2, 7, 1)
-    assert torch.equal(again, updated)
-    assert nothing is None
 
 
 def test_one_branch_may_be_left_out_of_the_shape(config, make_module, input_ids):
@@ -218,6 +195,13 @@ def test_tokens_that_are_one_in_the_token_map_read_the_same_rows(config):
     module = EngramModule(config, token_map=token_map)
 
     assert np.array_equal(module.row_ids(torch.tensor([[10, 20, 30]])), module.row_ids([[11, 21, 31]]))
+
+
+@pytest.mark.parametrize("length", [40, 51])
+def test_a_token_map_of_another_length_than_the_vocabulary_is_refused(forms, length):
+    for config in (forms["demo"], forms["study"]):
+        with pytest.raises(ValueError, match=rf"as long as vocab_size, 50 ids, got {length}: .*vocab_size={length}"):
+            EngramModule(config, token_map=np.arange(length))
 
 
 def test_a_table_above_the_limit_is_refused_with_the_way_out(config):

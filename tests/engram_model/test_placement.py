@@ -90,7 +90,7 @@ def test_a_layer_that_started_on_the_meta_device_hashes_as_any_other(config, mak
     expected, _ = module(hidden_states, input_ids)
     rows = torch.from_numpy(module.row_ids(input_ids))
     for layer in (emptied, assigned):
-        assert torch.equal(layer.addressing.device_rows(input_ids, None, None)[0], rows)
+        assert torch.equal(layer.addressing.device_rows(input_ids, None, None, None)[0], rows)
         assert torch.equal(layer(hidden_states, input_ids)[0], expected)
 
 

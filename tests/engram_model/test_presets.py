@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,18 +23,15 @@ ROWS = {
 MEMORY_PARAMETERS = {"paper_27b": 5.79e9, "paper_40b": 18.53e9, "deepseek_v41_flash": 196.6e9}
 
 
-class TableOfNothing:
-    """A table that only says what it is."""
-
-    fingerprint = ""
-
-    def __init__(self, num_rows: int, row_bytes: int, row_format: str) -> None:
-        self.num_rows, self.row_bytes, self.row_format = num_rows, row_bytes, row_format
+def made(config, **options):
+    """A module with any token map of the lengths that the preset asks for."""
+    size = config.compressed_vocab_size or config.vocab_size
+    return EngramModule(config, token_map=np.arange(config.vocab_size) % size, **options)
 
 
 def meta_layers(config):
     with torch.device("meta"):
-        return {layer: EngramModule(config, layer_id=layer) for layer in config.layer_ids}
+        return {layer: made(config, layer_id=layer) for layer in config.layer_ids}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -70,12 +68,13 @@ def test_a_row_of_the_paper_is_80_wide_and_a_token_reads_1280_numbers():
         assert (config.hidden_dim, config.num_branches, config.dilation) == (2560, 4, 3)
 
 
-def test_a_preset_of_any_size_is_made_on_a_table_of_a_store():
-    table = TableOfNothing(384_006_168, 264, "float8_e4m3+e8m0/32")
+def test_a_preset_of_any_size_is_made_on_a_table_of_a_store(table_for):
+    table = table_for(CONFIGS["deepseek_v41_flash"], "float8_e4m3+e8m0/32")
 
     with torch.device("meta"):
-        module = EngramModule(CONFIGS["deepseek_v41_flash"], memory=table)
+        module = made(CONFIGS["deepseek_v41_flash"], memory=table)
 
+    assert (table.num_rows, table.row_bytes) == (384_006_168, 264)
     assert module.get_memory_stats() == {
         "embedding_tables_gb": 384_006_168 * 264 / 2**30,
         "total_params_m": (25_600 * 6144 + 2 * 4 * 5120) / 1e6,
@@ -87,7 +86,20 @@ def test_a_preset_of_any_size_is_made_on_a_table_of_a_store():
 
 def test_a_preset_of_any_size_is_not_made_with_a_table_of_its_own():
     with pytest.raises(ValueError, match="takes 393222316032 bytes, max_local_bytes is 4294967296: pass memory="):
-        EngramModule(replace(CONFIGS["deepseek_v41_flash"], hidden_dim=8))
+        made(replace(CONFIGS["deepseek_v41_flash"], hidden_dim=8))
+
+
+def test_v41_is_not_made_without_the_token_map_of_its_tokenizer(table_for):
+    config = replace(CONFIGS["deepseek_v41_flash"], embedding_table_size=11, embedding_dim=32, hidden_dim=8)
+    table = table_for(config, "float8_e4m3+e8m0/32")
+
+    for memory in (None, table):
+        with pytest.raises(ValueError, match=r"99092 compressed ids, got none: .*compress_vocabulary .*load_token_map"):
+            EngramModule(config, memory=memory)
+        with pytest.raises(ValueError, match=r"99092 compressed ids, got one that reaches 98627"):
+            EngramModule(config, token_map=np.arange(129_280) % 98_627, memory=memory)
+    assert made(config, memory=table).hasher.compressed_size == 99_092
+    assert EngramModule(replace(config, compressed_vocab_size=None)).hasher.compressed_size == 129_280
 
 
 def test_the_papers_convolution_starts_as_nothing_and_the_others_do_not():

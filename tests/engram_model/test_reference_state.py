@@ -96,6 +96,18 @@ def test_a_tensor_of_another_shape_is_refused_by_name_and_nothing_is_loaded(conf
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["value_proj.weight", "norm2.1.weight", TABLE])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.float8_e4m3fn, torch.complex64])
+def test_bytes_are_not_taken_for_numbers_and_nothing_is_loaded(config, demo_state, name, dtype):
+    module = EngramModule(config, layer_id=2)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    demo_state[name] = demo_state[name].to(dtype)
+
+    with pytest.raises(ValueError, match=rf"{name} must be one of \('torch.float64', .*\), got {dtype}"):
+        module.load_reference_state(demo_state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
 def test_a_form_without_bias_and_convolution_has_no_names_for_them(config, demo_state):
     bare = EngramModule(replace(config, bias=False, conv_kernel_size=None), layer_id=2)
     kept = {name: tensor for name, tensor in demo_state.items() if "bias" not in name and "short_conv" not in name}

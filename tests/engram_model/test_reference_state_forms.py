@@ -16,7 +16,7 @@ from engram_model import EngramConfig, EngramModule
 def v41():
     """A layer of 2 branches, 40 wide, that reads 6 rows of 32: sizes of which one is no multiple of a block's side."""
     small = {"vocab_size": 50, "num_hash_heads": 2, "embedding_table_size": 11, "embedding_dim": 32, "hidden_dim": 40}
-    return replace(EngramConfig.deepseek_v41_flash(), num_branches=2, **small)
+    return replace(EngramConfig.deepseek_v41_flash(), compressed_vocab_size=None, num_branches=2, **small)
 
 
 @pytest.fixture
@@ -92,14 +92,17 @@ def test_float8_weights_are_multiplied_by_the_scales_of_their_blocks(v41, v41_st
     assert np.array_equal(own["gate.key_norm_weight"], v41_state["k_weight"].float().numpy())
 
 
-def test_a_v41_state_of_plain_numbers_without_table_is_taken(v41, v41_state):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_a_v41_state_of_plain_numbers_without_table_is_taken(v41, v41_state, dtype):
     module = EngramModule(v41)
     table = module.memory.table.weight.clone()
-    plain = {name: v41_state[name] for name in ("q_weight", "k_weight")} | {"wkv.weight": torch.randn(120, 192)}
+    plain = {name: v41_state[name] for name in ("q_weight", "k_weight")} | {
+        "wkv.weight": torch.randn(120, 192).to(dtype)
+    }
 
     module.load_reference_state(plain)
 
-    assert torch.equal(module.value_proj.weight, plain["wkv.weight"][80:])
+    assert torch.equal(module.value_proj.weight, plain["wkv.weight"][80:].float())
     assert torch.equal(module.memory.table.weight, table)
 
 
@@ -112,8 +115,19 @@ def test_a_v41_state_of_plain_numbers_without_table_is_taken(v41, v41_state):
         ({"wkv.weight": torch.zeros(120, 192)}, r"missing \[\], unknown \['wkv.scale'\]"),
         ({"wkv.bias": torch.zeros(120)}, r"unknown \['wkv.bias'\]"),
         ({"k_weight": torch.zeros(4, 40)}, r"k_weight must be of shape \(2, 40\), got \(4, 40\)"),
+        (
+            {"wkv.weight": torch.ones(120, 192, dtype=torch.uint8)},
+            r"wkv.weight must be one of .*e4m3fn.* got torch.uint8",
+        ),
+        ({"wkv.weight": torch.ones(120, 192).to(torch.float8_e5m2)}, r"wkv.weight must be .* got torch.float8_e5m2"),
+        ({"embed.weight": torch.ones(66, 32, dtype=torch.int8)}, r"embed.weight must be one of .* got torch.int8"),
+        ({"q_weight": torch.ones(2, 40, dtype=torch.complex64)}, r"q_weight must be one of .* got torch.complex64"),
+        (
+            {"k_weight": torch.ones(2, 40).to(torch.float8_e4m3fn)},
+            r"k_weight must be one of .* got torch.float8_e4m3fn",
+        ),
         ({"wkv.scale": torch.ones(4, 6)}, r"wkv.scale must be one of .*uint8.* got torch.float32"),
-        ({"wkv.scale": torch.zeros(3, 6)}, r"wkv.scale must be of shape \(4, 6\), got \(3, 6\)"),
+        ({"wkv.scale": torch.zeros(3, 6, dtype=torch.uint8)}, r"wkv.scale must be of shape \(4, 6\), got \(3, 6\)"),
     ],
 )
 def test_a_v41_state_that_does_not_fit_is_refused_whole(v41, v41_state, changes, message):
@@ -164,6 +178,8 @@ def test_the_study_tables_and_the_numbers_of_the_hash_may_be_absent(forms, study
         ({"embedding_table.embeddings.E_5_0.weight": torch.zeros(11, 4)}, "unknown .*E_5_0"),
         ({"hasher.hash_moduli": torch.tensor([11, 1019])}, r"hash_moduli must be \[11, 1013\].* got \[11, 1019\]"),
         ({"gating.norm.weight": torch.zeros(9)}, r"gating.norm.weight must be of shape \(8,\), got \(9,\)"),
+        ({"gating.W_V.weight": torch.ones(8, 24, dtype=torch.uint8)}, r"gating.W_V.weight must be .* got torch.uint8"),
+        ({"embedding_table.embeddings.E_2_0.weight": torch.ones(11, 4).char()}, r"E_2_0.weight must be .*torch.int8"),
         ({"fusion.norm.weight": None}, r"missing \['fusion.norm.weight'\]"),
     ],
 )

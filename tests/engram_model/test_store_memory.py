@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from engram_client.errors import FingerprintMismatch
-from engram_model import EngramModule, MemoryMismatch
+from engram_client.formats import encode
+from engram_model import EngramModule, MemoryMismatch, UnidentifiedTable
 
 
 @pytest.fixture
@@ -132,11 +133,87 @@ def test_a_table_of_another_hash_is_refused_with_both_fingerprints(config, pair)
         EngramModule(config, layer_id=2, memory=table)
 
 
-def test_a_table_without_a_fingerprint_is_taken(config, pair):
+def test_a_table_without_a_fingerprint_is_taken_with_a_warning_where_the_module_is_made(config, pair):
     _, _, table = pair()
     table.fingerprint = ""
 
-    assert EngramModule(config, layer_id=2, memory=table).memory.table is table
+    with pytest.warns(UnidentifiedTable, match="carries no fingerprint.* of layer 2, engram-v1:") as warned:
+        module = EngramModule(config, layer_id=2, memory=table)
+
+    assert module.memory.table is table
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_a_table_without_a_fingerprint_must_have_the_rows_all_the_same(config, pair):
+    _, _, table = pair()
+    table.fingerprint = ""
+    table.num_rows += 1
+
+    with pytest.raises(MemoryMismatch, match=f"reaches {table.num_rows - 1} rows, the table has {table.num_rows}"):
+        EngramModule(config, layer_id=2, memory=table)
+
+
+MOVES = [
+    ({"fingerprint": "engram-v1:another"}, FingerprintMismatch, "the table was made for engram-v1:another"),
+    ({"fingerprint": ""}, UnidentifiedTable, "carries no fingerprint"),
+    ({"num_rows": 7}, MemoryMismatch, "the table has 7"),
+    ({"row_bytes": 20}, MemoryMismatch, "hold 5 numbers"),
+    ({"row_format": "float16"}, MemoryMismatch, "hold 8 numbers"),
+]
+
+
+@pytest.mark.parametrize(("moved", "error", "message"), MOVES)
+def test_no_row_is_read_from_a_table_that_moved_to_a_version_that_does_not_fit(
+    pair, hidden_states, input_ids, moved, error, message
+):
+    _, remote, table = pair()
+    rows = table.fetch(remote.row_ids(input_ids))
+    table.events.clear()
+
+    for name, value in moved.items():
+        setattr(table, name, value)
+
+    for _ in range(2):
+        with pytest.raises(error, match=message):
+            remote(hidden_states, input_ids)
+        with pytest.raises(error, match=message):
+            remote.prefetch_embeddings(input_ids)
+        with pytest.raises(error, match=message):
+            remote(hidden_states, memory_embeddings=rows)
+    assert table.events == []
+
+
+@pytest.mark.parametrize(("moved", "error", "message"), MOVES[:3])
+def test_nor_from_one_that_another_thread_moves_at_that_moment(pair, input_ids, moved, error, message):
+    _, remote, table = pair()
+
+    class MovedMeanwhile(type(table)):
+        def prefetch(self, ids):
+            for name, value in moved.items():
+                setattr(self, name, value)
+            return super().prefetch(ids)
+
+    table.__class__ = MovedMeanwhile
+
+    with pytest.raises(error, match=message):
+        remote.prefetch_embeddings(input_ids)
+
+
+def test_a_version_with_other_numbers_in_another_format_is_read_as_it_says(pair, hidden_states, input_ids):
+    local, remote, table = pair("float32")
+    before = remote.prefetch_embeddings(input_ids)
+    expected, _ = local(hidden_states, input_ids)
+    kept = table.rows
+
+    table.rows, table.row_format, table.row_bytes = encode(table.rows.view(np.float32), "bfloat16"), "bfloat16", 8
+    moved, _ = remote(hidden_states, input_ids)
+    numbers = local.memory.table.weight.detach().bfloat16()
+    table.rows = kept  # a fetch under way stays on its version
+
+    assert torch.equal(remote(hidden_states, memory_embeddings=before)[0], expected)
+    with torch.no_grad():
+        local.memory.table.weight.copy_(numbers)
+    assert torch.equal(moved, local(hidden_states, input_ids)[0])
 
 
 def test_a_table_of_another_length_is_refused_with_both(config, pair):

@@ -44,7 +44,7 @@ def tensors(arrays: dict[str, np.ndarray | None]) -> dict[str, torch.Tensor | No
 
 
 @pytest.mark.parametrize("family", list(HASHERS))
-@settings(deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_any_pieces_give_the_integers_of_numpy(family: str, data: st.DataObject) -> None:
     batch, seq = data.draw(st.integers(0, 3)), data.draw(st.integers(0, 10))
@@ -73,7 +73,7 @@ def test_any_pieces_give_the_integers_of_numpy(family: str, data: st.DataObject)
     np.testing.assert_array_equal(history.tokens.numpy(), last.tokens)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(ids=st.lists(st.integers(-200, 129_279), min_size=1, max_size=60), layer=st.sampled_from([1, 14]))
 def test_ids_of_the_real_size_and_negative_ones_give_the_integers_of_numpy(ids: list[int], layer: int) -> None:
     rows = TorchHasher(V41)(torch.tensor([ids]), layer)
@@ -92,11 +92,11 @@ def test_compiled_code_has_no_graph_break_and_the_same_integers(family: str) -> 
         rows = torch_hasher.rows(ids, layer, mask=mask, sequence_ids=sequence_ids, history=history)
         return rows, torch_hasher.advance(history, ids, mask=mask, sequence_ids=sequence_ids)
 
-    compiled = torch.compile(step, backend="aot_eager", fullgraph=True)
-    first = {name: values[:, :5] for name, values in packing.items()}
-    rest = {name: values[:, 5:] for name, values in packing.items()}
-    rows_before, history = compiled(ids[:, :5], None, **first)
-    rows_after, _ = compiled(ids[:, 5:], history, **rest)
+    compiled = torch.compile(step, backend="eager", fullgraph=True)
+    first = {name: values[:, :6] for name, values in packing.items()}
+    rest = {name: values[:, 6:] for name, values in packing.items()}
+    rows_before, history = compiled(ids[:, :6], None, **first)
+    rows_after, _ = compiled(ids[:, 6:], history, **rest)
 
     expected = hasher.rows(ids.numpy(), layer, **{name: values.numpy() for name, values in packing.items()})
     np.testing.assert_array_equal(torch.cat([rows_before, rows_after], dim=1).numpy(), expected)

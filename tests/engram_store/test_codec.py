@@ -15,6 +15,11 @@ row_numbers = st.lists(st.integers(0, 2**63 - 1), max_size=50)
 payloads = st.binary(max_size=400)
 
 
+def varint(number):
+    """A length as protobuf writes it, for lengths from 128 to 16,383."""
+    return bytes((number & 0x7F | 0x80, number >> 7))
+
+
 @given(ids, names, names, row_numbers)
 def test_a_stream_request_is_encoded_as_protobuf_encodes_it(number, table, version, rows):
     expected = pb.LookupStreamRequest(id=number, table=table, version=version, rows=rows)
@@ -27,6 +32,27 @@ def test_a_unary_request_is_encoded_as_protobuf_encodes_it(table, version, rows)
     expected = pb.LookupRequest(table=table, version=version, rows=rows)
 
     assert codec.encode_lookup_request(table, version, np.array(rows, np.int64)) == expected.SerializeToString()
+
+
+@pytest.mark.parametrize("dtype", ["<i8", ">i8", "<u8", ">u4", "i1"])
+@pytest.mark.parametrize("step", [1, 2, -1])
+def test_row_numbers_go_out_little_endian_however_they_lie_in_memory(dtype, step):
+    rows = np.arange(100, dtype=dtype)[::step]
+    expected = b"".join(number.to_bytes(8, "little") for number in range(100)[::step])
+
+    assert codec.encode_lookup_request("", "", rows).endswith(b"\x1a" + varint(len(expected)) + expected)
+    assert codec.encode_stream_request(0, "", "", rows).endswith(b"\x22" + varint(len(expected)) + expected)
+
+
+@pytest.mark.parametrize("cut", [b"\x1a\x10", b"\x1a\x08"])  # as we write it, and in two parts, as protobuf may
+def test_row_numbers_come_in_little_endian_and_are_this_hosts_own_integers(cut):
+    message = cut + (258).to_bytes(8, "little") + (b"" if cut[1] == 16 else cut) + (3).to_bytes(8, "little")
+
+    rows = codec.decode_lookup_request(message).rows
+
+    assert rows.tolist() == [258, 3]
+    assert rows.dtype == np.int64
+    assert rows.dtype.isnative
 
 
 @given(ids, names, payloads)

@@ -1,8 +1,6 @@
 """Checkpoints served as they lie, by real nodes: small ones, ones that change, and one of full size."""
 
 import os
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 from support.processes import node_process
 
 import engram_client
+from store_server.catalog import Catalog
 from store_server.config import ServerConfig
 from store_server.node import running
 from store_server.storage import DataRoot, root_writer
@@ -124,25 +123,26 @@ def resident_bytes(pid):
     return int(line.split()[1]) * 1024
 
 
-def seconds_to_the_first_row(root, directory):
-    """Attach in one cold process, serve in another, and fetch the first row over the wire."""
-    command = [sys.executable, "-m", "store_server", "attach", str(root), "v41", "--checkpoint", str(directory)]
-    began = time.monotonic()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
-    with node_process(root) as node, engram_client.connect_blocking(node.url) as store:
-        row = store.table("v41/layer-1").fetch([0])
-        seconds = time.monotonic() - began
-    assert np.array_equal(row, synthetic_rows(np.array([0]), 1, 256))
-    return seconds
+def transferred_bytes():
+    """How much this process has read from files and written to them so far, pages of maps aside."""
+    with open("/proc/self/io") as counters:
+        values = dict(line.split(": ") for line in counters)
+    return int(values["rchar"]) + int(values["wchar"])
 
 
-def test_a_full_size_checkpoint_is_attached_and_served_within_seconds(tmp_path):
-    """Nearly all of it is two starts of Python, so what else the machine does counts: one of three tries is enough."""
+def test_to_attach_and_open_a_full_size_checkpoint_reads_headers_and_copies_nothing(tmp_path):
+    """What makes it quick; tests/bench/attach.py prints how quick."""
     write_checkpoint(tmp_path / "ck", SyntheticCheckpoint(scale=1), sparse=True)
+    before = transferred_bytes()
 
-    tries = (seconds_to_the_first_row(tmp_path / f"root-{number}", tmp_path / "ck") for number in range(3))
+    attach(tmp_path / "root", tmp_path / "ck")
+    catalog = Catalog(DataRoot.open(tmp_path / "root"), ServerConfig(root=tmp_path / "root"))
+    catalog.reload()
 
-    assert any(seconds < 5 for seconds in tries)
+    assert transferred_bytes() - before < 1 << 20
+    opened = [catalog.find(f"v41/layer-{layer}", "") for layer in LAYERS]
+    assert sum(version.manifest.num_bytes for version in opened) > 200e9
+    catalog.close()
 
 
 def test_a_full_size_checkpoint_is_right_at_every_border_and_takes_little_memory(tmp_path):
@@ -159,16 +159,14 @@ def test_a_full_size_checkpoint_is_right_at_every_border_and_takes_little_memory
         assert resident_bytes(node.process.pid) < 300e6
 
 
-def test_looking_what_of_a_full_size_table_lies_in_ram_keeps_to_its_time(tmp_path):
+def test_looking_what_of_a_full_size_table_lies_in_ram_ends_when_its_time_is_over(tmp_path):
     write_checkpoint(tmp_path / "ck", SyntheticCheckpoint(scale=1), sparse=True)
     attach(tmp_path / "root", tmp_path / "ck")
     root = DataRoot.open(tmp_path / "root")
     backend = root.open_backend("v41/layer-1", root.current_version("v41/layer-1"))
 
-    began = time.monotonic()
-    came_to_the_end = backend.refresh_residency(began + 0.1)
+    came_to_the_end = backend.refresh_residency(time.monotonic())
 
-    assert time.monotonic() - began < 0.5
     assert not came_to_the_end
     assert not backend.resident
     backend.close()

@@ -2,18 +2,23 @@
 
 import asyncio
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import numpy as np
 import pytest
 from support.checkpoints import attach_rows
 from support.cold_pages import forget_pages, pages_in_cache
+from support.hooked_root import ColdBackend, HookedRoot, happened, node_on
 from support.processes import node_process
 from support.rows import random_rows
 from support.tables import write_table
 
 import engram_client
 from engram_client import errors
+from engram_store.v1.lookup_service_pb2 import LookupRequest, LookupStreamRequest
+from engram_store.v1.lookup_service_pb2_grpc import LookupServiceStub
 from store_server.config import ServerConfig
 from store_server.node import running
 from store_server.storage import DataRoot
@@ -97,6 +102,70 @@ async def test_a_table_cut_short_under_a_node_is_refused_and_the_others_are_serv
         with pytest.raises(errors.TableDamaged, match="'cut'"):
             await cut.fetch([0, 19_999])
         assert np.array_equal(await whole.fetch([0, 19_999]), ROWS[[0, 19_999]])
+
+
+@pytest.mark.parametrize("way", ["unary", "stream"])
+async def test_rows_that_may_be_cold_are_gathered_beside_the_event_loop(tmp_path, way):
+    write_table(tmp_path / "root", "cold", ROWS)
+    write_table(tmp_path / "root", "warm", ROWS)
+    gathering, may_go_on = threading.Event(), threading.Event()
+
+    def wait(_):
+        gathering.set()
+        assert may_go_on.wait(30)
+
+    def hook(open_backend, name, version, **options):
+        backend = open_backend(name, version, **options)
+        return ColdBackend(backend, wait) if name == "cold" else backend
+
+    async with (
+        node_on(HookedRoot(tmp_path / "root", hook)) as node,
+        grpc.aio.insecure_channel(node.address) as channel,
+    ):
+        stub = LookupServiceStub(channel)
+        if way == "unary":
+            lookup = asyncio.ensure_future(stub.Lookup(LookupRequest(table="cold", rows=[7])))
+        else:
+            stream = stub.LookupStream()
+            await stream.write(LookupStreamRequest(id=1, table="cold", rows=[7]))
+            lookup = asyncio.create_task(stream.read())
+        await happened(gathering)
+
+        assert (await stub.Lookup(LookupRequest(table="warm", rows=[5]))).rows == ROWS[5].tobytes()
+        may_go_on.set()
+        assert (await lookup).rows == ROWS[7].tobytes()
+
+
+@pytest.mark.parametrize(("niceness_of_node", "niceness"), [(5, 10), (15, 15)])
+def test_cold_rows_are_read_after_others_also_by_a_node_that_comes_after_others_itself(
+    tmp_path, niceness_of_node, niceness
+):
+    """To come less after others than the node takes a privilege that it may not have."""
+    write_table(tmp_path / "root", "cold", ROWS)
+    found = []
+
+    def note(_):
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    def hook(open_backend, name, version, **options):
+        return ColdBackend(open_backend(name, version, **options), note)
+
+    async def fetch():
+        async with (
+            node_on(HookedRoot(tmp_path / "root", hook)) as node,
+            engram_client.connect(f"grpc://{node.address}") as store,
+        ):
+            await (await store.table("cold")).fetch([7])
+
+    def run_node():
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness_of_node)  # and so of threads it starts
+        asyncio.run(fetch())
+
+    thread = threading.Thread(target=run_node)
+    thread.start()
+    thread.join(60)
+
+    assert found == [niceness]
 
 
 def resident_kib(process_id: int) -> int:

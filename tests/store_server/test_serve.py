@@ -1,6 +1,7 @@
 """The node as a process: how it starts, stops, dies and comes back."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -204,3 +205,27 @@ def test_two_nodes_may_serve_one_data_root(root):
         for node in (one, other):
             with engram_client.connect_blocking(node.url) as store:
                 assert np.array_equal(store.table("layer-1").fetch([8]), ROWS[[8]])
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path):
+    """Publishing a version makes the node write to its log while it follows the data root."""
+    write_table(tmp_path / "root", "layer-1", ROWS)
+    reading, log = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "store_server", "serve", str(tmp_path / "root"), "--listen", "127.0.0.1:0"]
+    node = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    os.close(log)
+    try:
+        address = node.stdout.readline().removeprefix("listening on ").strip()
+        with engram_client.connect_blocking(f"grpc://{address}", timeout=30) as store:
+            for rows in (ROWS[::-1].copy(), ROWS[:100].copy()):
+                version = write_table(tmp_path / "root", "layer-1", rows)
+                table = store.table("layer-1", version=version)
+
+                assert np.array_equal(table.fetch([7]), rows[[7]])
+        node.terminate()
+        assert node.wait(60) == 0
+    finally:
+        node.kill()
+        node.wait(60)
+        node.stdout.close()

@@ -6,6 +6,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.hooked_root import node_on
 from support.rows import random_rows
 from support.tables import write_table
 
@@ -173,3 +174,32 @@ async def test_a_data_root_that_is_away_for_a_moment_takes_no_table_away(root):
 
         assert np.array_equal(await table.fetch([5]), OLD[[5]])
         assert np.array_equal(await (await store.table("layer-1")).fetch([5]), OLD[[5]])
+
+
+class FailingOnce(DataRoot):
+    """A data root whose tables cannot be listed the first time after `fails` was set, by a mistake of ours."""
+
+    fails = False
+
+    def table_names(self):
+        if self.fails:
+            self.fails = False
+            raise ZeroDivisionError
+        return super().table_names()
+
+
+async def test_no_failure_ends_the_following_of_the_data_root(root):
+    data_root = FailingOnce(root)
+    async with (
+        node_on(data_root, reload_seconds=0.05) as node,
+        grpc.aio.insecure_channel(node.address) as channel,
+    ):
+        data_root.fails = True
+        await asyncio.to_thread(write_table, root, "layer-2", NEW)
+
+        async with asyncio.timeout(30):
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="layer-2"))
+            while (await watch.read()).status != health_pb2.HealthCheckResponse.SERVING:
+                pass
+
+    assert not data_root.fails

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import numpy as np
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 from numpy.typing import NDArray
 
 from engram_store.v1 import lookup_service_pb2 as lookup
@@ -20,12 +22,16 @@ class BreakStream(Exception):
 
 
 class FakeNode:
-    """Serves one table; each request on a stream starts a task that runs the script."""
+    """Serves one table; each request on a stream starts a task that runs the script.
+
+    Who asks for a description gets one of the `refusals`, a status and a reason, as long as there are any.
+    """
 
     def __init__(self, rows: NDArray[np.uint8], script: Script | None = None, max_rows_per_lookup: int = 1000) -> None:
         self.rows = rows
         self.script = script or self.answer_rightly
         self.requests: list[lookup.LookupStreamRequest] = []
+        self.refusals: list[tuple[grpc.StatusCode, str]] = []
         self.streams = 0
         self.table = tables.Table(
             name="t",
@@ -61,7 +67,13 @@ class FakeNode:
         finally:
             await server.stop(None)
 
-    async def _get_table(self, _request: bytes, _context: grpc.aio.ServicerContext) -> bytes:
+    async def _get_table(self, _request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        if self.refusals:
+            code, reason = self.refusals.pop(0)
+            status = Status(code=code.value[0])
+            status.details.add().Pack(ErrorInfo(reason=reason, domain="engram-store"))
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+            await context.abort(code, "no such luck")
         return tables.GetTableResponse(table=self.table).SerializeToString()
 
     async def _stream(self, _requests: object, context: grpc.aio.ServicerContext) -> None:

@@ -1,76 +1,55 @@
-"""A transport without a wire, at the seam where the client's own steps meet what carries rows."""
+"""A transport at the lowest seam: it keeps its callers waiting for as long as a test wants."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import threading
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engram_client.errors import StoreClosed, TableNotFound
-from engram_client.table_info import TableInfo
+from engram_client import TableInfo
 
-
-async def at_once() -> None:
-    """Wait for nothing."""
+TABLE = TableInfo(
+    name="t",
+    version="v1",
+    num_rows=100,
+    row_bytes=8,
+    row_format="",
+    fingerprint="",
+    backend="fake",
+    max_rows_per_lookup=100,
+)
 
 
 class FakeTransport:
-    """Serves versions of tables from arrays; `before_reply` is awaited before rows are handed over."""
+    """Fetches and listings never end by themselves; `close` ends once `may_close` is set. Counts what ended how."""
 
-    def __init__(self, before_reply: Callable[[], Awaitable[None]] = at_once) -> None:
-        self.before_reply = before_reply
-        self.sent: list[NDArray[np.int64]] = []
-        """The row numbers of each fetch that got this far."""
-        self._rows: dict[tuple[str, str], NDArray[np.uint8]] = {}
-        self._current: dict[str, str] = {}
-        self._closed = False
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.begun = threading.Event()
+        self.cancelled = 0
+        self.closing = threading.Event()
+        self.may_close = threading.Event()
+        self.closed = 0
 
-    def publish(self, name: str, rows: NDArray[np.uint8]) -> TableInfo:
-        """Make `rows` the current version of a table."""
-        version = f"v{sum(held == name for held, _ in self._rows)}"
-        self._rows[name, version] = rows
-        self._current[name] = version
-        return self.info(name)
+    async def list_tables(self, _timeout: float) -> list[TableInfo]:
+        await self._never()
+        return []
 
-    def info(self, name: str, version: str = "") -> TableInfo:
-        version = version or self._current[name]
-        rows = self._rows[name, version]
-        return TableInfo(
-            name=name,
-            version=version,
-            num_rows=len(rows),
-            row_bytes=rows.shape[1],
-            row_format="",
-            fingerprint="",
-            backend="fake",
-            max_rows_per_lookup=1000,
-        )
+    async def get_table(self, _name: str, _version: str, _timeout: float) -> TableInfo:
+        self.loop = asyncio.get_running_loop()
+        return TABLE
 
-    @property
-    def rows_sent(self) -> int:
-        return sum(rows.size for rows in self.sent)
-
-    async def list_tables(self, timeout: float) -> list[TableInfo]:  # noqa: ARG002
-        return [self.info(name) for name in self._current]
-
-    async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:  # noqa: ARG002
-        if name not in self._current:
-            raise TableNotFound(name)
-        return self.info(name, version)
-
-    async def fetch(
-        self,
-        table: TableInfo,
-        rows: NDArray[np.int64],
-        out: NDArray[np.uint8],
-        timeout: float,  # noqa: ARG002
-    ) -> None:
-        if self._closed:
-            raise StoreClosed("closed")
-        self.sent.append(rows.copy())
-        await self.before_reply()
-        out[...] = self._rows[table.name, table.version][rows]
-        await asyncio.sleep(0)
+    async def fetch(self, _table: TableInfo, _rows: np.ndarray, _out: np.ndarray, _timeout: float) -> None:
+        await self._never()
 
     async def close(self) -> None:
-        self._closed = True
+        self.closing.set()
+        await asyncio.to_thread(self.may_close.wait, 60)
+        self.closed += 1
+
+    async def _never(self) -> None:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from engram_model.local_memory import LocalMemory
 from engram_model.reference_state.demo import demo_names
+from engram_model.reference_state.names import NUMBERS
 from engram_model.reference_state.study import study_names
 from engram_model.reference_state.v41 import v41_names
 
@@ -25,6 +26,7 @@ OWN_TABLE = "memory.table.weight"
 def load_reference_state(module: EngramModule, state: Mapping[str, Tensor]) -> None:
     """Copy tensors that go by the names of DEMO, V4.1 or the study module into a layer; errors as for the layer's."""
     names = _names_in(state)(module, state)
+    _check_dtypes(state, names)
     _check_names(state, names)
     _check_shapes(state, names)
     _check_constants(state, names)
@@ -47,6 +49,14 @@ def _names_in(state: Mapping[str, Tensor]) -> _NamesOf:
     if any(name.startswith("gating.") for name in state):
         return study_names
     return demo_names
+
+
+def _check_dtypes(state: Mapping[str, Tensor], names: ReferenceNames) -> None:
+    """Refuse bytes that would be taken for the numbers that they encode."""
+    for name in [*names.weights, *names.table]:
+        expected = names.dtypes.get(name, NUMBERS)
+        if name in state and str(state[name].dtype) not in expected:
+            raise ValueError(f"{name} must be one of {expected}, got {state[name].dtype}")
 
 
 def _check_names(state: Mapping[str, Tensor], names: ReferenceNames) -> None:

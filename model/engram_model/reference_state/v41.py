@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from engram_client.formats import E8M0_VALUES
-from engram_model.reference_state.names import ReferenceNames, Shape
+from engram_model.reference_state.names import NUMBERS, ReferenceNames, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engram_model.module import EngramModule
 
-E8M0_DTYPES = ("torch.float8_e8m0fnu", "torch.uint8")
+WEIGHT_DTYPES = (str(torch.float8_e4m3fn), *NUMBERS)
+E8M0_DTYPES = ("torch.float8_e8m0fnu", "torch.uint8")  # the first came with torch 2.7
 BLOCK_SIDE = 32  # wkv has a scale for 32 x 32 weights, the table one for 32 columns of a row
 
 
@@ -37,6 +38,10 @@ def v41_names(module: EngramModule, state: Mapping[str, Tensor]) -> ReferenceNam
             **_scaled(state, "wkv", wkv_shape, (BLOCK_SIDE, BLOCK_SIDE)),
         },
         table=_scaled(state, "embed", (num_rows, config.embedding_dim), (1, BLOCK_SIDE)),
+        dtypes={
+            **dict.fromkeys(("wkv.weight", "embed.weight"), WEIGHT_DTYPES),
+            **dict.fromkeys(("wkv.scale", "embed.scale"), E8M0_DTYPES),
+        },
         own_tensors=partial(_own_tensors, config.num_branches * config.hidden_dim),
     )
 
@@ -67,10 +72,7 @@ def _dequantized(state: Mapping[str, Tensor], name: str, block: Shape) -> Tensor
     if weight.dtype != torch.float8_e4m3fn:
         return weight
     rows, columns = weight.shape
-    scale = state[f"{name}.scale"]
-    if str(scale.dtype) not in E8M0_DTYPES:  # by name: float8_e8m0fnu came with torch 2.7
-        raise ValueError(f"{name}.scale must be one of {E8M0_DTYPES}, got {scale.dtype}")
-    exponents = scale.view(torch.uint8).to(torch.int32)
+    exponents = state[f"{name}.scale"].view(torch.uint8).to(torch.int32)
     scales = torch.from_numpy(E8M0_VALUES).to(weight.device)[exponents]
     scales = scales.repeat_interleave(block[0], dim=0)[:rows].repeat_interleave(block[1], dim=1)[:, :columns]
     return weight.to(torch.float32).mul_(scales)

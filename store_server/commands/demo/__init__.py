@@ -29,7 +29,7 @@ def demo(
     ] = None,
     tokens: Annotated[
         int, typer.Option("--tokens", min=1, max=65_536, help="At most so many tokens of the text are read.")
-    ] = 4_096,
+    ] = 2_048,
     rows: Annotated[
         int, typer.Option("--rows", min=1_000, max=10_000_000, help="Each of the two tables has at least so many rows.")
     ] = 2**20,

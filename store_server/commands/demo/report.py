@@ -27,7 +27,7 @@ def print_report(job: Job, comparison: Comparison) -> None:
     sections = {
         "What there was": _setting(job),
         "What was fetched": _amounts(job, comparison.text),
-        "What it took": _seconds(comparison.text),
+        "What it took, all batches of the text added up": _seconds(comparison.text),
         "How far each token opens the gate, from 0 to 1": _gates(job, comparison.sentence),
         "What was checked": _checks(job, comparison),
     }
@@ -60,7 +60,7 @@ def _amounts(job: Job, text: list[Pass]) -> list[str]:
     orders, heads = job.config.num_ngram_orders, job.config.num_hash_heads
     looked_up = f"{job.num_tokens:,} tokens x {orders} orders x {heads} heads x {len(job.specs)} layers"
     return [
-        f"tokens        {job.num_tokens:>12,}  in batches of up to {largest:,}",
+        f"tokens        {job.num_tokens:>12,}  of the text, in batches of up to {largest:,}",
         f"rows          {rows:>12,}  {looked_up}",
         f"distinct rows {distinct:>12,}  {distinct / rows:.1%} of them",
         f"bytes         {num_bytes:>12,}  {num_bytes // rows:,} a row",
@@ -72,14 +72,15 @@ def _seconds(text: list[Pass]) -> list[str]:
     waited = sum(batch.waited_seconds for batch in text)
     hidden = max(0.0, 1 - waited / fetched)
     alone = sum(batch.lone_fetch_seconds for batch in text)
+    fetches = sum(len(batch.row_ids) for batch in text)
     store, local = sum(batch.store_seconds for batch in text), sum(batch.local_seconds for batch in text)
     return [
-        f"fetching      {fetched:>10.3f} s  {sum(len(batch.row_ids) for batch in text)} fetches, from issue to arrival",
-        f"waiting       {waited:>10.3f} s  in which a layer stood still for its rows",
-        f"hidden        {hidden:>10.1%}    of the fetching: 1 - waiting / fetching",
-        f"fetched alone {alone:>10.3f} s  the same fetches with nothing else running",
-        f"with the node {store:>10.3f} s  the model on the text: hash, wait and compute",
-        f"without it    {local:>10.3f} s  the same with the tables in process",
+        f"fetching      {fetched:>10.3f} s  from asking for rows to having them, {fetches} fetches",
+        f"waiting       {waited:>10.3f} s  of it, in which the model stood still for rows",
+        f"hidden        {hidden:>10.1%}    of it, behind computing: 1 - waiting / fetching",
+        f"fetched alone {alone:>10.3f} s  the same fetches again, nothing else running",
+        f"with the node {store:>10.3f} s  the whole model, its rows from the node",
+        f"without it    {local:>10.3f} s  the whole model, its rows in its own process",
     ]
 
 
@@ -94,11 +95,12 @@ def _gates(job: Job, sentence: Pass) -> list[str]:
 
 def _checks(job: Job, comparison: Comparison) -> list[str]:
     passes = [comparison.sentence, *comparison.text]
-    rows = 2 * sum(ids.size for each in passes for ids in each.row_ids.values())
+    rows = sum(ids.size for each in passes for ids in each.row_ids.values())
     return [
-        f"hidden states, gates  as with the tables in process, bit for bit: {len(passes)} batches",
-        f"rows fetched          as NumPy's rows[ids] of what was written: {rows:,} rows",
-        f"hash                  fingerprint of the client as in the node: {len(job.specs)} tables",
+        f"hidden states, gates  bit for bit those of tables in process: all {len(passes)} batches",
+        f"rows fetched          {rows:,} of text and sentence, each twice (while the",
+        "                      model ran, and alone): NumPy's rows[ids] as written",
+        f"hash                  the client's fingerprint is that of all {len(job.specs)} tables",
     ]
 
 

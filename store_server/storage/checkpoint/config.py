@@ -13,7 +13,9 @@ from store_server.storage.errors import InvalidCheckpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
+_VOCABULARY: Final = "vocab_size"
 _NESTED: Final = "text_config"
+_MAX_NUMBER: Final = (1 << 63) - 1  # what the numbers of rows, ids and seeds are held in
 _MAX_COLUMNS: Final = 4096  # heads of all orders; V4.1 has 24
 # Names that one key has had; the first is the one of the release.
 _OTHER_NAMES: Final = {"engram_pad_token_id": ("engram_pad_id",)}
@@ -45,6 +47,8 @@ def read_config(directory: Path) -> CheckpointConfig:
             "engram_n_heads", f"at most {_MAX_COLUMNS} heads of all {max_ngram - 1} orders", (max_ngram - 1) * heads
         )
     layer_ids = keys.whole_numbers("engram_layer_ids")
+    if len(set(layer_ids)) != len(layer_ids):
+        raise keys.wrong("engram_layer_ids", "distinct layers", list(layer_ids))
     config = CheckpointConfig(
         path=keys.path,
         spec=keys.hash_spec(layer_ids, max_ngram, heads),
@@ -54,6 +58,7 @@ def read_config(directory: Path) -> CheckpointConfig:
     )
     if config.head_dim % COLUMNS_A_SCALE:
         raise keys.wrong("engram_head_dim", f"a multiple of {COLUMNS_A_SCALE}", config.head_dim)
+    keys.check_vocabulary(config.compressed_vocab_size, config.spec.pad_id)
     _check_rows(keys, config)
     return config
 
@@ -87,6 +92,9 @@ class _Keys:
         if not isinstance(nested, dict):
             raise self.wrong(_NESTED, "an object", nested)
         self._fields: dict[str, Any] = {}
+        for fields in (config.fields, nested):  # beside the keys of the text model it is that model's
+            if _VOCABULARY in fields:
+                self._fields[_VOCABULARY] = fields[_VOCABULARY]
         for fields in (nested, config.fields):
             for name, value in fields.items():
                 self._add(name, value)
@@ -98,15 +106,15 @@ class _Keys:
     def whole_number(self, name: str, *, least: int, default: int | None = None) -> int:
         """Return an integer."""
         value = self._fields.get(name, default)
-        if type(value) is not int or value < least:
-            raise self.wrong(name, f"a whole number from {least}", self._found(name))
+        if type(value) is not int or not least <= value <= _MAX_NUMBER:
+            raise self.wrong(name, f"a whole number from {least} to 2^63 - 1", self._found(name))
         return value
 
     def whole_numbers(self, name: str) -> tuple[int, ...]:
         """Return a list of integers."""
         value = self._fields.get(name)
-        if not isinstance(value, list) or not value or not all(type(item) is int and item >= 0 for item in value):
-            raise self.wrong(name, "a list of whole numbers from 0, not empty", self._found(name))
+        if not isinstance(value, list) or not value or not all(map(_is_number, value)):
+            raise self.wrong(name, "a list of whole numbers from 0 to 2^63 - 1, not empty", self._found(name))
         return tuple(value)
 
     def rows_of(self, layer_ids: tuple[int, ...]) -> dict[int, int]:
@@ -117,6 +125,16 @@ class _Keys:
                 "engram_num_embeddings", f"one number for each of the layers {list(layer_ids)}", list(rows)
             )
         return dict(zip(layer_ids, rows, strict=True))
+
+    def check_vocabulary(self, compressed_size: int, pad_id: int) -> None:
+        """Refuse compressed ids or a pad id that a model of this vocabulary, if it says how large, cannot have."""
+        if _VOCABULARY not in self._fields:
+            return
+        size = self.whole_number(_VOCABULARY, least=1)
+        if compressed_size > size:
+            raise self.wrong("engram_compressed_vocab_size", f"at most {size}, {_VOCABULARY}", compressed_size)
+        if pad_id >= size:
+            raise self.wrong("engram_pad_token_id", f"an id below {size}, {_VOCABULARY}", pad_id)
 
     def hash_spec(self, layer_ids: tuple[int, ...], max_ngram: int, heads: int) -> HashSpec:
         """Return the parameters of the hash."""
@@ -146,4 +164,8 @@ class _Keys:
         self._fields[name] = value
 
     def _found(self, name: str) -> str:
-        return repr(self._fields[name]) if name in self._fields else "no such key"
+        return f"{self._fields[name]!r:.200}" if name in self._fields else "no such key"
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_NUMBER

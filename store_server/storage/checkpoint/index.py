@@ -16,6 +16,7 @@ from store_server.storage.checkpoint.layout import (
     weight_name,
 )
 from store_server.storage.errors import InvalidCheckpoint, StorageFailure
+from store_server.storage.files.regular_file import fault_of_path
 from store_server.storage.files.safetensors_file import SafetensorsFile, Tensor, read_safetensors_file
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ class CheckpointIndex:
             raise InvalidCheckpoint(self.path, key, "the name of a file beside the index", file_name)
         path = self.path.parent / file_name
         try:
+            if fault := fault_of_path(path):
+                raise InvalidCheckpoint(self.path, key, f"a file that is there, {path}", fault)
             return read_safetensors_file(path)
-        except FileNotFoundError as error:
-            raise InvalidCheckpoint(self.path, key, f"a file that is there, {path}", "no such file") from error
         except OSError as error:
             raise StorageFailure(path, error.strerror or str(error)) from error
 

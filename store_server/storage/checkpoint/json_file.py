@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from store_server.storage.errors import InvalidCheckpoint, StorageFailure
+from store_server.storage.files.regular_file import fault_of_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,12 +28,12 @@ class JsonObject:
 def read_json_object(path: Path) -> JsonObject:
     """Return the object in a file; raises InvalidCheckpoint and StorageFailure."""
     try:
+        if fault := fault_of_path(path):
+            raise InvalidCheckpoint(path, "file", "it to be there, as in every checkpoint", fault)
         num_bytes = path.stat().st_size
         if num_bytes > _MAX_BYTES:
             raise InvalidCheckpoint(path, "size", f"at most {_MAX_BYTES:,} bytes", f"{num_bytes:,}")
         data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InvalidCheckpoint(path, "file", "a checkpoint has it", "no such file") from error
     except OSError as error:
         raise StorageFailure(path, error.strerror or str(error)) from error
     try:

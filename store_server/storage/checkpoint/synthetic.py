@@ -82,7 +82,7 @@ class SyntheticCheckpoint:
             "hidden_size": HIDDEN_SIZE,
             "hc_mult": BRANCHES,
             "num_hidden_layers": 40,
-            "vocab_size": 129_280,
+            "vocab_size": max(129_280, self.compressed_vocab_size),
             "rms_norm_eps": 1e-20,
         }
         return {"image_token_id": 129_264, "text_config": text_config}

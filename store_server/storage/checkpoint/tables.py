@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from store_server.storage.checkpoint.config import CheckpointConfig, read_config
 from store_server.storage.checkpoint.index import read_index, table_tensors
 from store_server.storage.checkpoint.layout import ROW_FORMAT, TOKENIZER
 from store_server.storage.errors import InvalidCheckpoint
+from store_server.storage.files.regular_file import fault_of_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +36,8 @@ class Checkpoint:
 def read_checkpoint(directory: Path) -> Checkpoint:
     """Check a checkpoint: its config, its index, the headers of the files with tables, and its tokenizer if it has one.
 
-    Reads no rows. Raises InvalidSource (InvalidCheckpoint where a key is wrong) and StorageFailure.
+    Of the rows only a small sample is read, which goes into the versions' names. Raises InvalidSource
+    (InvalidCheckpoint where a key is wrong) and StorageFailure.
     """
     config = read_config(directory)
     index = read_index(directory)
@@ -58,7 +61,7 @@ def _fingerprints(directory: Path, config: CheckpointConfig) -> tuple[dict[int, 
     unknown = dict.fromkeys(config.spec.layer_ids, "")
     path = directory / TOKENIZER
     taken = f"engram_compressed_vocab_size {config.compressed_vocab_size} was taken from {config.path.name} unchecked"
-    if not path.exists():
+    if not os.path.lexists(path):  # a link that leads nowhere is a fault, not the absence of a tokenizer
         return unknown, f"{directory} has no {TOKENIZER}; {taken}"
     try:
         token_map, size = _compress(path)
@@ -80,9 +83,12 @@ def _fingerprints(directory: Path, config: CheckpointConfig) -> tuple[dict[int, 
 
 
 def _compress(path: Path) -> tuple[NDArray[np.int64], int]:
+    expected = "a tokenizer of the tokenizers library"
     try:
-        return compress_vocabulary(path)
+        if not (fault := fault_of_path(path)):
+            return compress_vocabulary(path)
     except ImportError:
         raise
     except Exception as error:  # the tokenizers library raises nothing more special
-        raise InvalidCheckpoint(path, "file", "a tokenizer of the tokenizers library", error) from error
+        raise InvalidCheckpoint(path, "file", expected, error.__cause__ or error) from error
+    raise InvalidCheckpoint(path, "file", expected, fault)

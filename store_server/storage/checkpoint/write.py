@@ -41,7 +41,7 @@ def write_checkpoint(
     RootNotWritable.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise StorageFailure(directory, "is there already and no empty directory")
+        raise StorageFailure(directory, "is there already, and is not an empty directory")
     target = directory.absolute()
     staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     with disk_errors_named(target):

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from store_server.storage.digests import block_digest
-from store_server.storage.errors import BackendClosed, BlockDamaged, StorageFailure
+from store_server.storage.errors import BlockDamaged, StorageFailure
 from store_server.storage.pages.file_map import FileMap, MappedRows
 from store_server.storage.pages.residency import may_ask_for_residency
 from store_server.storage.row_layout import row_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from store_server.storage.stored_version import StoredVersion
@@ -46,33 +44,22 @@ class BlockFile:
         """See VersionFiles.may_ask_for_residency."""
         return may_ask_for_residency(self._file.fileno())
 
-    def blocks(self) -> Iterator[NDArray[np.uint8]]:
-        """See VersionFiles.blocks."""
-        manifest = self._stored.manifest
-        for block in range(manifest.num_blocks):
-            rows = np.empty((manifest.rows_in_block(block), manifest.row_bytes), np.uint8)
-            self.read_into(block, rows)
-            yield rows
+    def read_checked_into(self, block: int, rows: NDArray[np.uint8]) -> None:
+        """See VersionFiles.read_checked_into."""
+        self._read_into(block, rows)
+        check_block(self._stored, block, rows, byte_offset=int(self._offsets[block]))
 
-    def read_into(self, block: int, rows: NDArray[np.uint8]) -> None:
-        """See VersionFiles.read_into."""
-        if self._file.closed:
-            raise BackendClosed(self._stored.table, self._stored.version)
+    def close(self) -> None:
+        """See VersionFiles.close."""
+        self._file.close()
+
+    def _read_into(self, block: int, rows: NDArray[np.uint8]) -> None:
         try:
             found = read_all(self._file.fileno(), rows, int(self._offsets[block]))
         except OSError as error:
             raise StorageFailure(self._stored.data_path, f"block {block}: {error.strerror or error}") from error
         if found != rows.nbytes:
             raise self._stored.damaged(f"ends inside block {block}", expected=rows.nbytes, found=found)
-
-    def read_checked_into(self, block: int, rows: NDArray[np.uint8]) -> None:
-        """See VersionFiles.read_checked_into."""
-        self.read_into(block, rows)
-        check_block(self._stored, block, rows, byte_offset=int(self._offsets[block]))
-
-    def close(self) -> None:
-        """See VersionFiles.close."""
-        self._file.close()
 
 
 def read_all(descriptor: int, target: NDArray[np.uint8], offset: int) -> int:

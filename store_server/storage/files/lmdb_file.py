@@ -31,6 +31,10 @@ try:
     import lmdb
 except ImportError:  # the plain client reads flat tables without it
     lmdb = None  # type: ignore[assignment]
+try:
+    from lmdb import verify as lmdb_verify  # here, because to import takes file descriptors too
+except ImportError:  # before LMDB 3.0
+    lmdb_verify = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +65,7 @@ def lmdb_offsets(stored: StoredVersion) -> NDArray[np.int64]:
             # Only the B-tree is read here; read-ahead around its pages would bring in rows that nobody asked for.
             environment = lmdb.open(str(stored.data_path), subdir=False, readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
-            if error.code:
+            if error.code and error.code < 0:  # a number of LMDB's own: above 0 it is the operating system's
                 raise stored.damaged(f"LMDB: {error}") from error
             raise StorageFailure(stored.data_path, f"LMDB: {error}") from error
         try:
@@ -78,14 +82,14 @@ def check_lmdb_structure(stored: StoredVersion) -> None:
     LMDB trusts its pages: a flipped bit in one may send it past the end of the map, which ends the process. Takes about
     0.1 ms a block. Releases of LMDB before 3.0 cannot do it; then only the blocks are verified.
     """
-    try:
-        from lmdb import verify as lmdb_verify
-    except ImportError:
+    if lmdb_verify is None:
         return
     try:
         findings = lmdb_verify.verify(str(stored.data_path), subdir=False)  # type: ignore[no-untyped-call]
     except lmdb_verify.VerifyError as error:
         raise stored.damaged(f"LMDB: {error}") from error
+    except OSError as error:
+        raise StorageFailure(stored.data_path, error.strerror or str(error)) from error
     if findings:
         raise stored.damaged(f"LMDB: {findings[0]}")
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_HEADER_BYTES = 100_000_000  # the limit of the reference implementation
 LENGTH_BYTES = 8
 _METADATA = "__metadata__"
+_MAX_DIMENSIONS = 8  # so that the product of a made-up shape takes no time
 # Bits of an element.
 DTYPE_BITS = {
     "F64": 64,
@@ -152,15 +153,16 @@ def _tensor(path: Path, name: str, entry: object, data_start: int) -> Tensor:
     dtype, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise InvalidSource(f"{where}: expected a dtype of {', '.join(DTYPE_BITS)}, found {dtype!r:.100}")
-    if not _are_sizes(shape):
-        raise InvalidSource(f"{where}: expected a shape of numbers from 0, found {shape!r:.100}")
+    if not _are_sizes(shape) or len(shape) > _MAX_DIMENSIONS:
+        raise InvalidSource(
+            f"{where}: expected a shape of at most {_MAX_DIMENSIONS} numbers from 0, found {shape!r:.100}"
+        )
     if not _are_sizes(span) or len(span) != 2 or span[0] > span[1]:
         raise InvalidSource(f"{where}: expected data_offsets [begin, end], found {span!r:.100}")
     expected_bits, found = math.prod(shape) * DTYPE_BITS[dtype], span[1] - span[0]
     if expected_bits != found * 8:
-        raise InvalidSource(
-            f"{where}: {dtype}{shape} needs {-(-expected_bits // 8):,} bytes, its data_offsets span {found:,}"
-        )
+        needed = f"{-(-expected_bits // 8):,}" if expected_bits < 1 << 63 else "2^60 or more"
+        raise InvalidSource(f"{where}: {dtype}{shape} needs {needed} bytes, its data_offsets span {found:,}")
     return Tensor(name=name, dtype=dtype, shape=tuple(shape), offset=data_start + span[0], num_bytes=found)
 
 

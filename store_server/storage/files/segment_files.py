@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store_server.storage.errors import BackendClosed, FilesChanged, InvalidSource, StorageFailure, TableDamaged
+from store_server.storage.errors import FilesChanged, InvalidSource, StorageFailure, TableDamaged
 from store_server.storage.files.block_file import check_block, read_all
 from store_server.storage.files.safetensors_file import digest_of_header, read_header
 from store_server.storage.pages.file_map import FileMap, MappedRows
@@ -17,7 +17,6 @@ from store_server.storage.pages.residency import may_ask_for_residency
 from store_server.storage.row_layout import SegmentedRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from io import FileIO
 
     from numpy.typing import NDArray
@@ -60,26 +59,9 @@ class SegmentFiles:
         """See VersionFiles.may_ask_for_residency."""
         return all(may_ask_for_residency(file.fileno()) for file in self._files)
 
-    def blocks(self) -> Iterator[NDArray[np.uint8]]:
-        """See VersionFiles.blocks."""
-        manifest = self._stored.manifest
-        for block in range(manifest.num_blocks):
-            rows = np.empty((manifest.rows_in_block(block), manifest.row_bytes), np.uint8)
-            self.read_into(block, rows)
-            yield rows
-
-    def read_into(self, block: int, rows: NDArray[np.uint8]) -> None:
-        """See VersionFiles.read_into."""
-        column, first_row = 0, block * self._stored.manifest.block_rows
-        for segment, file in zip(self._segments, self._files, strict=True):
-            part = np.empty((len(rows), segment.row_bytes), np.uint8)
-            self._read_part(segment, file, part, first_row)
-            rows[:, column : column + segment.row_bytes] = part
-            column += segment.row_bytes
-
     def read_checked_into(self, block: int, rows: NDArray[np.uint8]) -> None:
         """See VersionFiles.read_checked_into. The digest is that of the packed rows, as if they had been imported."""
-        self.read_into(block, rows)
+        self._read_into(block, rows)
         first, first_row = self._segments[0], block * self._stored.manifest.block_rows
         check_block(self._stored, block, rows, byte_offset=first.offset + first_row * first.row_bytes)
 
@@ -88,9 +70,15 @@ class SegmentFiles:
         for file in self._files:
             file.close()
 
+    def _read_into(self, block: int, rows: NDArray[np.uint8]) -> None:
+        column, first_row = 0, block * self._stored.manifest.block_rows
+        for segment, file in zip(self._segments, self._files, strict=True):
+            part = np.empty((len(rows), segment.row_bytes), np.uint8)
+            self._read_part(segment, file, part, first_row)
+            rows[:, column : column + segment.row_bytes] = part
+            column += segment.row_bytes
+
     def _read_part(self, segment: Segment, file: FileIO, part: NDArray[np.uint8], first_row: int) -> None:
-        if file.closed:
-            raise BackendClosed(self._stored.table, self._stored.version)
         try:
             found = read_all(file.fileno(), part, segment.offset + first_row * segment.row_bytes)
         except OSError as error:

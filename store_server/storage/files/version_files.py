@@ -9,8 +9,6 @@ from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.files.segment_files import SegmentFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class VersionFiles(Protocol):
-    """Files that are open. Reading raises TableDamaged, StorageFailure, and BackendClosed after `close`."""
+    """Files that are open. Reading raises TableDamaged and StorageFailure."""
 
     def map(self) -> MappedRows:
         """Map the rows as they lie; the maps outlive `close`."""
@@ -29,16 +27,11 @@ class VersionFiles(Protocol):
         """Tell whether the kernel will say which pages of the files are in RAM."""
         ...
 
-    def blocks(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield each block as a new array (rows, row_bytes) uint8, digests unchecked."""
-        ...
-
-    def read_into(self, block: int, rows: NDArray[np.uint8]) -> None:
-        """Read one block into `rows` (rows_in_block, row_bytes) uint8, C-contiguous, its digest unchecked."""
-        ...
-
     def read_checked_into(self, block: int, rows: NDArray[np.uint8]) -> None:
-        """Read one block as `read_into` does; raises BlockDamaged when it has not the digest of the manifest."""
+        """Read one block into `rows` (rows_in_block, row_bytes) uint8, C-contiguous.
+
+        Raises BlockDamaged when it has not the digest of the manifest.
+        """
         ...
 
     def close(self) -> None:

@@ -7,7 +7,9 @@ MADV_POPULATE_READ, which reports a page that cannot be read instead of a SIGBUS
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import functools
 import mmap
 import os
@@ -31,14 +33,13 @@ _RANGES_A_CALL: Final = 1024  # UIO_MAXIOV
 
 def advise(ranges: NDArray[np.uint64], advice: int) -> None:
     """Give advice about `ranges` (n, 2): address of a page, bytes. Raises OSError for the first that is refused."""
-    if not _takes_many(advice):
-        _advise_each(ranges, advice)
-        return
-    with _ThisProcess() as process:
-        for start in range(0, len(ranges), _RANGES_A_CALL):
-            some = ranges[start : start + _RANGES_A_CALL]
-            if _process_madvise(process, some, advice) != int(some[:, 1].sum()):
-                _advise_each(some, advice)  # part of it was refused; this finds out which, and why
+    taken = 0
+    # No descriptor may be left for this process, or the kernel may have no such thing: then each goes by itself.
+    with contextlib.suppress(OSError):
+        if _takes_many(advice):
+            with _ThisProcess() as process:
+                taken = _advise_many(process, ranges, advice)
+    _advise_each(ranges[taken:], advice)  # finds out which is refused, and why
 
 
 @functools.cache
@@ -84,8 +85,19 @@ def _takes_many(advice: int) -> bool:
             os.close(file)
         with _ThisProcess() as process:
             return _process_madvise(process, np.array([[page.ctypes.data, page.size]], np.uint64), advice) == page.size
-    except OSError:  # a kernel or a container without these calls
-        return False
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # says nothing about the next time
+        return False  # a kernel or a container without these calls
+
+
+def _advise_many(process: int, ranges: NDArray[np.uint64], advice: int) -> int:
+    """Return how many ranges took the advice, up to a call of which a part was refused."""
+    for start in range(0, len(ranges), _RANGES_A_CALL):
+        some = ranges[start : start + _RANGES_A_CALL]
+        if _process_madvise(process, some, advice) != int(some[:, 1].sum()):
+            return start
+    return len(ranges)
 
 
 def _process_madvise(process: int, ranges: NDArray[np.uint64], advice: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,16 +33,17 @@ class MappedRows:
 class FileMap:
     """Bytes of an open file from `offset`, the beginning of a page, as the flat read-only array `data`.
 
-    The caller has checked that the file has them. Raises StorageFailure.
+    The caller has checked that the file has them, and may close it. Raises StorageFailure.
+
+    A map keeps one file descriptor, for `file_bytes`: `mmap` duplicates it. A node has as many as it has files open,
+    often thousands, and what else needs one opens the file anew.
     """
 
     def __init__(self, path: Path, descriptor: int, num_bytes: int, *, offset: int = 0) -> None:
         try:
             self._mapped = mmap.mmap(descriptor, num_bytes, prot=mmap.PROT_READ, offset=offset)
-            self._descriptor = os.dup(descriptor)
         except (OSError, ValueError) as error:
             raise StorageFailure(path, f"cannot be mapped: {error}") from error
-        weakref.finalize(self, os.close, self._descriptor)
         self._mapped.madvise(mmap.MADV_RANDOM)  # read-ahead around a row fetches pages that nobody asked for
         self.path, self.offset = path, offset
         self.data: NDArray[np.uint8] = np.frombuffer(self._mapped, np.uint8)
@@ -55,5 +55,12 @@ class FileMap:
         return self._mapped.size()
 
     def drop_cached(self, start: int, num_bytes: int) -> None:
-        """Let the page cache forget pages of a range that no process has mapped."""
-        os.posix_fadvise(self._descriptor, self.offset + start, num_bytes, os.POSIX_FADV_DONTNEED)
+        """Let the page cache forget pages of a range that no process has mapped. Raises OSError.
+
+        If another file has taken the place of this one meanwhile, its pages are forgotten; that only costs time.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.posix_fadvise(descriptor, self.offset + start, num_bytes, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)

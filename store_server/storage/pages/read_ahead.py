@@ -7,6 +7,7 @@ pages, and reports one that cannot be read. Without it (before Linux 5.14) a pag
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from store_server.storage.pages.advice import POPULATE_READ, WILLNEED, advise, can_populate
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
     from store_server.storage.pages.resident_set import ResidentSet
 
 
-class PagesUnreadable(Exception):
-    """The kernel cannot bring pages of `page_map` into RAM."""
+_MAY_PASS = frozenset((errno.ENOMEM, errno.EAGAIN, errno.EINTR))
 
-    def __init__(self, page_map: PageMap, reason: str) -> None:
-        self.page_map, self.reason = page_map, reason
-        super().__init__(f"{page_map.file_map.path}: {reason}")
+
+class PagesUnreadable(Exception):
+    """The kernel cannot bring pages of `page_map` into RAM; `may_pass` says that they may be sound all the same."""
+
+    def __init__(self, page_map: PageMap, error: OSError) -> None:
+        self.page_map, self.reason = page_map, error.strerror or str(error)
+        self.may_pass = error.errno in _MAY_PASS
+        super().__init__(f"{page_map.file_map.path}: {self.reason}")
 
 
 def read_ahead(wanted: Sequence[tuple[PageMap, NDArray[np.int64]]], resident_set: ResidentSet) -> None:
@@ -47,4 +52,4 @@ def _advise(page_map: PageMap, ranges: NDArray[np.uint64], advice: int) -> None:
     try:
         advise(ranges, advice)
     except OSError as error:
-        raise PagesUnreadable(page_map, error.strerror or str(error)) from error
+        raise PagesUnreadable(page_map, error) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from store_server.storage.errors import InvalidSource
+from store_server.storage.files.regular_file import fault_of_path
 from store_server.storage.sources.npy import npy_rows
 from store_server.storage.sources.raw import raw_rows
 from store_server.storage.sources.rows_in_file import RowsInFile
@@ -26,9 +27,9 @@ def open_source(path: Path, *, tensor: str | None = None, row_bytes: int | None 
     if tensor is not None and kind != ".safetensors":
         raise InvalidSource(f"{path}: a tensor ({tensor!r}) can be named only in a .safetensors file")
     if row_bytes is not None and kind in (".npy", ".safetensors"):
-        raise InvalidSource(f"{path}: a {kind} file says itself how wide a row is; leave out row_bytes={row_bytes}")
-    if not path.is_file():
-        raise InvalidSource(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        raise InvalidSource(f"{path}: a {kind} file says itself how wide a row is; leave out --row-bytes {row_bytes}")
+    if fault := fault_of_path(path):
+        raise InvalidSource(f"{path}: {fault}")
     if kind == ".npy":
         return npy_rows(path)
     if kind == ".safetensors":

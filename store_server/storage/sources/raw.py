@@ -17,7 +17,7 @@ def raw_rows(path: Path, row_bytes: int | None) -> RowsInFile:
     if row_bytes is None:
         raise InvalidSource(f"{path}: raw bytes do not say how wide a row is; give --row-bytes")
     if not 1 <= row_bytes <= MAX_ROW_BYTES:
-        raise InvalidSource(f"row_bytes must be 1 to {MAX_ROW_BYTES:,} (1 MiB), got {row_bytes:,}")
+        raise InvalidSource(f"{path}: --row-bytes must be 1 to {MAX_ROW_BYTES:,} (1 MiB), got {row_bytes:,}")
     num_bytes = path.stat().st_size
     if num_bytes == 0:
         raise InvalidSource(f"{path}: is empty; a table has at least one row")

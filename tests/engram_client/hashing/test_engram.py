@@ -33,6 +33,7 @@ DOCUMENTS = np.tile(np.repeat([1, 1, 2, 3, 3, 3, 0, 4], 5), (3, 1))
 
 HASHERS = {
     "demo": NgramHasher(DEMO, token_map(128815, 98627)),
+    "demo, layer 14": NgramHasher(replace(DEMO, layer_ids=(14,)), token_map(128815, 98627)),
     "v41": NgramHasher(V41, token_map(129280, 99092)),
     "small": NgramHasher(SMALL, token_map(640, 477)),
     "crowded": NgramHasher(CROWDED, token_map(60, 50)),
@@ -85,8 +86,11 @@ def rows_in_pieces(
     [
         ("demo", 1, [76993395940407, 4862694818241, 36129212583461]),
         ("demo", 15, [29055444938695, 56284491166079, 54183298291715]),
+        ("demo, layer 14", 14, [68036077441013, 51753666516433, 31067133107689]),
         ("v41", 1, [76632096046245, 4839876093313, 35959672319349, 73987337458391]),
         ("v41", 14, [67716810739261, 51510806800915, 30921347202721, 82619226485591]),
+        ("small", 0, [12086977037832649, 17348714220006223, 14998821184058517, 4354653456305799]),
+        ("small", 2, [4124647743356705, 6085881282312849, 3838979330435313, 14711996689629153]),
         ("small", 5, [951116319797637, 16278034304544977, 16773610582905873, 13447091133569027]),
     ],
 )
@@ -115,6 +119,30 @@ def test_the_first_heads_of_v41_have_the_first_primes_above_sixteen_million() ->
     first = [16000057, 16000079, 16000081, 16000097, 16000121, 16000129, 16000133, 16000183]
 
     assert HASHERS["v41"].primes[1][0].tolist() == first
+
+
+@pytest.mark.parametrize(
+    ("name", "primes"),
+    [
+        (
+            "demo",
+            {1: [(646403, 646523), (646537, 646619)], 15: [(646631, 646771), (646781, 646879)]},
+        ),
+        (
+            "v41",
+            {
+                1: [(16000057, 16000183), (16000189, 16000321), (16000339, 16000463)],
+                14: [(16000477, 16000627), (16000667, 16000769), (16000781, 16000889)],
+            },
+        ),
+    ],
+)
+def test_the_heads_of_every_order_begin_and_end_with_the_published_primes(
+    name: str, primes: dict[int, list[tuple[int, int]]]
+) -> None:
+    found = {layer: [(of[0], of[-1]) for of in sizes.tolist()] for layer, sizes in HASHERS[name].primes.items()}
+
+    assert found == primes
 
 
 @pytest.mark.parametrize("name", list(HASHERS))
@@ -396,6 +424,12 @@ def test_inputs_of_the_wrong_shape_or_type_are_refused() -> None:
         hasher.rows([1, 2, 3], 0)
     with pytest.raises(TypeError, match="integers, got float64"):
         hasher.rows([[1.0]], 0)
+    with pytest.raises(ValueError, match=r"token_ids must be a rectangle of integers \(batch, seq\)"):
+        hasher.rows([[1, 2], [3]], 0)
+    with pytest.raises(ValueError, match="mask must be a rectangle of booleans"):
+        hasher.rows([[1, 2]], 0, mask=[[True], [True, True]])
+    with pytest.raises(TypeError, match="history must be what `advance` returned, or None at the start, got 3"):
+        hasher.rows([[1]], 0, history=3)
     with pytest.raises(TypeError, match="mask must be booleans, got int64"):
         hasher.rows([[1]], 0, mask=[[1]])
     with pytest.raises(ValueError, match=r"mask .*\(1, 1\), got \(1, 2\)"):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from support.tokenizer import COMPRESSED_SIZE, write_tokenizer
 
+from store_server.storage import DataRoot
 from store_server.storage.checkpoint import synthetic_rows
 
 
@@ -86,11 +89,51 @@ def test_a_checkpoint_with_a_fault_in_its_last_layer_attaches_nothing(
     assert not root.exists()
 
 
+def test_attaching_what_is_attached_changes_nothing_and_says_so(run: Callable, root: Path, checkpoint: Path) -> None:
+    run("attach", root, "v41", "--checkpoint", checkpoint)
+    files = {path: path.stat().st_ino for path in (root / "tables").rglob("*")}
+
+    again = run("attach", root, "v41", "--checkpoint", checkpoint)
+    assert {path: path.stat().st_ino for path in (root / "tables").rglob("*")} == files
+    (checkpoint / "model-00047-of-00048.safetensors").touch()
+    touched = run("attach", root, "v41", "--checkpoint", checkpoint)
+
+    assert re.findall("unchanged: version (.*) is already current", again.out) == re.findall("version  (.*)", again.out)
+    assert re.findall("version  (.*)", touched.out) == re.findall("version  (.*)", again.out)
+    assert touched.out.count("unchanged: version") == 1
+
+
+def test_a_retrained_checkpoint_becomes_a_new_version(run: Callable, root: Path, checkpoint: Path) -> None:
+    run("attach", root, "v41", "--checkpoint", checkpoint)
+    retrained = checkpoint.with_name("retrained")
+    shutil.copytree(checkpoint, retrained)
+    path = retrained / "model-00047-of-00048.safetensors"
+    path.write_bytes(path.read_bytes()[:-256] + bytes(256))  # the last row of layer 1
+
+    run("attach", root, "v41", "--checkpoint", retrained)
+
+    data_root = DataRoot.open(root)
+    assert [len(data_root.versions(f"v41/layer-{layer}")) for layer in (1, 14)] == [2, 1]
+    last = data_root.manifest("v41/layer-1", data_root.current_version("v41/layer-1")).num_rows - 1
+    assert "00 " * 16 in run("inspect", root, "v41/layer-1", "--rows", last).out
+
+
+def test_a_place_that_is_no_directory_is_refused(run: Callable, root: Path, tmp_path: Path) -> None:
+    refused = run("attach", root, "v41", "--checkpoint", tmp_path / "none")
+
+    message = "no such directory; --checkpoint takes the one with config.json in it"
+    assert (refused.status, refused.error) == (1, f"error: {tmp_path}/none: {message}")
+    assert not root.exists()
+
+
 def test_a_directory_that_is_no_checkpoint_is_refused(run: Callable, root: Path, tmp_path: Path) -> None:
     refused = run("attach", root, "v41", "--checkpoint", tmp_path)
 
     assert refused.status == 1
-    assert f"{tmp_path}/config.json: file: expected a checkpoint has it, found no such file" in refused.error
+    assert (
+        f"{tmp_path}/config.json: file: expected it to be there, as in every checkpoint, found no such file"
+        in refused.error
+    )
 
 
 def test_a_checkpoint_may_be_named_from_where_one_stands(
@@ -114,17 +157,20 @@ def test_a_sparse_checkpoint_is_small_on_the_disk(run: Callable, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "expected"),
     [
-        (["--scale", "0"], "scale must be"),
-        (["--scale", "1e-5", "--tokenizer", "/none.json"], "/none.json: not a tokenizer"),
+        (["--scale", "0"], (2, "error: Invalid value: --scale must be 6.2e-08 to 1, got 0.0")),
+        (["--scale", "1e-5", "--tokenizer", "/none.json"], (1, "error: /none.json: No such file or directory")),
+        (
+            ["--scale", "1e-5", "--tokenizer", "/dev/null"],
+            (1, "error: --tokenizer: /dev/null is not a tokenizer of the "),
+        ),
     ],
 )
 def test_a_checkpoint_that_cannot_be_made_up_is_refused(
-    run: Callable, tmp_path: Path, arguments: list[str], message: str
+    run: Callable, tmp_path: Path, arguments: list[str], expected: tuple[int, str]
 ) -> None:
     refused = run("synth-checkpoint", tmp_path / "ck", *arguments)
 
-    assert refused.status == 1
-    assert message in refused.error
+    assert (refused.status, refused.error[: len(expected[1])]) == expected
     assert list(tmp_path.iterdir()) == []

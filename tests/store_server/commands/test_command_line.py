@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,29 @@ def test_every_command_explains_itself(run: Callable, command: str) -> None:
 
     assert shown.status == 0
     assert f"engram-store {command}" in shown.out
+    assert run(command, "-h").out == shown.out
+
+
+@pytest.mark.parametrize(
+    "words", [example.partition("  #")[0].split() for command in COMMANDS.values() for example in command.examples]
+)
+def test_every_example_of_the_help_is_a_command_line_that_is_understood(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").touch()  # no data root: what is understood fails with that, and writes nothing
+    (tmp_path / "small").touch()
+    (tmp_path / "full-size").touch()
+
+    assert words[0] == "engram-store"
+    assert run(*words[1:]).status == 1
+
+
+def test_the_version_is_that_of_the_package(run: Callable) -> None:
+    shown = run("--version")
+
+    assert (shown.status, shown.out) == (0, f"engram-store {metadata.version('engram-store')}\n")
+    assert run("-h").out == run("--help").out
 
 
 @pytest.mark.parametrize(
@@ -72,7 +96,9 @@ def test_bad_usage_is_one_line_and_status_two(run: Callable, arguments: list[str
 
 
 @pytest.mark.parametrize(
-    "command", [["tables"], ["inspect", "t"], ["verify"], ["drop", "t", "0"]], ids=lambda command: command[0]
+    "command",
+    [["tables"], ["inspect", "t"], ["verify"], ["drop", "t", "0"], ["drop", "t", "--all"]],
+    ids=lambda command: command[0],
 )
 def test_a_root_that_is_not_there_is_an_error_and_not_created(run: Callable, root: Path, command: list[str]) -> None:
     refused = run(command[0], root, *command[1:])

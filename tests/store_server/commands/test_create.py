@@ -31,13 +31,13 @@ def test_index_rows_hold_what_the_formula_says(run: Callable, root: Path, backen
 
 
 def test_what_was_created_is_printed_and_the_progress_is_not_a_result(run: Callable, root: Path) -> None:
-    created = run("create", root, "t", "--rows", 1_000, "--row-bytes", 264, "--row-format", "x", "--fingerprint", "f")
+    created = run("create", root, "t", "--rows", 1_000, "--row-bytes", 264, "--row-format", "x-y", "--fingerprint", "f")
 
     version = DataRoot.open(root).current_version("t")
     manifest = DataRoot.open(root).manifest("t", version)
     assert created.out == f"table    t\nversion  {version}\nrows     1000\nbytes    264000\n"
     assert "creating t" in created.err
-    assert (manifest.row_format, manifest.fingerprint) == ("x", "f")
+    assert (manifest.row_format, manifest.fingerprint) == ("x-y", "f")
 
 
 def test_random_rows_come_from_the_seed(run: Callable, root: Path) -> None:
@@ -57,9 +57,7 @@ def test_random_rows_come_from_the_seed(run: Callable, root: Path) -> None:
         ("a b", 1, 8, "is not a table name"),
         ("x" * 300, 1, 8, "at most 200 characters"),
         ("", 1, 8, "'' is not a table name"),
-        ("t", 0, 8, "num_rows must be at least 1, got 0"),
-        ("t", 1, 0, "row_bytes must be 1 to 1,048,576 (1 MiB), got 0"),
-        ("t", 1, (1 << 20) + 1, "got 1,048,577"),
+        ("t", 1 << 60, 8, "are more than a file can hold"),
         ("t", 1 << 41, 1 << 20, "disk full"),
     ],
 )
@@ -70,3 +68,30 @@ def test_what_cannot_be_created_is_refused_with_the_limit(
 
     assert (refused.status, refused.out) == (1, "")
     assert message in refused.error or (message == "disk full" and "too large" in refused.error)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"--rows": 0}, "'--rows': must be at least 1, got 0"),
+        ({"--row-bytes": 0}, "'--row-bytes': must be 1 to 1,048,576 (1 MiB), got 0"),
+        ({"--row-bytes": (1 << 20) + 1}, "'--row-bytes': must be 1 to 1,048,576 (1 MiB), got 1,048,577"),
+        ({"--row-format": "runes"}, "--row-format: row format 'runes' is unknown, known are bfloat16, float16,"),
+        ({"--row-format": "float8_e4m3*0x0p+0"}, "--row-format: the scale of float8_e4m3 must be positive"),
+        ({"--row-format": "x-"}, "--row-format x-: a name must follow"),
+        ({"--row-format": "x-\t"}, "--row-format must be printable and at most 200 characters, got 'x-\\t'"),
+        ({"--row-format": "x-" + "y" * 200}, "--row-format must be printable and at most 200 characters"),
+        ({"--row-format": "float8_e4m3+e8m0/32"}, "a row is a multiple of 33 bytes, got rows of 8"),
+        ({"--fingerprint": "a\nb"}, "'--fingerprint': must be printable and at most 1000 characters, got 'a\\nb'"),
+    ],
+)
+def test_a_bad_value_is_named_by_the_flag_it_was_given_with(
+    run: Callable, root: Path, changed: dict[str, object], message: str
+) -> None:
+    options = {"--rows": 1, "--row-bytes": 8, **changed}
+
+    refused = run("create", root, "t", *[part for option in options.items() for part in option])
+
+    assert (refused.status, refused.out) == (2, "")
+    assert message in refused.error
+    assert not root.exists()

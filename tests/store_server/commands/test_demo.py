@@ -129,6 +129,13 @@ def test_what_was_hidden_follows_from_what_was_fetched_and_waited_for(shown):
     assert shown.number("hidden") == pytest.approx(100 * (1 - waiting / fetching), abs=0.1 + 100 * 0.001 / fetching)
 
 
+def test_every_row_of_text_and_sentence_was_checked(shown, tokenizer):
+    sentence = tokenizer.encode("Only Alexander the Great could tame the horse Bucephalus.", add_special_tokens=False)
+
+    rows = shown.number("rows") + len(sentence.ids) * ORDERS * HEADS * len(LAYERS)
+    assert shown.number("rows fetched") == rows
+
+
 def test_every_token_of_the_sentence_has_a_gate_in_every_layer(shown, tokenizer):
     sentence = tokenizer.encode("Only Alexander the Great could tame the horse Bucephalus.", add_special_tokens=False)
 

@@ -59,6 +59,67 @@ def test_importing_again_adds_a_version_that_becomes_current(run: Callable, root
     assert stored_rows(root, "t").tobytes() == (ARRAY * 2).tobytes()
 
 
+def test_importing_what_is_current_changes_nothing_and_says_so(run: Callable, root: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ARRAY)
+    first = run("import", root, "t", tmp_path / "a.npy")
+    version = DataRoot.open(root).current_version("t")
+    files = {path: path.stat().st_ino for path in (root / "tables").rglob("*")}
+
+    again = run("import", root, "t", tmp_path / "a.npy")
+
+    assert again.out == f"{first.out}unchanged: version {version} is already current\n"
+    assert {path: path.stat().st_ino for path in (root / "tables").rglob("*")} == files
+    assert "unchanged" not in run("import", root, "t", tmp_path / "a.npy", "--backend", "lmdb").out
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options", "label"),
+    [
+        ("float32", [], "float32"),
+        ("float32", ["--row-format", "float32"], "float32"),
+        ("float32", ["--row-format", "x-mine"], "x-mine"),
+        ("float32", ["--row-format", ""], ""),
+        ("int8", [], ""),
+        ("int8", ["--row-format", "int8+float16/32"], "int8+float16/32"),
+        ("int8", ["--row-format", "x-int8"], "x-int8"),
+        ("float64", [], ""),
+        ("uint16", ["--row-format", "bfloat16"], "bfloat16"),
+    ],
+)
+def test_a_table_is_labelled_with_what_clients_decode_or_what_the_user_calls_it(
+    run: Callable, root: Path, tmp_path: Path, dtype: str, options: list[str], label: str
+) -> None:
+    np.save(tmp_path / "a.npy", np.ones((5, 68), dtype))
+
+    imported = run("import", root, "t", tmp_path / "a.npy", *options)
+
+    data_root = DataRoot.open(root)
+    assert data_root.manifest("t", data_root.current_version("t")).row_format == label
+    is_told = f"the file holds {dtype}, which clients do not decode: stored as plain bytes" in imported.out
+    assert is_told == (dtype in ("int8", "float64") and not options)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "row_format", "message"),
+    [
+        ("float32", "bfloat16", "a.npy holds float32, --row-format says bfloat16; leave it out, or convert"),
+        ("float64", "float64", "row format 'float64' is unknown, known are bfloat16"),
+        ("uint8", "runes", "row format 'runes' is unknown, known are bfloat16"),
+        ("uint8", "float8_e4m3+e8m0/32", "a row is a multiple of 33 bytes, got rows of 68"),
+    ],
+)
+def test_a_label_that_the_rows_cannot_have_is_refused(
+    run: Callable, root: Path, tmp_path: Path, dtype: str, row_format: str, message: str
+) -> None:
+    np.save(tmp_path / "a.npy", np.ones((5, 68), dtype))
+
+    refused = run("import", root, "t", tmp_path / "a.npy", "--row-format", row_format)
+
+    assert (refused.status, refused.out) == (2, "")
+    assert message in refused.error
+    assert not root.exists()
+
+
 def test_progress_is_shown_with_a_rate(run: Callable, root: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((40_000, 66), np.float32))
 

@@ -63,7 +63,7 @@ def test_rows_are_decoded_by_their_format(run: Callable, root: Path, tmp_path: P
     assert run("inspect", root, "t", "--rows", "0-1", "--decode").out == "row 0\n  0.5 -2\nrow 1\n  1 1024\n"
 
 
-@pytest.mark.parametrize(("row_format", "message"), [("", "no row format"), ("runes", "'runes' is unknown")])
+@pytest.mark.parametrize(("row_format", "message"), [("", "no row format"), ("x-runes", "'x-runes' is unknown")])
 def test_rows_of_unknown_meaning_are_not_decoded(run: Callable, root: Path, row_format: str, message: str) -> None:
     run("create", root, "t", "--rows", 2, "--row-bytes", 8, "--row-format", row_format)
 
@@ -91,3 +91,32 @@ def test_it_is_said_how_much_of_a_table_lies_in_ram(run: Callable, root: Path) -
     if forget_pages(root, "t") == 1:
         pytest.skip("this file system keeps its pages; the test needs one on a disk")
     assert "(0.0%)" in resident()
+
+
+def test_of_a_damaged_table_what_can_be_known_is_printed_before_the_error(run: Callable, root: Path) -> None:
+    run("create", root, "t", "--rows", 9_000, "--row-bytes", 264)
+    (version,) = (root / "tables" / "t" / "versions").iterdir()
+
+    def keys_and_error() -> tuple[list[str], str]:
+        shown = run("inspect", root, "t")
+        assert shown.status == 1
+        return [line.split("  ")[0] for line in shown.out.splitlines()], shown.error
+
+    (version / "rows.bin").unlink()
+    without_rows = keys_and_error()
+    (version / "table.json").write_text("{")
+    without_manifest = keys_and_error()
+    version.rename(root / "gone")
+    without_version = keys_and_error()
+
+    assert without_rows[0][-3:] == ["backend", "blocks", "data file"]
+    assert "the data file is missing" in without_rows[1]
+    assert without_manifest[0] == without_version[0] == ["table", "version", "versions"]
+    assert "table.json: not JSON" in without_manifest[1]
+    assert "has no version" in without_version[1]
+
+
+def test_values_of_no_rows_are_bad_usage(run: Callable, root: Path) -> None:
+    run("create", root, "t", "--rows", 2, "--row-bytes", 8)
+
+    assert (run("inspect", root, "t", "--decode").status, run("inspect", root, "t", "--decode").out) == (2, "")

@@ -11,7 +11,8 @@ def test_tables_are_listed_with_what_they_are(run: Callable, root: Path) -> None
 
     header, first, second = run("tables", root).out.splitlines()
 
-    assert header.split() == ["name", "rows", "row_bytes", "bytes", "row_format", "backend", "version", "versions"]
+    columns = ["name", "rows", "row_bytes", "bytes", "row_format", "backend", "version", "versions", "state"]
+    assert header.split() == columns
     assert first.split()[:6] == ["a/longer-name", "1000", "8", "8000", "-", "mmap"]
     assert second.split()[:6] == ["b", "10", "264", "2640", "bfloat16", "lmdb"]
     assert header.index("rows") == first.index("1000") == second.index("10")
@@ -33,15 +34,29 @@ def test_a_root_without_tables_is_no_error(run: Callable, root: Path) -> None:
     assert (listed.status, len(listed.out.splitlines())) == (0, 1)
 
 
-def test_a_damaged_table_is_named_and_the_others_are_listed(run: Callable, root: Path) -> None:
-    for name in ("a", "b", "c"):
+def test_damaged_tables_are_listed_with_what_is_known_and_what_is_wrong(run: Callable, root: Path) -> None:
+    for name in ("a", "b", "c", "d", "e"):
         run("create", root, name, "--rows", 10, "--row-bytes", 8)
     next((root / "tables" / "a").rglob("table.json")).write_text("{")
     next((root / "tables" / "c").rglob("rows.bin")).write_bytes(b"")
+    next((root / "tables" / "d" / "versions").iterdir()).rename(root / "gone")
+    (root / "tables" / "e" / "CURRENT").write_text("nonsense")
 
     listed = run("tables", root)
+    for_programs = [json.loads(line) for line in run("tables", root, "--json").out.splitlines()]
 
     assert listed.status == 1
-    assert [line.split()[0] for line in listed.out.splitlines()] == ["name", "b"]
-    assert "'a'" in listed.error
-    assert "'c'" in listed.error
+    cells = [line.split() for line in listed.out.splitlines()[1:]]
+    assert [(line[0], line[1], line[-1]) for line in cells] == [
+        ("a", "-", "damaged"),
+        ("b", "10", "ok"),
+        ("c", "10", "damaged"),
+        ("d", "-", "damaged"),
+        ("e", "-", "damaged"),
+    ]
+    assert listed.error == "error: damaged: 4 of 5 tables"
+    assert all(f"error: table '{name}' " in listed.err for name in "acde")
+    assert [(table["name"], table["rows"], table["state"]) for table in for_programs[:2]] == [
+        ("a", None, "damaged"),
+        ("b", 10, "ok"),
+    ]

@@ -87,6 +87,19 @@ def test_the_version_changes_with_the_header_and_the_size(
     assert manifest_of(checkpoint_file(root)).version != attached[1]
 
 
+@pytest.mark.parametrize("tensor", ["0.rows", "1.rows"])
+@pytest.mark.parametrize("row", [0, 8_999])
+def test_a_retrained_checkpoint_has_another_version_though_its_header_is_the_same(
+    root: Path, attached: tuple[DataRoot, str], tensor: str, row: int
+) -> None:
+    before = read_safetensors_file(checkpoint_file(root))
+    rewritten(checkpoint_file(root), lambda tensors: tensors[tensor].__setitem__((row, 0), tensors[tensor][row, 0] ^ 1))
+
+    after = read_safetensors_file(checkpoint_file(root))
+    assert (after.header_digest, after.num_bytes) == (before.header_digest, before.num_bytes)
+    assert manifest_of(checkpoint_file(root)).version != attached[1]
+
+
 @pytest.mark.parametrize("described", [{"index_digest": "ab"}, {"fingerprint": "f"}, {"row_format": "int8"}])
 def test_the_version_changes_with_the_index_and_what_the_rows_mean(
     root: Path, attached: tuple[DataRoot, str], described: dict[str, str]
@@ -107,6 +120,7 @@ def test_a_manifest_survives_being_written_and_read(root: Path, attached: tuple[
         ({"offset": 8}, "another name"),
         ({"tensor": "2.rows"}, "another name"),
         ({"header_digest": "00"}, "another name"),
+        ({"sample_digest": "00"}, "another name"),
         ({"offset": 1 << 40}, "end at byte"),
         ({"file_bytes": 10}, "the file has 10"),
         ({"offset": -1}, "not negative"),
@@ -206,6 +220,16 @@ def test_a_file_that_is_written_to_during_the_first_verify_is_not_taken_for_the_
 
     with pytest.raises(TableDamaged, match="was written to"):
         list(steps)
+    assert attached[0].manifest("t", attached[1]).block_digests == ()
+
+
+def test_rows_that_were_changed_in_secret_before_the_first_verify_are_seen_in_the_sample(
+    root: Path, attached: tuple[DataRoot, str]
+) -> None:
+    flip_a_bit(checkpoint_file(root), attached[0].manifest("t", attached[1]).segments[0].offset)
+
+    with pytest.raises(TableDamaged, match=r"'0\.rows' holds other rows than when it was attached"):
+        list(verify(attached[0], "t", attached[1]))
     assert attached[0].manifest("t", attached[1]).block_digests == ()
 
 

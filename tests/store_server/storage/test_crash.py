@@ -70,6 +70,7 @@ while exit_code == -signal.SIGKILL:
     outcome_of_death_at(step, f"new/{step}", new_rows)
     for name in data_root.table_names():
         list(verify(data_root, name, data_root.current_version(name)))
+    assert all((table / "CURRENT").exists() for table in (root / "tables").iterdir()), step
     if step % 10 == 0:
         old = write("old", rows)
         assert DataRoot.open(root).current_version("old") == old
@@ -137,6 +138,7 @@ while exit_code == -signal.SIGKILL:
     exit_code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     tables = DataRoot.open(root).table_names() if (root / "tables").exists() else []
     seen.add(tuple(name.partition("/")[2] for name in tables if name.startswith(f"t{step}/")))
+    assert all((table / "CURRENT").exists() for table in (root / "tables").glob("*")), step
     attach(f"t{step}")
     for layer in found.manifests:
         data_root, name, row = DataRoot.open(root), f"t{step}/layer-{layer}", np.empty((1, 264), np.uint8)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from store_server.storage import (
     DataRoot,
     InvalidTableName,
     RootNotFound,
+    StorageFailure,
     TableDamaged,
     TableNotFound,
     VersionNotFound,
@@ -44,6 +47,46 @@ def test_tables_are_listed_by_name(root: Path, publish: Publish) -> None:
     (root / "tables" / "half").mkdir()
 
     assert DataRoot.open(root).table_names() == ["a/b", "a/z", "b"]
+
+
+def test_tables_that_cannot_be_listed_are_a_failure_and_not_none(root: Path, publish: Publish) -> None:
+    publish(root, "t", TABLE)
+    (root / "tables").chmod(0)
+
+    def listed_by_nobody() -> list[str]:
+        ctypes.CDLL(None).setfsuid(65534)  # of this thread only: for root there are no permissions
+        return DataRoot(root).table_names()
+
+    with ThreadPoolExecutor(1) as thread, pytest.raises(StorageFailure, match="tables: Permission denied"):
+        thread.submit(listed_by_nobody).result()
+    (root / "tables").chmod(0o755)
+
+
+def test_a_table_that_cannot_be_looked_at_is_there_and_says_so(root: Path, publish: Publish) -> None:
+    publish(root, "t", TABLE)
+    current = root / "tables" / "t" / "CURRENT"
+    current.unlink()
+    current.symlink_to(current)
+
+    assert DataRoot.open(root).table_names() == ["t"]
+    with pytest.raises(StorageFailure, match="symbolic links"):
+        DataRoot.open(root).current_version("t")
+
+
+def test_a_version_that_comes_back_has_another_place(root: Path, publish: Publish) -> None:
+    """Also with the number that the file system gave the directory before it was removed."""
+    version = publish(root, "t", TABLE)
+    data_root = DataRoot.open(root)
+    before = data_root.place("t", version)
+    again = data_root.place("t", version)
+    directory = data_root.version_path("t", version)
+    (directory / "new").touch()  # what a directory made anew differs in
+
+    after = data_root.place("t", version)
+
+    assert before == again
+    assert before != after
+    assert before.inode == after.inode
 
 
 def test_the_manifest_says_what_was_published(root: Path, publish: Publish) -> None:
@@ -125,7 +168,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(
     next(blocks)
     os.truncate(data_file(root, "t"), 4095 * 264 + 100)
 
-    with pytest.raises(TableDamaged, match="ends inside block 1"):
+    with pytest.raises(TableDamaged, match="cut short"):
         next(blocks)
 
 

@@ -74,6 +74,54 @@ def test_two_writers_in_one_process_exclude_each_other(root: Path) -> None:
         pass
 
 
+def test_a_writer_that_fails_takes_away_the_root_and_the_parents_that_it_made_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+
+    with pytest.raises(KeyboardInterrupt), root_writer(tmp_path / "there" / "not" / "yet"):
+        raise KeyboardInterrupt
+
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_a_writer_that_fails_takes_away_nothing_that_was_published_or_put_there(root: Path, publish: Publish) -> None:
+    def publish_and_fail() -> None:
+        with root_writer(root) as writer, writer.new_version("t", TableSpec(num_rows=1, row_bytes=1)) as version:
+            version.append(np.zeros((1, 1), np.uint8))
+            version.publish()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish_and_fail()
+
+    assert DataRoot.open(root).table_names() == ["t"]
+    with root_writer(root):
+        pass
+
+
+LOSE_THE_LOCK = """
+import os, sys
+from store_server.storage import RootBusy, root_writer
+
+def take_the_root_away(event, arguments):
+    if event == "fcntl.flock":
+        os.unlink(sys.argv[1] + "/LOCK")
+
+sys.addaudithook(take_the_root_away)
+try:
+    with root_writer(sys.argv[1]):
+        print("held")
+except RootBusy:
+    print("busy")
+"""
+
+
+def test_a_lock_that_its_maker_took_away_before_it_was_held_is_no_lock(root: Path) -> None:
+    """Its holder would write beside the writer who makes the root, and its lock, anew."""
+    command = [sys.executable, "-c", LOSE_THE_LOCK, str(root)]
+
+    assert subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout == "busy\n"
+
+
 def test_a_file_is_no_root(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
@@ -111,6 +159,36 @@ def test_publishing_an_old_version_again_makes_it_current(root: Path, publish: P
     assert publish(root, "t", OLD) == old
     assert DataRoot.open(root).current_version("t") == old
     assert len(DataRoot.open(root).versions("t")) == 2
+
+
+@pytest.mark.parametrize("backend", ["mmap", "lmdb"])
+def test_publishing_what_is_current_and_intact_changes_no_file(root: Path, publish: Publish, backend: str) -> None:
+    publish(root, "t", OLD, backend=backend)
+    before = {path: path.stat().st_ino for path in root.glob("tables/**/*")}
+
+    unchanged = []
+    for name, rows in (("t", OLD), ("t", NEW), ("other", NEW)):
+        spec = TableSpec(num_rows=9_000, row_bytes=264)
+        with root_writer(root) as writer, writer.new_version(name, spec, backend=backend) as version:
+            version.append(rows)
+            version.publish()
+            unchanged.append(version.is_unchanged)
+            if name == "t" and rows is OLD:
+                assert {path: path.stat().st_ino for path in root.glob("tables/**/*")} == before
+
+    assert unchanged == [True, False, False]
+    assert list((root / "staging").iterdir()) == []
+
+
+def test_a_switch_back_to_an_old_version_leaves_its_files_alone(root: Path, publish: Publish) -> None:
+    version = publish(root, "t", OLD)
+    place = (root / "tables" / "t" / "versions" / version).stat().st_ino
+    publish(root, "t", NEW)
+
+    publish(root, "t", OLD)
+
+    assert DataRoot.open(root).current_version("t") == version
+    assert (root / "tables" / "t" / "versions" / version).stat().st_ino == place
 
 
 def test_publishing_again_repairs_a_damaged_copy(root: Path, publish: Publish) -> None:
@@ -159,6 +237,37 @@ def test_the_current_version_cannot_be_dropped(root: Path, publish: Publish) -> 
         writer.drop("t", version)
 
     assert DataRoot.open(root).versions("t") == [version]
+
+
+def test_a_table_is_dropped_with_all_its_versions(root: Path, publish: Publish, open_version: Callable) -> None:
+    publish(root, "a", OLD)
+    publish(root, "a", NEW)
+    publish(root, "b", OLD)
+    opened = open_version(root, "a")
+
+    with root_writer(root) as writer:
+        writer.drop_table("a")
+        with pytest.raises(TableNotFound):
+            writer.drop_table("a")
+
+    assert DataRoot.open(root).table_names() == ["b"]
+    assert [path.name for path in (root / "tables").iterdir()] == ["b"]
+    assert list((root / "staging").iterdir()) == []
+    assert np.array_equal(np.concatenate(list(opened.blocks())), NEW)
+
+
+def test_a_table_that_lost_its_current_is_whole_again_after_an_import_or_gone_after_a_drop(
+    root: Path, publish: Publish
+) -> None:
+    version = publish(root, "t", OLD)
+    (root / "tables" / "t" / "CURRENT").unlink()
+    assert publish(root, "t", OLD) == version
+    assert DataRoot.open(root).current_version("t") == version
+
+    (root / "tables" / "t" / "CURRENT").unlink()
+    with root_writer(root) as writer:
+        writer.drop_table("t")
+    assert list((root / "tables").iterdir()) == []
 
 
 def test_what_is_not_there_cannot_be_dropped(root: Path, publish: Publish) -> None:

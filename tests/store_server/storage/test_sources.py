@@ -129,7 +129,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 def test_options_that_do_not_fit_the_file_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3, 4)))
 
-    with pytest.raises(InvalidSource, match="row_bytes=8"):
+    with pytest.raises(InvalidSource, match="leave out --row-bytes 8"):
         open_source(tmp_path / "a.npy", row_bytes=8)
     with pytest.raises(InvalidSource, match="'w'"):
         open_source(tmp_path / "a.npy", tensor="w")

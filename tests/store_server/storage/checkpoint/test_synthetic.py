@@ -103,6 +103,12 @@ def test_at_full_scale_the_config_is_that_of_v41() -> None:
     assert sum(shard.num_bytes for shard in FULL.shards()) == pytest.approx(202.76e9, rel=1e-4)
 
 
+def test_the_vocabulary_grows_with_the_tokenizer() -> None:
+    made_up = SyntheticCheckpoint(scale=1, compressed_vocab_size=200_000)
+
+    assert made_up.config()["text_config"]["vocab_size"] == 200_000
+
+
 @pytest.mark.parametrize("step", [2**31, 2**32])
 def test_a_full_size_sparse_file_has_rows_at_both_ends_and_on_both_sides_of_every_byte_border(step: int) -> None:
     for shard in FULL.shards():
@@ -150,7 +156,7 @@ def test_a_scale_that_makes_no_table_is_refused(scale: float) -> None:
 def test_what_is_there_already_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("precious")
 
-    with pytest.raises(StorageError, match="no empty directory"):
+    with pytest.raises(StorageError, match="is not an empty directory"):
         write_checkpoint(tmp_path, SyntheticCheckpoint(scale=1e-5))
 
     assert list(tmp_path.iterdir()) == [tmp_path / "config.json"]

@@ -184,9 +184,15 @@ def test_a_key_that_is_missing_or_makes_no_sense_is_named(checkpoint: Path, key:
         ({"engram_vocab_size": [160, 160]}, "engram_vocab_size", "3, got 2"),
         ({"engram_n_heads": 9}, "engram_num_embeddings", "the primes"),
         ({"engram_n_heads": 10**9}, "engram_n_heads", "at most 4096 heads"),
+        ({"engram_n_heads": 2**63 - 1}, "engram_n_heads", "at most 4096 heads"),
+        ({"engram_n_heads": 10**4000, "engram_max_ngram_size": 10**4000}, "engram_max_ngram_size", r"to 2\^63 - 1"),
+        ({"engram_num_embeddings": [2**63, 1]}, "engram_num_embeddings", r"to 2\^63 - 1"),
         ({"engram_max_ngram_size": 3}, "engram_num_embeddings", "the primes"),
-        ({"engram_max_ngram_size": 1}, "engram_max_ngram_size", "from 2, found 1"),
+        ({"engram_max_ngram_size": 1}, "engram_max_ngram_size", "from 2 to .*, found 1"),
         ({"engram_head_dim": 250}, "engram_head_dim", "a multiple of 32, found 250"),
+        ({"vocab_size": 99_091}, "engram_compressed_vocab_size", "at most 99091, vocab_size, found 99092"),
+        ({"vocab_size": 129_280, "engram_pad_token_id": 129_280}, "engram_pad_token_id", "an id below 129280"),
+        ({"vocab_size": "many"}, "vocab_size", "a whole number from 1"),
         ({"engram_pad_id": 3}, "engram_pad_token_id", "one value wherever it is given, 2, found 3"),
     ],
 )
@@ -206,6 +212,12 @@ def test_a_key_given_twice_with_two_values_is_refused(checkpoint: Path) -> None:
 
     with pytest.raises(InvalidCheckpoint, match="engram_n_heads: expected one value wherever it is given, 8, found 4"):
         read_config(checkpoint)
+
+
+def test_the_vocabulary_of_the_text_model_is_the_one_that_counts(checkpoint: Path) -> None:
+    change_json(checkpoint / "config.json", lambda config: config.update(vocab_size=100))
+
+    assert read_config(checkpoint).compressed_vocab_size == 99_092
 
 
 def test_layers_in_another_order_than_the_tables_were_made_in_are_refused(checkpoint: Path) -> None:
@@ -266,6 +278,52 @@ def test_an_index_that_points_nowhere_is_refused(
         read_checkpoint(checkpoint)
 
     assert (caught.value.path, caught.value.key) == (checkpoint / INDEX, key)
+
+
+def put_nothing(path: Path) -> None:
+    path.symlink_to("/nowhere/at/all")
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir, put_nothing], ids=["pipe", "directory", "dangling link"])
+@pytest.mark.parametrize("name", ["config.json", INDEX, "tokenizer.json", SHARD])
+def test_what_is_no_regular_file_is_refused_by_name_without_waiting_for_a_writer(
+    checkpoint: Path, name: str, put: Callable[[Path], None]
+) -> None:
+    (checkpoint / name).unlink(missing_ok=True)
+    put(checkpoint / name)
+
+    with pytest.raises(InvalidCheckpoint, match="found not a regular file|found no such file") as caught:
+        read_checkpoint(checkpoint)
+
+    assert str(checkpoint / name) in str(caught.value)
+    if name == SHARD:
+        assert (caught.value.path, caught.value.key) == (checkpoint / INDEX, f"weight_map: {WEIGHT}")
+
+
+def test_a_file_name_that_no_file_can_have_is_named_with_its_key(checkpoint: Path) -> None:
+    change_json(checkpoint / INDEX, lambda index: index["weight_map"].update({WEIGHT: "x" * 300}))
+
+    with pytest.raises(InvalidCheckpoint, match="found file name too long") as caught:
+        read_checkpoint(checkpoint)
+
+    assert (caught.value.path, caught.value.key) == (checkpoint / INDEX, f"weight_map: {WEIGHT}")
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ([2**62] * 60_000, "expected a shape of at most 8 numbers from 0"),
+        ([2**62] * 8, r"needs 2\^60 or more bytes, its data_offsets span"),
+    ],
+    ids=["dimensions", "product"],
+)
+def test_an_absurd_shape_is_refused_at_once(checkpoint: Path, shape: list[int], message: str) -> None:
+    change_header(checkpoint / SHARD, lambda header: header[WEIGHT].update(shape=shape))
+
+    with pytest.raises(InvalidSource, match=message) as caught:
+        read_checkpoint(checkpoint)
+
+    assert len(str(caught.value)) < 1_000
 
 
 def test_a_missing_shard_file_is_named(checkpoint: Path) -> None:

@@ -1,0 +1,161 @@
+"""One version in one place of the data root: open, not opened yet, or what is wrong with it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from store_server.open_version import OpenVersion
+from store_server.storage import FilesChanged, StorageError, TableDamaged, TableNotFound, VersionNotFound
+from store_server.storage.manifest import ATTACHED
+from store_server.storage.memory_backend import LoadingStopped
+
+if TYPE_CHECKING:
+    from store_server.open_version import VersionOpener
+    from store_server.storage.data_root import Place
+
+log = structlog.get_logger()
+
+_GONE: Final = (TableNotFound, VersionNotFound)  # was dropped; the next look at the data root takes it away
+
+
+class VersionUnavailable(StorageError):
+    """A version cannot be opened just now, for a reason that is no damage and may pass."""
+
+    def __init__(self, table: str, version: str, reason: str) -> None:
+        self.table, self.version, self.reason = table, version, reason
+        super().__init__(f"version {version} of table {table!r} cannot be opened now: {reason}")
+
+
+class ServedVersion:
+    """Followed by one thread, which calls `follow`, while others `find` and `open` it.
+
+    What is open is replaced in one step and closed afterwards: a lookup that found it before and comes too late gets
+    BackendClosed, and finds the other one when it looks once more.
+
+    `place` tells directories of the same name apart: a damaged version may be replaced by an intact one.
+    """
+
+    def __init__(self, table: str, version: str, place: Place | None, opener: VersionOpener) -> None:
+        self.table, self.version, self.place = table, version, place
+        self._opener = opener
+        self._state: OpenVersion | StorageError | None = None
+        self._changing = threading.Lock()
+        self._reported = ""
+
+    @property
+    def opened(self) -> OpenVersion | None:
+        """The version, if it is open."""
+        state = self._state
+        return state if isinstance(state, OpenVersion) else None
+
+    def find(self) -> OpenVersion | None:
+        """Return the version, or None if it has to be opened first. Raises TableDamaged, VersionUnavailable."""
+        state = self._state
+        if isinstance(state, StorageError):
+            raise self._refusal(state)
+        return state
+
+    def open(self) -> OpenVersion:
+        """Return the version as `find` does, opened as it lies on disk if it was not.
+
+        Raises TableDamaged and VersionUnavailable, TableNotFound and VersionNotFound when it was dropped.
+        """
+        with self._changing:
+            found = self.find()
+            if found is None:
+                try:
+                    self._state = found = self._opener.open(self.table, self.version, in_memory=False)
+                except _GONE:
+                    raise
+                except StorageError as error:
+                    self._note_failure(error)
+                    self._state = error
+                    raise self._refusal(error) from error
+            return found
+
+    def follow(self, *, is_current: bool) -> None:
+        """Be what the disk and the settings ask for.
+
+        The current version is open, in memory if its table belongs there; others are opened when they are looked up,
+        because they may be many and each takes a file descriptor. What failed without being damaged is tried again.
+        """
+        self._check_files_of_others()
+        state = self._state
+        if isinstance(state, TableDamaged) or self._opener.has_stopped():
+            return
+        in_memory = is_current and self._opener.belongs_in_memory(self.table)
+        if isinstance(state, OpenVersion):
+            if in_memory != (state.backend.kind == "memory"):
+                self._reopen(in_memory=in_memory)
+        elif is_current:
+            self._reopen(in_memory=in_memory)
+        elif state is not None:
+            self._replace(None)
+
+    def fail(self, error: StorageError) -> None:
+        """Refuse lookups because of `error`, which is logged if it is another than before."""
+        self._note_failure(error)
+        self._replace(error)
+
+    def close(self) -> None:
+        """Let go of the rows."""
+        if self.opened is not None:
+            log.info("version closed", table=self.table, version=self.version)
+        self._replace(None)
+
+    def _refusal(self, error: StorageError) -> StorageError:
+        """Return the error for one lookup: one that is raised by many would gather all their tracebacks."""
+        if isinstance(error, TableDamaged):
+            return TableDamaged(error.table, error.version, error.path, error.detail)
+        return VersionUnavailable(self.table, self.version, str(error))
+
+    def _reopen(self, *, in_memory: bool) -> None:
+        """Open the version, also if it is open in another way; that one is served until the new one is ready."""
+        try:
+            opened = self._opener.open(self.table, self.version, in_memory=in_memory)
+        except _GONE:
+            return
+        except StorageError as error:
+            if self.opened is not None and not isinstance(error, TableDamaged):
+                self._note_failure(error)
+            else:
+                self.fail(error)
+            return
+        self._reported = ""
+        self._replace(opened)
+
+    def _check_files_of_others(self) -> None:
+        """Refuse an attached version whose files are no longer what was attached; take it back when they are again.
+
+        These files are not ours: anybody may write to them while we serve their bytes, cut them short under the map, or
+        take them away for a while.
+        """
+        state = self._state
+        try:
+            if isinstance(state, OpenVersion) and state.backend.kind == ATTACHED:
+                self._opener.root.check_files(self.table, state.manifest)
+            elif isinstance(state, FilesChanged):
+                self._opener.root.stored_version(self.table, self.version)
+                self._replace(None)
+        except FilesChanged as error:
+            self.fail(error)
+        except StorageError:  # cannot be looked at just now; what is mapped is still there
+            return
+
+    def _replace(self, state: OpenVersion | StorageError | None) -> None:
+        with self._changing:
+            replaced, self._state = self.opened, state
+        if replaced is not None:
+            replaced.backend.close()
+
+    def _note_failure(self, error: StorageError) -> None:
+        """Log a failure once, not each time that opening is tried again."""
+        if str(error) == self._reported or isinstance(error, LoadingStopped):
+            return
+        self._reported = str(error)
+        served = self.opened is not None and not isinstance(error, TableDamaged)
+        event = "version cannot be reopened, served as it is" if served else "version cannot be opened, not served"
+        log.error(event, table=self.table, version=self.version, error=self._reported)

@@ -1,0 +1,241 @@
+"""Files of this host, read in place: let go of when nobody needs them, looked at now and then, never a wrong row."""
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.checkpoints import attach_rows
+from support.rows import random_rows
+from support.tables import write_table
+
+import engram_client
+from engram_client import errors
+from engram_client.embedded import EmbeddedTransport
+from store_server.config import ServerConfig
+from store_server.node import running
+from store_server.storage import DataRoot
+
+ROWS = random_rows(100, 33)
+
+
+class Clock:
+    """Seconds, as a test wants them."""
+
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class CountingBackend:
+    """A backend that counts what it is asked; a test may make it wait, or fail, like one on a slow or broken disk."""
+
+    def __init__(self, backend):
+        self._backend = backend
+        self.in_ram = True
+        self.refreshed = 0
+        self.gathering = threading.Event()
+        self.may_gather = threading.Event()
+        self.gathered = threading.Event()
+        self.closed = threading.Event()
+        self.error = None
+
+    def __getattr__(self, name):
+        return getattr(self._backend, name)
+
+    def refresh_residency(self, deadline):
+        self.refreshed += 1
+        return self._backend.refresh_residency(deadline)
+
+    def close(self):
+        self.closed.set()
+        self._backend.close()
+
+    def gather_from_ram(self, rows, out):
+        return self.in_ram and self._backend.gather_from_ram(rows, out)
+
+    def gather(self, rows, out):
+        self.gathering.set()
+        self.may_gather.wait(60)
+        if self.error is not None:
+            raise self.error
+        self._backend.gather(rows, out)
+        self.gathered.set()
+
+
+class CountingRoot(DataRoot):
+    """A data root whose backends are CountingBackends."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.backends = []
+
+    def open_backend(self, *args, **options):
+        self.backends.append(CountingBackend(super().open_backend(*args, **options)))
+        return self.backends[-1]
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_table(tmp_path / "root", "t", ROWS)
+    return CountingRoot(tmp_path / "root")
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+async def store(root, clock):
+    async with engram_client.Store(
+        EmbeddedTransport(str(root.path), open_root=lambda _: root, clock=clock), 60
+    ) as store:
+        yield store
+
+
+def versions_held(root):
+    """The versions whose files this process has open or mapped."""
+    opened = [str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.exists()]
+    mapped = [line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").read_text().splitlines()]
+    return {path.split("/versions/")[1][:32] for path in opened + mapped if path.startswith(f"{root}/tables")}
+
+
+@pytest.mark.parametrize("backend", ["mmap", "lmdb"])
+async def test_files_are_let_go_of_when_no_handle_reads_their_version_any_more(backend, tmp_path):
+    root = tmp_path / "root"
+    first = write_table(root, "t", ROWS, backend=backend)
+    async with engram_client.connect(f"file://{root}") as store:
+        staying, moving = await store.table("t"), await store.table("t")
+        for seed in range(1, 5):
+            last = write_table(root, "t", random_rows(100, 33, seed), backend=backend)
+            await moving.refresh()
+
+        assert versions_held(root) == {first, last}
+        assert np.array_equal(await staying.fetch([5]), ROWS[[5]])
+        del staying
+        assert versions_held(root) == {last}
+
+    assert versions_held(root) == set()
+
+
+async def test_a_version_may_be_opened_again_after_it_was_let_go_of(store, root):
+    table = await store.table("t")
+    del table
+    assert await asyncio.to_thread(root.backends[0].closed.wait, 60)
+
+    assert np.array_equal(await (await store.table("t")).fetch([5]), ROWS[[5]])
+
+
+async def test_a_checkpoint_that_changed_under_an_open_table_is_noticed_and_served_again_when_it_is_back(
+    root, store, clock
+):
+    attach_rows(root.path, "attached", ROWS)
+    file = root.path.parent / "attached.safetensors"
+    table = await store.table("attached")
+    assert np.array_equal(await table.fetch([5]), ROWS[[5]])
+    time = file.stat().st_mtime_ns
+
+    os.utime(file, ns=(1, 1))
+    clock.now += 1
+    for _ in range(2):
+        with pytest.raises(errors.TableDamaged, match="attached.safetensors"):
+            await table.fetch([5])
+    os.utime(file, ns=(time, time))
+
+    assert np.array_equal(await table.fetch([5]), ROWS[[5]])
+
+
+async def test_a_checkpoint_that_came_back_as_another_one_is_refused(root, store, clock):
+    attach_rows(root.path, "attached", ROWS)
+    file = root.path.parent / "attached.safetensors"
+    table = await store.table("attached")
+    time = file.stat().st_mtime_ns
+    os.utime(file, ns=(1, 1))
+    clock.now += 1
+    with pytest.raises(errors.TableDamaged):
+        await table.fetch([5])
+
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"others", b"OTHERS"))  # as long as it was, and with the time it had
+    os.utime(file, ns=(time, time))
+
+    with pytest.raises(errors.TableDamaged):
+        await table.fetch([5])
+
+
+async def test_what_lies_in_ram_is_asked_again_while_fetches_go_on_at_most_once_a_second(store, root, clock):
+    table = await store.table("t")
+    at_open = root.backends[0].refreshed
+    for _ in range(10):
+        clock.now += 0.25
+        await table.fetch([5])
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+
+    assert root.backends[0].refreshed - at_open == 2
+
+
+async def test_a_cancelled_fetch_from_disk_never_touches_the_callers_buffer(store, root):
+    table = await store.table("t")
+    backend = root.backends[0]
+    backend.in_ram = False
+    out = np.full((1, 33), 7, np.uint8)
+
+    pending = table.prefetch([5], out=out)
+    await asyncio.to_thread(backend.gathering.wait, 60)
+    pending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pending
+    backend.may_gather.set()
+
+    assert await asyncio.to_thread(backend.gathered.wait, 60)
+    assert (out == 7).all()
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "denied"), TimeoutError(110, "timed out")])
+async def test_what_the_operating_system_refuses_is_unavailable(store, root, error):
+    table = await store.table("t")
+    backend = root.backends[0]
+    backend.in_ram, backend.error = False, error
+    backend.may_gather.set()
+
+    with pytest.raises(errors.Unavailable, match=error.strerror):
+        await table.fetch([5])
+
+
+@pytest.mark.parametrize("way", ["grpc", "file"])
+async def test_tables_that_cannot_be_read_are_not_offered(way, tmp_path):
+    root = tmp_path / "root"
+    for name in ("intact", "cut", "unnamed", "changed"):
+        version = write_table(root, name, ROWS)
+        directory = root / "tables" / name
+        if name == "cut":
+            os.truncate(directory / "versions" / version / "rows.bin", 10)
+        elif name == "unnamed":
+            (directory / "CURRENT").write_text("nonsense")
+        elif name == "changed":
+            (directory / "versions" / version / "table.json").write_text("{}")
+
+    if way == "file":
+        async with engram_client.connect(f"file://{root}") as store:
+            offered = await store.tables()
+    else:
+        config = ServerConfig(root=root, listen="127.0.0.1:0")
+        async with running(config) as node, engram_client.connect(f"grpc://{node.address}") as store:
+            offered = await store.tables()
+
+    assert [info.name for info in offered] == ["intact"]
+
+
+async def test_a_data_root_that_is_gone_does_not_look_like_one_without_tables(tmp_path):
+    write_table(tmp_path / "root", "t", ROWS)
+    async with engram_client.connect(f"file://{tmp_path}/root") as store:
+        assert len(await store.tables()) == 1
+        (tmp_path / "root").rename(tmp_path / "away")
+
+        with pytest.raises(errors.Unavailable, match="no data root"):
+            await store.tables()

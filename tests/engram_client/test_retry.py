@@ -1,0 +1,54 @@
+"""Trying again waits between the attempts, longer each time, and ends at the time limit."""
+
+import pytest
+
+from engram_client import errors
+from engram_client.retry import with_retries
+
+
+class Attempts:
+    """Fails as often as it is told, then succeeds."""
+
+    def __init__(self, failures):
+        self.failures = failures
+        self.made = 0
+
+    async def __call__(self):
+        self.made += 1
+        if self.made <= self.failures:
+            raise errors.Unavailable(f"attempt {self.made}")
+        return self.made
+
+
+async def test_pauses_double_up_to_a_second_each_shortened_by_up_to_a_half():
+    pauses = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    assert await with_retries(Attempts(10), 60.0, "asking", sleep=sleep) == 11
+
+    longest = [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1, 1, 1]
+    assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
+    assert len(set(pauses)) == 10  # clients do not return all at once
+
+
+async def test_it_really_pauses_and_ends_at_the_time_limit_with_the_last_failure():
+    attempts = Attempts(1_000_000)
+
+    with pytest.raises(errors.Unavailable, match=r"asking: gave up after 0.1 s; .* attempt \d+") as caught:
+        await with_retries(attempts, 0.1, "asking")
+
+    assert attempts.made <= 5  # at 0 s, and after pauses of at least 0.01, 0.02, 0.04 and 0.08 s
+    assert str(attempts.made) in str(caught.value)
+
+
+async def test_what_is_no_passing_failure_is_not_tried_again():
+    async def fail():
+        raise errors.TableNotFound("no table")
+
+    async def sleep(seconds):
+        raise AssertionError("it pauses")
+
+    with pytest.raises(errors.TableNotFound):
+        await with_retries(fail, 60.0, "asking", sleep=sleep)
