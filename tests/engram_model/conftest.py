@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support.held_table import HeldRows, HeldTable
 
 from engram_client import formats
 from engram_client.hashing import NgramHasher
@@ -50,7 +51,11 @@ class NumpyTable:
         self.events: list[tuple[str, object]] = []
         self.timeouts: list[float | None] = []
 
-    def prefetch(self, ids: NDArray[np.int64]) -> NumpyRows:
+    def prefetch(
+        self, ids: NDArray[np.int64], *, out: NDArray[np.uint8] | None = None, timeout: float | None = None
+    ) -> NumpyRows | HeldRows:
+        if out is not None:
+            return HeldTable(self, self.events, held=False).prefetch(ids, out=out, timeout=timeout)
         self.events.append(("prefetch", self.name))
         return NumpyRows(self, ids)
 
