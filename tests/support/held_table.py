@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from engram_client.errors import StoreClosed
 
-WAIT_SECONDS = 60.0
-
 
 class HeldRows:
     """A fetch into `out`, under way until the test releases, fails or drops it; a late release writes nothing."""
@@ -50,7 +48,7 @@ class HeldRows:
             self.release()
         return has_ended
 
-    def result(self, timeout: float | None = None) -> NDArray[np.uint8]:
+    def result(self, _timeout: float | None = None) -> NDArray[np.uint8]:
         assert self._ended.is_set(), "asked for a result before the end"
         if self._error is not None:
             raise self._error

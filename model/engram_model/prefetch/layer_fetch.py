@@ -51,6 +51,7 @@ class LayerFetch:
         self._pending = pending
         self._slot = slot
         self._is_given_back = False
+        self._missed_turn: bool | None = None
         self._parts = parts
         self._ring = ring
         self._copies: list[DeviceCopy | None] = [None] * len(parts)
@@ -66,6 +67,13 @@ class LayerFetch:
     def is_done(self) -> bool:
         """Tell whether the fetch has ended."""
         return self._pending.done()
+
+    def missed_turn(self) -> bool:
+        """Tell whether the fetch had not ended at the turn of the first rank that came: one verdict for all ranks."""
+        with self._lock:
+            if self._missed_turn is None:
+                self._missed_turn = not self._pending.done()
+            return self._missed_turn
 
     def wait(self, timeout: float | None) -> None:
         """Wait until the rows have landed; the fetch's own time limit holds in any case.

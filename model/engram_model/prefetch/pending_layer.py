@@ -103,7 +103,7 @@ class PrefetchedLayer:
         """Wait for the rows, or say that they are late, and count either."""
         is_late = not fetch.is_done()
         self._count(turns=1, late=int(is_late))
-        if is_late and self._layer.late == "zero":
+        if self._layer.late == "zero" and fetch.missed_turn():
             self._pass_through(None)
         started = time.perf_counter()
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     Histories = Mapping[int, TorchHistory | None] | None
 
 
-class _Call(NamedTuple):
-    tokens: Tokens
-    histories: Histories
-    issued: Issued
-    to_join: set[int]
-    """The ranks that have not made this call yet."""
+class _Call:
+    """What all ranks ask for, or will: each of them once."""
+
+    def __init__(self, num_ranks: int) -> None:
+        self.made: tuple[Tokens, Histories, Issued] | None = None
+        self.to_join = set(range(num_ranks))
+        self.making = threading.Lock()
 
 
 class SharedCalls:
@@ -45,22 +46,24 @@ class SharedCalls:
         """
         if self._num_ranks == 1:
             return self.issuer.issue(tokens, histories, order)
+        number = self._calls_of[rank]
         with self._lock:
-            number = self._calls_of[rank]
-            call = self._open.get(number)
-            if call is None:
-                issued = self.issuer.issue(tokens, histories, order)
-                call = self._open[number] = _Call(_kept(tokens), histories, issued, set(range(self._num_ranks)))
-            elif not _alike(call, tokens, histories):
+            call = self._open.setdefault(number, _Call(self._num_ranks))
+        with call.making:  # a rank that is ahead may wait here for buffers, which the others must come to free
+            if call.made is None:
+                call.made = _kept(tokens), histories, self.issuer.issue(tokens, histories, order)
+            elif not _alike(*call.made[:2], tokens, histories):
                 raise ValueError(
                     f"rank {rank} asks for other tokens in its call {number} than the rank before it: all ranks must "
                     "make the same calls in the same order"
                 )
-            self._calls_of[rank] += 1
+            issued = call.made[2]
+        self._calls_of[rank] += 1
+        with self._lock:
             call.to_join.discard(rank)
             if not call.to_join:
                 del self._open[number]
-            return call.issued
+        return issued
 
 
 def _kept(tokens: Tokens) -> Tokens:
@@ -73,8 +76,8 @@ def _kept(tokens: Tokens) -> Tokens:
     )
 
 
-def _alike(call: _Call, tokens: Tokens, histories: Histories) -> bool:
-    return all(map(_same_arrays, call.tokens, tokens)) and _same_histories(call.histories, histories)
+def _alike(our_tokens: Tokens, ours: Histories, their_tokens: Tokens, theirs: Histories) -> bool:
+    return all(map(_same_arrays, our_tokens, their_tokens)) and _same_histories(ours, theirs)
 
 
 def _same_arrays(one: NDArray[np.generic] | None, other: NDArray[np.generic] | None) -> bool:
