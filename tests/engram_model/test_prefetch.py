@@ -118,6 +118,21 @@ def test_a_layer_with_a_table_of_its_own_is_passed_through(config, make_remote):
     assert remote.log == [("prefetch", 2)] * len(PIECES)
 
 
+def test_layers_may_stand_at_different_pasts(config, make_remote, input_ids):
+    remote = make_remote(config)
+    states, own_states = new_states(remote.modules), new_states(remote.modules)
+    for layer, module in remote.modules.items():
+        for state in (states[layer], own_states[layer]):
+            module.row_ids(input_ids.roll(layer, dims=1), state=state)
+
+    pending = Prefetcher(remote.modules.values()).prefetch(input_ids, states=states)
+
+    for layer, module in remote.local.items():
+        expected = module.prefetch_embeddings(input_ids, state=own_states[layer]).wait()
+        assert torch.equal(pending[layer].wait(), expected)
+        assert torch.equal(states[layer].history.tokens, own_states[layer].history.tokens)
+
+
 def test_sequences_may_join_and_leave_between_decode_steps(form, make_remote):
     remote = make_remote(form)
     prefetcher = Prefetcher(remote.modules.values())

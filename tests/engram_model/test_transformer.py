@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,16 @@ def test_a_pass_tells_how_long_each_layer_waited(make_decoder, memories, input_i
     assert output.waited_seconds[0] == 0.0
     assert output.waited_seconds[2] > 0.0
     assert output.waited_seconds[2] == decoder.prefetcher.stats().layers[2].waited_seconds
+
+
+def test_a_decoder_that_has_run_can_be_copied(make_decoder, input_ids):
+    decoder = make_decoder()
+    expected = decoder(input_ids).hidden_states
+
+    twin = copy.deepcopy(decoder)
+
+    assert torch.equal(twin(input_ids).hidden_states, expected)
+    assert twin.prefetcher is not decoder.prefetcher
 
 
 @pytest.mark.parametrize("num_branches", [1, 2])

@@ -121,8 +121,6 @@ class LayerFetch:
             self._landed.set()
 
     def _has_rows(self) -> bool:
-        if not self._unfinished:
-            return False
         try:
             self._pending.result(0)
         except Exception:  # whoever waits is told

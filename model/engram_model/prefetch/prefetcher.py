@@ -148,7 +148,8 @@ class Prefetcher:
         """Return a layer's fixed output, (batch, length, columns * embedding_dim), for a graph to be captured with.
 
         `wait`, without gradients, leaves a call's embeddings of that shape at this very address; other shapes of the
-        same layer lie in the same memory. Waiting for the rows and replaying the graph belong on one stream.
+        same layer lie in the same memory. Waiting for the rows and replaying the graph belong on one stream; while a graph is
+        captured, nothing may be under way.
 
         Raises:
             KeyError: the layer has no table in a store.
