@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+    from torch import nn
 
     from engram_model.module import EngramModule
     from engram_model.prefetch.device_copy import Copier
@@ -39,10 +41,8 @@ class Rank(NamedTuple):
     modules: Mapping[int, EngramModule]
     columns: NDArray[np.int64]
     """Of each token's rows, those that this rank reads."""
-
-    def device(self, layer_id: int) -> torch.device:
-        """Where the rank computes a layer by now."""
-        return self.modules[layer_id].value_proj.weight.device
+    projections: Mapping[int, nn.Linear]
+    """By layer id, what the embeddings are for: its weight tells where they go, and as what."""
 
 
 class Issued(NamedTuple):
@@ -107,7 +107,7 @@ class Issuer:
         ids = self._by_rank(rows)
         while True:
             terms = memory.terms()
-            fetch = self._try_to_send(layer_id, memory.row_source(), terms, ids, rows.shape[:2])
+            fetch = self._try_to_send(layer_id, memory.row_source(), terms, ids, (rows.shape[0], rows.shape[1]))
             if memory.terms_hold(terms):  # else another thread moved the table, before or after the ids were checked
                 if fetch is not None:
                     self.metrics.add(layer_id, fetches=1, rows=ids.size, bytes=ids.size * terms.row_bytes)
@@ -117,7 +117,7 @@ class Issuer:
                 self._end(fetch)
 
     def _try_to_send(
-        self, layer_id: int, table: StoreTable, terms: FetchTerms, ids: NDArray[np.int64], shape: tuple[int, ...]
+        self, layer_id: int, table: StoreTable, terms: FetchTerms, ids: NDArray[np.int64], shape: tuple[int, int]
     ) -> LayerFetch | None:
         """Do so once; None if the table, moved meanwhile, has rows of another width."""
         num_bytes = ids.size * terms.row_bytes
@@ -127,10 +127,9 @@ class Issuer:
                 "become wider since the Prefetcher was made, make a new one"
             )
         slot = self.ring.lend()
-        landing = slot.memory[:num_bytes]
-        out = landing.numpy().reshape(*ids.shape, terms.row_bytes)
+        out = slot.array[:num_bytes].reshape(*ids.shape, terms.row_bytes)
         try:
-            parts = self._parts(layer_id, landing, (*shape, terms.row_bytes))
+            parts = self._parts(layer_id, *shape, terms.row_bytes)
             pending = table.prefetch(ids, out=out, timeout=self._settings.timeout_seconds)
         except Exception as error:  # an interrupt may come when rows are under way already: then the slot is lost
             self.ring.give_back(slot, is_quiet=_at_once)
@@ -145,14 +144,12 @@ class Issuer:
             return rows if len(self._columns) == rows.shape[-1] else rows[..., self._columns]
         return np.concatenate([rows[..., rank.columns].reshape(-1) for rank in self._ranks])
 
-    def _parts(self, layer_id: int, landing: torch.Tensor, shape: tuple[int, ...]) -> list[Part]:
-        batch, length, row_bytes = shape
+    def _parts(self, layer_id: int, batch: int, length: int, row_bytes: int) -> list[Part]:
         parts, start = [], 0
         for number, rank in enumerate(self._ranks):
-            stop = start + batch * length * len(rank.columns) * row_bytes
-            rows = landing[start:stop].view(batch, length, len(rank.columns), row_bytes)
-            parts.append(Part(self._copier(number, rank.device(layer_id)), rows))
-            start = stop
+            shape = (batch, length, len(rank.columns), row_bytes)
+            parts.append(Part(self._copier(number, rank.projections[layer_id].weight.device), start, shape))
+            start += prod(shape)
         return parts
 
     def _copier(self, rank: int, device: torch.device) -> Copier:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from engram_client.errors import TimeLimitExceeded
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from engram_client.formats import RowFormat
@@ -24,8 +24,14 @@ class Part(NamedTuple):
     """What one rank reads of a fetch."""
 
     copier: Copier
-    rows: Tensor
-    """uint8 (B, T, columns, row_bytes), a contiguous view of the slot."""
+    start: int
+    """Where in the slot its bytes begin."""
+    shape: tuple[int, int, int, int]
+    """(B, T, columns, row_bytes)."""
+
+    def rows(self, slot: Slot) -> Tensor:
+        """Return its rows, uint8, a contiguous view of the slot."""
+        return slot.memory[self.start : self.start + prod(self.shape)].view(self.shape)
 
 
 class LayerFetch:
@@ -59,10 +65,6 @@ class LayerFetch:
         self._lock = threading.Lock()
         self._landed = threading.Event()
         pending.add_done_callback(self._land)
-
-    def shape(self, rank: int) -> torch.Size:
-        """Return (B, T, columns, row_bytes) of what a rank reads."""
-        return self._parts[rank].rows.shape
 
     def is_done(self) -> bool:
         """Tell whether the fetch has ended."""
@@ -131,5 +133,5 @@ class LayerFetch:
         copy = self._copies[rank]
         if copy is None:
             part = self._parts[rank]
-            copy = self._copies[rank] = part.copier.copy(self._slot, part.rows)
+            copy = self._copies[rank] = part.copier.copy(self._slot, part.rows(self._slot))
         return copy

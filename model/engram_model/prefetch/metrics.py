@@ -25,7 +25,7 @@ class LayerStats:
     waited_seconds: float = 0.0
     """How long the layer stood still for them."""
     hidden_seconds: float = 0.0
-    """Time that fetches took while other work went on: of each fetch from its sending to its arrival, less the wait."""
+    """Time that fetches took while other work went on: from sending to arrival, at most to the turn."""
     passed_through: int = 0
     """Turns at which the layer passed its input through unchanged, because rows were late."""
     failed: int = 0

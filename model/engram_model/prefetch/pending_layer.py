@@ -102,28 +102,30 @@ class PrefetchedLayer:
     def _come_to_turn(self, fetch: LayerFetch, timeout: float | None) -> None:
         """Wait for the rows, or say that they are late, and count either."""
         is_late = not fetch.is_done()
-        self._count(turns=1, late=int(is_late))
         if self._layer.late == "zero" and fetch.missed_turn():
-            self._pass_through(None)
+            self._count(turns=1, late=int(is_late), passed_through=1)
+            raise self._rows_late()
         started = time.perf_counter()
         try:
             fetch.wait(timeout)
         except Exception as error:
-            self._count(failed=1)
-            if self._layer.late == "zero" and isinstance(error, _LATE_ERRORS):
-                self._pass_through(error)
+            is_passed_through = self._layer.late == "zero" and isinstance(error, _LATE_ERRORS)
+            self._count(turns=1, late=int(is_late), failed=1, passed_through=int(is_passed_through))
+            if is_passed_through:
+                raise self._rows_late() from error
             raise
+        else:
+            hidden_seconds = max(0.0, min(started, fetch.arrived_at) - fetch.sent_at)
+            self._count(turns=1, late=int(is_late), hidden_seconds=hidden_seconds)
         finally:
             if is_late:
                 self.waited_seconds = time.perf_counter() - started
                 self._count(waited_seconds=self.waited_seconds)
-        self._count(hidden_seconds=max(0.0, fetch.arrived_at - fetch.sent_at - self.waited_seconds))
 
-    def _pass_through(self, error: Exception | None) -> None:
-        self._count(passed_through=1)
-        raise RowsLate(
+    def _rows_late(self) -> RowsLate:
+        return RowsLate(
             f"the rows of layer {self._layer.layer_id} are not there at its turn, and late='zero' says not to wait"
-        ) from error
+        )
 
     def _decode(self, fetch: LayerFetch) -> Tensor:
         """Return the embeddings of the rows that have landed."""

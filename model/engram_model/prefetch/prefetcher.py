@@ -148,8 +148,8 @@ class Prefetcher:
         """Return a layer's fixed output, (batch, length, columns * embedding_dim), for a graph to be captured with.
 
         `wait`, without gradients, leaves a call's embeddings of that shape at this very address; other shapes of the
-        same layer lie in the same memory. Waiting for the rows and replaying the graph belong on one stream; while a graph is
-        captured, nothing may be under way.
+        same layer lie in the same memory. Waiting for the rows and replaying the graph belong on one stream; nothing
+        may be under way while a graph is captured.
 
         Raises:
             KeyError: the layer has no table in a store.
@@ -184,7 +184,7 @@ class Prefetcher:
             layer: LayerOfRank(
                 layer_id=layer,
                 rank=number,
-                projection=rank.modules[layer].value_proj,
+                projection=rank.projections[layer],
                 output=FixedOutput(settings.max_tokens * self._width(layer)),
                 metrics=self._metrics,
                 late=settings.late,
@@ -240,8 +240,9 @@ def _rank(modules: Mapping[int, EngramModule], columns: Iterable[int] | None) ->
     if len(numbers) > 1:
         raise ValueError(f"all layers must have as many hash columns, got {sorted(numbers)}")
     num_columns = max(numbers, default=0)
+    projections = {layer: module.value_proj for layer, module in in_store.items()}
     if columns is None:
-        return Rank(in_store, np.arange(num_columns))
+        return Rank(in_store, np.arange(num_columns), projections)
     if in_store.keys() != modules.keys():
         raise ValueError(
             f"columns need tables in a store, the layers {sorted(modules.keys() - in_store.keys())} have their own"
@@ -257,7 +258,7 @@ def _rank(modules: Mapping[int, EngramModule], columns: Iterable[int] | None) ->
         raise ValueError(
             f"columns must be ascending integers from 0 to {num_columns - 1}, at least one, got {owned.tolist()}"
         )
-    return Rank(in_store, owned)
+    return Rank(in_store, owned, projections)
 
 
 def _check_alike(ranks: Sequence[Rank]) -> None:

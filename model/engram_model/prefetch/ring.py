@@ -14,6 +14,8 @@ from engram_model.prefetch.metrics import RingStats
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 _SECONDS_BETWEEN_LOOKS: Final = 0.001  # at what still uses a slot that was given back: a device tells nobody
@@ -26,12 +28,14 @@ class RingFull(TimeoutError):
 class Slot:
     """One staging buffer."""
 
-    __slots__ = ("index", "memory")
+    __slots__ = ("array", "index", "memory")
 
     def __init__(self, index: int, memory: Tensor) -> None:
         self.index = index
         self.memory = memory
         """uint8 (slot_bytes,) on the host; pinned where there is CUDA."""
+        self.array: NDArray[np.uint8] = memory.numpy()
+        """The same, for those who write into it."""
 
 
 class StagingRing:
