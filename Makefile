@@ -30,7 +30,7 @@ test-gpu: install
 
 ## test-attack     100,000 fetches into reused buffers, with cancellations, time limits and late replies (minutes)
 test-attack: install
-	$(BIN)/pytest -m long tests/engram_model/test_prefetch_attack.py
+	$(BIN)/pytest -m long -o faulthandler_timeout=0 tests/engram_model/test_prefetch_attack.py
 
 # The client must install into environments that pin old versions: its tests once more, with the lowest it is promised to
 # run with. They need no server: the nodes they speak to are scripted.
