@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engram_client.errors import InvalidBuffer, RowOutOfRange, Unavailable
-from engram_model import EngramState, MemoryMismatch, Prefetcher, PrefetchSettings
+from engram_model import EngramState, MemoryMismatch, Prefetcher, PrefetchSettings, RingFull
 
 LENGTH = 11
 PIECES = [slice(0, 4), slice(4, 5), slice(5, 6), slice(6, 6), slice(6, LENGTH)]
@@ -125,10 +125,10 @@ def test_layers_may_stand_at_different_pasts(config, make_remote, input_ids):
         for state in (states[layer], own_states[layer]):
             module.row_ids(input_ids.roll(layer, dims=1), state=state)
 
-    pending = Prefetcher(remote.modules.values()).prefetch(input_ids, states=states)
+    pending = Prefetcher(remote.modules.values()).prefetch(input_ids[:, :1], states=states)
 
     for layer, module in remote.local.items():
-        expected = module.prefetch_embeddings(input_ids, state=own_states[layer]).wait()
+        expected = module.prefetch_embeddings(input_ids[:, :1], state=own_states[layer]).wait()
         assert torch.equal(pending[layer].wait(), expected)
         assert torch.equal(states[layer].history.tokens, own_states[layer].history.tokens)
 
@@ -215,6 +215,21 @@ def test_a_call_that_cannot_be_sent_ends_what_it_sent_and_leaves_the_states(conf
     assert prefetcher.stats().ring.in_use == 2
 
 
+def test_a_call_that_cannot_be_sent_leaves_the_states_of_layers_with_tables_of_their_own(
+    config, make_remote, input_ids
+):
+    remote = make_remote(config, held=True)
+    modules = [remote.local[0], remote.modules[2]]
+    prefetcher = Prefetcher(modules, settings=PrefetchSettings(num_slots=1, slot_wait_seconds=0.001))
+    states = {0: EngramState(), 2: EngramState()}
+    prefetcher.prefetch(input_ids)
+
+    with pytest.raises(RingFull):
+        prefetcher.prefetch(input_ids, states=states)
+
+    assert [state.history for state in states.values()] == [None, None]
+
+
 def test_the_output_of_a_layer_stays_at_its_address_until_its_next_turn(config, make_remote, input_ids):
     remote = make_remote(config)
     prefetcher = Prefetcher(remote.modules.values(), settings=PrefetchSettings(max_tokens=64))
@@ -280,17 +295,22 @@ def test_a_failed_fetch_fails_its_layer_and_frees_the_buffer(config, make_remote
     assert prefetcher.stats().ring.in_use == 0
 
 
-def test_a_table_that_moves_while_it_is_asked_is_asked_again(config, make_remote, input_ids):
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_table_that_moves_while_it_is_asked_is_asked_again(config, make_remote, input_ids, refuses):
     remote = make_remote(config)
     table, wide = remote.tables[0], remote.tables[0].rows
     narrow = torch.from_numpy(wide.copy()).view(torch.float32).bfloat16()
 
     class MovesOnce(type(table)):
         def prefetch(self, ids, *, out, timeout):
-            if self.row_format == "float32":
+            moves = self.row_format == "float32"
+            if not (moves and refuses):
+                pending = super().prefetch(ids, out=out, timeout=timeout)
+            if moves:
                 self.rows, self.row_format, self.row_bytes = narrow.view(torch.uint8).numpy(), "bfloat16", 8
+            if moves and refuses:
                 raise InvalidBuffer("out is of the old width")
-            return super().prefetch(ids, out=out, timeout=timeout)
+            return pending
 
     prefetcher = Prefetcher(remote.modules.values())
     table.__class__ = MovesOnce

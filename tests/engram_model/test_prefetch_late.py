@@ -36,9 +36,9 @@ def test_a_layer_waits_for_late_rows(config, make_remote, prefetcher_of, input_i
     assert prefetcher.stats().layers[2].waited_seconds > 0
 
 
-def test_rows_that_never_come_are_given_up_at_the_time_limit(config, make_remote, prefetcher_of, input_ids):
+def test_rows_are_given_up_when_the_caller_waits_no_longer(config, make_remote, prefetcher_of, input_ids):
     remote = make_remote(config, held=True)
-    prefetcher = prefetcher_of(remote)
+    prefetcher = prefetcher_of(remote, timeout_seconds=1e6)
     pending = prefetcher.prefetch(input_ids)
     given_up = remote.tables[0].last
 
@@ -50,6 +50,14 @@ def test_rows_that_never_come_are_given_up_at_the_time_limit(config, make_remote
     assert pending[0].done()
     assert not pending[2].done()
     assert prefetcher.stats().ring.in_use == 1
+
+
+def test_a_fetch_that_breaks_its_own_time_limit_is_given_up(config, make_remote, prefetcher_of, input_ids):
+    remote = make_remote(config, held=True)
+    pending = prefetcher_of(remote, timeout_seconds=1e-6).prefetch(input_ids)
+
+    with pytest.raises(TimeLimitExceeded, match="The settings' timeout_seconds is its limit"):
+        pending[0].wait()
 
 
 @pytest.mark.parametrize("masked", [False, True])
