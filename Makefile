@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-lowest load lint proto clean
+.PHONY: help install demo test test-gpu test-attack test-lowest load lint proto clean
 .PHONY: bench bench-quick bench-growth bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-attach bench-cold-rows
 help:
@@ -24,6 +24,15 @@ demo: install
 ## test            all tests that run in minutes
 test: install
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# These have not been run yet: nobody of us had a GPU. Each skips, and says why, where torch sees no CUDA device.
+## test-gpu        the tests that need a GPU (not yet run on one)
+test-gpu: install
+	$(BIN)/pytest -m gpu
+
+## test-attack     100,000 fetches into reused buffers, with cancellations, time limits and late replies (minutes)
+test-attack: install
+	$(BIN)/pytest -m long -o faulthandler_timeout=0 tests/engram_model/test_prefetch_attack.py
 
 # The client must install into environments that pin old versions: its tests once more, with the lowest it is promised to
 # run with. They need no server: the nodes they speak to are scripted.

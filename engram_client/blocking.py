@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import concurrent.futures
 import os
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -46,6 +47,10 @@ class BlockingPendingRows:
     def done(self) -> bool:
         """Tell whether the rows are there, or never will be."""
         return self._job.future.done()
+
+    def add_done_callback(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once it is done: at once, or on the store's own thread, which must not be kept waiting."""
+        self._job.future.add_done_callback(lambda _: callback())
 
     def cancel(self) -> bool:
         """End the lookup and wait until nothing writes into the buffer any more; False if it had ended already."""

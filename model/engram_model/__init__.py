@@ -1,8 +1,9 @@
 """Engram layers for PyTorch, with tables in the model or in a memory store."""
 
 from engram_model.config import EngramConfig
-from engram_model.memory import PendingEmbeddings
+from engram_model.memory import PendingEmbeddings, RowsLate
 from engram_model.module import EngramModule
+from engram_model.prefetch import Prefetcher, PrefetchSettings, RingFull
 from engram_model.store_memory import MemoryMismatch, UnidentifiedTable
 from engram_model.stream_state import EngramState
 from engram_model.transformer import TransformerWithEngram
@@ -15,6 +16,10 @@ __all__ = [
     "EngramTransformerLayer",
     "MemoryMismatch",
     "PendingEmbeddings",
+    "PrefetchSettings",
+    "Prefetcher",
+    "RingFull",
+    "RowsLate",
     "TransformerWithEngram",
     "UnidentifiedTable",
 ]

@@ -43,13 +43,23 @@ class Addressing(nn.Module):
         state: EngramState | None,
     ) -> tuple[NDArray[np.int64], TorchHistory | None]:
         """Return the rows (B, T, columns), and with a state the history for the tokens after these; by NumPy."""
-        ids, documents = _as_numpy(ids), None if sequence_ids is None else _as_numpy(sequence_ids)
-        takes_part = _as_numpy(mask) if mask is not None and self.masked_tokens_are_dead else None
-        history = None if state is None else _on_host(state.history)
-        rows = self.on_host.rows(ids, self.layer_id, takes_part, documents, history)
-        if state is None:
-            return rows, None
-        return rows, _as_tensors(self.on_host.advance(history, ids, takes_part, documents))
+        ids, documents = as_numpy(ids), None if sequence_ids is None else as_numpy(sequence_ids)
+        takes_part = None if mask is None else as_numpy(mask)
+        history = None if state is None else state.history
+        rows = self.hash_on_host(ids, takes_part, documents, history)
+        return rows, None if state is None else self.history_after(ids, takes_part, documents, history)
+
+    def hash_on_host(
+        self, ids: ArrayLike, mask: ArrayLike | None, sequence_ids: ArrayLike | None, history: TorchHistory | None
+    ) -> NDArray[np.int64]:
+        """Return the rows (B, T, columns) of tokens that come after a history."""
+        return self.on_host.rows(ids, self.layer_id, self._takes_part(mask), sequence_ids, _on_host(history))
+
+    def history_after(
+        self, ids: ArrayLike, mask: ArrayLike | None, sequence_ids: ArrayLike | None, history: TorchHistory | None
+    ) -> TorchHistory:
+        """Return the history for the tokens after these."""
+        return _as_tensors(self.on_host.advance(_on_host(history), ids, self._takes_part(mask), sequence_ids))
 
     def device_rows(
         self,
@@ -66,6 +76,9 @@ class Addressing(nn.Module):
         history = None if state is None else _on_device(state.history, ids.device)
         rows = self.on_device.rows(ids, self.layer_id, takes_part, documents, history)
         return rows, None if state is None else self.on_device.advance(history, ids, takes_part, documents)
+
+    def _takes_part(self, mask: ArrayLike | None) -> ArrayLike | None:
+        return mask if self.masked_tokens_are_dead else None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: ARG002  torch's signature
         """Follow the module to a device by being made again: `to_empty` would leave numbers of no meaning behind."""
@@ -108,7 +121,8 @@ def _check_vocabulary(config: EngramConfig, hasher: NgramHasher | StudyHasher, *
         )
 
 
-def _as_numpy(values: Tensor | ArrayLike) -> ArrayLike:
+def as_numpy(values: Tensor | ArrayLike) -> ArrayLike:
+    """Return a tensor's values on the host as NumPy sees them; anything else as it is."""
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
 
 

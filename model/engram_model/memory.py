@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+class RowsLate(TimeoutError):
+    """A layer's rows were not there at its turn, and it was decided beforehand not to wait for them.
+
+    `EngramModule.forward` answers it by passing its input through unchanged.
+    """
+
+
 class PendingEmbeddings(Protocol):
     """Memory embeddings that were asked for and not yet waited for."""
 
@@ -21,7 +28,8 @@ class PendingEmbeddings(Protocol):
     def wait(self, timeout: float | None = None) -> Tensor:
         """Return the embeddings (B, T, memory_dim) with the device and data type that the module has by now.
 
-        `timeout` is in seconds; None leaves it to the time limit of the store. The errors are those of the store.
+        `timeout` is in seconds; None leaves it to the time limit of the store. The errors are those of the store, and
+        RowsLate.
         """
         ...
 

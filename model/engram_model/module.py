@@ -12,7 +12,7 @@ from engram_client.hashing import local_indices
 from engram_model.addressing import Addressing
 from engram_model.gate import make_gate
 from engram_model.local_memory import LocalMemory
-from engram_model.memory import PlacedEmbeddings
+from engram_model.memory import PlacedEmbeddings, RowsLate
 from engram_model.precision import widen
 from engram_model.reference_state import load_reference_state
 from engram_model.short_conv import make_short_conv
@@ -100,8 +100,10 @@ class EngramModule(nn.Module):
         Args:
             hidden_states: (B, T, H), or (B, T, M, H) for M branches.
             input_ids: raw token ids (B, T); not looked at if `memory_embeddings` are given.
-            memory_embeddings: what `prefetch_embeddings` returned; or embeddings (B, T, memory_dim), through which
-                gradients flow; or the uint8 rows (B, T, columns, row_bytes) that the caller fetched for `row_ids`.
+            memory_embeddings: what `prefetch_embeddings` returned, or a `Prefetcher` for this layer: if its rows are
+                late and not to be waited for, the hidden states come back unchanged, the gates closed. Or embeddings
+                (B, T, memory_dim), through which gradients flow; or the uint8 rows (B, T, columns, row_bytes) that the
+                caller fetched for `row_ids`.
             mask: booleans (B, T); False closes the gate, so that the token's memory reaches neither itself nor,
                 by the convolution, the tokens after it. The token's own convolution still sees earlier values. Its id
                 stays part of the n-grams after it, unless `config.masked_tokens_are_dead`.
@@ -125,7 +127,11 @@ class EngramModule(nn.Module):
         history = None if state is None else state.history
         if memory_embeddings is None:
             memory_embeddings, history = self._look_up(input_ids, mask, documents, state)
-        embeddings = self._embeddings(memory_embeddings)
+        try:
+            embeddings = self._embeddings(memory_embeddings)
+        except RowsLate:
+            closed = self._pass_through(streams, documents, state)
+            return hidden_states, closed if return_gating else None
         _check_shape("memory_embeddings", embeddings, (*streams.shape[:2], self.config.memory_dim))
         memory = self._combined(embeddings)  # (B, T, E)
         gating: Tensor = self.gate(streams, memory)  # (B, T, M)
@@ -272,6 +278,13 @@ class EngramModule(nn.Module):
                 memory_embeddings = self.memory.embed(memory_embeddings)
             return torch.as_tensor(memory_embeddings).to(self.value_proj.weight)
         return memory_embeddings.wait()
+
+    def _pass_through(self, streams: Tensor, documents: Tensor | None, state: EngramState | None) -> Tensor:
+        """Return gating (B, T, M) of closed gates, and move the state as if the tokens had no memories."""
+        if state is not None and self.short_conv is not None:
+            _, past = self.short_conv(torch.zeros_like(streams), state.conv_past, documents)
+            state.conv_past = past._replace(values=past.values.detach().clone())
+        return streams.new_zeros(streams.shape[:-1])
 
     def _combined(self, embeddings: Tensor) -> Tensor:
         """Return what is projected, (B, T, E), from a token's rows side by side."""

@@ -14,6 +14,8 @@ from engram_client.formats import decoded_shape, find_format
 from engram_model.rows import decode_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -57,8 +59,8 @@ class StoreMemory(nn.Module):
             embedding_dim=config.embedding_dim,
             fingerprint=hasher.fingerprint(layer_id),
         )
-        self._checked = _facts_of(table)
-        self._row_format = _check(self._checked, self._needed)
+        facts = _facts_of(table)
+        self._terms = FetchTerms(facts, _check(facts, self._needed))
 
     @property
     def table_bytes(self) -> int:
@@ -75,25 +77,35 @@ class StoreMemory(nn.Module):
         table = _blocking(self.table)
         on_host = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
         while True:
-            row_format = self._format_by_now()
-            pending, checked = table.prefetch(on_host), self._checked
-            if _facts_of(table) == checked:  # else another thread moved the table, before or after these rows were read
-                return StoreFetch(pending, row_format)
+            terms = self.terms()
+            pending = table.prefetch(on_host)
+            if self.terms_hold(terms):  # else another thread moved the table, before or after these rows were read
+                return StoreFetch(pending, terms.row_format)
 
     def embed(self, rows: NDArray[np.uint8] | Tensor) -> Tensor:
         """Return bytes (B, T, columns, row_bytes) in the store's row format as embeddings (B, T, memory_dim).
 
         Raises as `prefetch` if the table has moved to a version that does not fit.
         """
-        return decode_rows(rows, self._format_by_now()).flatten(-2)
+        return decode_rows(rows, self.terms().row_format).flatten(-2)
 
-    def _format_by_now(self) -> RowFormat:
-        """Return what the table's rows mean, after checking the table if it is no longer the one that was checked."""
+    def row_source(self) -> StoreTable:
+        """Return the table as something to fetch from. Raises TypeError if it is async."""
+        return _blocking(self.table)
+
+    def terms(self) -> FetchTerms:
+        """Return what the table's rows are, after checking the table if it is no longer the one that was checked.
+
+        Raises MemoryMismatch or FingerprintMismatch if it has moved to a version that does not fit.
+        """
         facts = _facts_of(self.table)
-        if facts != self._checked:
-            self._row_format = _check(facts, self._needed)
-            self._checked = facts
-        return self._row_format
+        if facts != self._terms.facts:
+            self._terms = FetchTerms(facts, _check(facts, self._needed))
+        return self._terms
+
+    def terms_hold(self, terms: FetchTerms) -> bool:
+        """Tell whether the table is still the one that `terms` were of."""
+        return _facts_of(self.table) == terms.facts
 
 
 class StoreFetch:
@@ -139,10 +151,16 @@ class TableFacts(Protocol):
 
 
 class StoreTable(TableFacts, Protocol):
-    """A blocking table of `engram_client`."""
+    """A blocking table of `engram_client`, or whatever stands before one and sends less.
 
-    def prefetch(self, ids: NDArray[np.int64], /) -> PendingRows:
-        """Start fetching rows and return at once."""
+    The ids are those of one layer, repeats not yet taken out: (B, T, columns) with the columns in the order of the
+    hash; where several ranks share a fetch (n,), each rank's after the other's.
+    """
+
+    def prefetch(
+        self, ids: NDArray[np.int64], /, *, out: NDArray[np.uint8] | None = None, timeout: float | None = None
+    ) -> PendingRows:
+        """Start fetching rows, into `out` if given, within `timeout` seconds, and return at once."""
         ...
 
 
@@ -151,6 +169,18 @@ class PendingRows(Protocol):
 
     def result(self, timeout: float | None = None) -> NDArray[np.uint8]:
         """Wait for the rows, (*ids.shape, row_bytes)."""
+        ...
+
+    def done(self) -> bool:
+        """Tell whether it has ended: from then on nothing writes into its buffer."""
+        ...
+
+    def cancel(self) -> bool:
+        """End it; returns when it has ended, or after a limit."""
+        ...
+
+    def add_done_callback(self, callback: Callable[[], None], /) -> None:
+        """Call `callback` when it has ended, at once if it has, from any thread."""
         ...
 
 
@@ -169,6 +199,18 @@ class _Facts(NamedTuple):
     row_bytes: int
     row_format: str
     fingerprint: str
+
+
+class FetchTerms(NamedTuple):
+    """What a fetch was started for: the rows may be read like this only if the table is still the same afterwards."""
+
+    facts: _Facts
+    row_format: RowFormat
+
+    @property
+    def row_bytes(self) -> int:
+        """Width of a row."""
+        return self.facts.row_bytes
 
 
 class _Needed(NamedTuple):

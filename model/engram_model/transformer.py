@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engram_model.module import EngramModule
+from engram_model.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from engram_model.config import EngramConfig
+    from engram_model.memory import PendingEmbeddings
+    from engram_model.prefetch import PrefetchSettings
     from engram_model.store_memory import StoreTable
 
 
@@ -41,6 +45,7 @@ class TransformerWithEngram(nn.Module):
         num_heads: attention heads of a block; divides `hidden_dim`.
         memories: layer id to a blocking table of the client; layers without one hold a local table.
         token_map: token id to compressed id; every id stands for itself, unless told.
+        prefetch: limits of the fetches, and what layers do whose rows are late.
 
     Raises:
         ValueError: a layer id is not below `num_blocks`, `memories` names a layer without Engram, or `num_heads` does
@@ -55,6 +60,7 @@ class TransformerWithEngram(nn.Module):
         num_heads: int,
         memories: Mapping[int, StoreTable] | None = None,
         token_map: ArrayLike | None = None,
+        prefetch: PrefetchSettings | None = None,
     ) -> None:
         super().__init__()
         memories = memories or {}
@@ -70,10 +76,27 @@ class TransformerWithEngram(nn.Module):
             }
         )
         self.norm = nn.RMSNorm(config.hidden_dim)
+        self.prefetch_settings = prefetch
+
+    @cached_property
+    def prefetcher(self) -> Prefetcher:
+        """What asks for the rows of all layers; made when it is first used, and not copied or saved with the model."""
+        return Prefetcher((self.engram(layer) for layer in self.layer_ids), settings=self.prefetch_settings)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "prefetcher"}
 
     def forward(self, input_ids: Tensor) -> DecoderOutput:
-        """Run token ids (B, T) through the decoder; all fetches are under way before the first block."""
-        pending = {layer: self.engram(layer).prefetch_embeddings(input_ids) for layer in self.layer_ids}
+        """Run token ids (B, T) through the decoder; all fetches are under way before the first block.
+
+        Raises:
+            ValueError: there are more tokens than the prefetch settings' `max_tokens`.
+            RingFull, EngramError: as `Prefetcher.prefetch`, and as waiting for what it returns.
+        """
+        with self.prefetcher.prefetch(input_ids) as pending:
+            return self._decode(input_ids, pending)
+
+    def _decode(self, input_ids: Tensor, pending: Mapping[int, PendingEmbeddings]) -> DecoderOutput:
         streams = self.embedding(input_ids).unsqueeze(2).repeat(1, 1, self.num_branches, 1)  # (B, T, M, H)
         gating: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks):

@@ -58,6 +58,18 @@ def test_fetch_prefetch_and_tables_work_without_await(store):
     assert (table.num_rows, table.row_bytes, table.info.version) == (10_000, 48, table.version)
 
 
+def test_a_callback_is_called_at_the_end_or_at_once_after_it(store):
+    ended = threading.Event()
+    pending = store.table("layer-1").prefetch([1, 2])
+    at_once = []
+
+    pending.add_done_callback(ended.set)
+    assert ended.wait(30)
+    pending.add_done_callback(lambda: at_once.append(pending.done()))
+
+    assert at_once == [True]
+
+
 def test_many_threads_may_share_one_table(store):
     table = store.table("layer-1")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support.held_table import HeldRows, HeldTable
 
 from engram_client import formats
 from engram_client.hashing import NgramHasher
@@ -52,7 +54,11 @@ class NumpyTable:
         self.events: list[tuple[str, object]] = []
         self.timeouts: list[float | None] = []
 
-    def prefetch(self, ids: NDArray[np.int64]) -> NumpyRows:
+    def prefetch(
+        self, ids: NDArray[np.int64], *, out: NDArray[np.uint8] | None = None, timeout: float | None = None
+    ) -> NumpyRows | HeldRows:
+        if out is not None:
+            return HeldTable(self, self.events, held=False).prefetch(ids, out=out, timeout=timeout)
         self.events.append(("prefetch", self.name))
         return NumpyRows(self, ids)
 
@@ -124,6 +130,32 @@ def store_of() -> Callable[..., NumpyTable]:
         return NumpyTable(rows.view(torch.uint8).numpy().copy(), row_format, fingerprint, local.layer_id)
 
     return store
+
+
+class Remote(NamedTuple):
+    """Engram layers twice, of the same weights and rows: `local` with tables of their own, `modules` with `tables`."""
+
+    local: dict[int, EngramModule]
+    modules: dict[int, EngramModule]
+    tables: dict[int, HeldTable]
+    log: list[tuple[str, object]]
+
+
+@pytest.fixture
+def make_remote(make_module, store_of) -> Callable[..., Remote]:
+    """Layers whose tables answer at once, unless they are held."""
+
+    def make(config: EngramConfig, *, held: bool = False, row_format: str = "float32") -> Remote:
+        log: list[tuple[str, object]] = []
+        local = {layer: make_module(config, layer_id=layer) for layer in config.layer_ids}
+        tables = {layer: HeldTable(store_of(module, row_format), log, held=held) for layer, module in local.items()}
+        modules = {layer: EngramModule(config, layer_id=layer, memory=table) for layer, table in tables.items()}
+        for layer, module in modules.items():
+            weights = local[layer].state_dict().items()
+            module.load_state_dict({name: value for name, value in weights if not name.startswith("memory.")})
+        return Remote(local, modules, tables, log)
+
+    return make
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
+from support.held_table import HeldTable
 
 from engram_model import TransformerWithEngram
 
@@ -27,22 +29,18 @@ def memories(make_decoder, store_of):
 
 
 def test_every_fetch_is_under_way_before_the_first_block(make_decoder, memories, input_ids):
-    decoder = make_decoder(memories=memories)
-    events = memories[0].events = memories[2].events = []
+    events = []
+    held = {layer: HeldTable(table, events) for layer, table in memories.items()}
+    decoder = make_decoder(memories=held)
+    decoder.embedding.register_forward_pre_hook(lambda *_: held[0].last.release())
     for index, block in enumerate(decoder.blocks):
         block.register_forward_pre_hook(lambda *_, index=index: events.append(("block", index)))
+    decoder.blocks[1].register_forward_pre_hook(lambda *_: held[2].last.release())
 
     decoder(input_ids)
 
-    assert events == [
-        ("prefetch", 0),
-        ("prefetch", 2),
-        ("wait", 0),
-        ("block", 0),
-        ("block", 1),
-        ("wait", 2),
-        ("block", 2),
-    ]
+    assert events == [("prefetch", 0), ("prefetch", 2), ("block", 0), ("block", 1), ("block", 2)]
+    assert [decoder.prefetcher.stats().layers[layer].late for layer in (0, 2)] == [0, 0]
 
 
 def test_remote_tables_give_the_bits_of_local_ones(make_decoder, memories, input_ids):
@@ -56,11 +54,26 @@ def test_remote_tables_give_the_bits_of_local_ones(make_decoder, memories, input
 
 
 def test_a_pass_tells_how_long_each_layer_waited(make_decoder, memories, input_ids):
-    output = make_decoder(memories={2: memories[2]})(input_ids)
+    held = HeldTable(memories[2])
+    held.answers_when_looked_for = True
+    decoder = make_decoder(memories={2: held})
+
+    output = decoder(input_ids)
 
     assert output.waited_seconds.keys() == {0, 2}
     assert output.waited_seconds[0] == 0.0
     assert output.waited_seconds[2] > 0.0
+    assert output.waited_seconds[2] == decoder.prefetcher.stats().layers[2].waited_seconds
+
+
+def test_a_decoder_that_has_run_can_be_copied(make_decoder, input_ids):
+    decoder = make_decoder()
+    expected = decoder(input_ids).hidden_states
+
+    twin = copy.deepcopy(decoder)
+
+    assert torch.equal(twin(input_ids).hidden_states, expected)
+    assert twin.prefetcher is not decoder.prefetcher
 
 
 @pytest.mark.parametrize("num_branches", [1, 2])

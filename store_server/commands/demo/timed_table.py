@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
+    from collections.abc import Callable
+    from concurrent.futures import Executor, Future
 
     import numpy as np
     from numpy.typing import NDArray
@@ -26,24 +27,43 @@ class TimedTable:
         self.fingerprint = table.fingerprint
         self.last_fetch: TimedFetch | None = None
 
-    def prefetch(self, ids: NDArray[np.int64], /) -> TimedFetch:
+    def prefetch(
+        self, ids: NDArray[np.int64], /, *, out: NDArray[np.uint8] | None = None, timeout: float | None = None
+    ) -> TimedFetch:
         """Start fetching rows and return at once."""
-        self.last_fetch = TimedFetch(self._table, ids, self._watchers)
+        issued = time.perf_counter()
+        pending = self._table.prefetch(ids, out=out, timeout=timeout)
+        seconds = self._watchers.submit(_seconds_until_there, pending, issued)
+        self.last_fetch = TimedFetch(pending, ids, seconds)
         return self.last_fetch
 
 
 class TimedFetch:
-    """A fetch that was started; a thread of its own sees the rows arrive."""
+    """A fetch that was started; a thread of its own sees the rows arrive.
 
-    def __init__(self, table: StoreTable, ids: NDArray[np.int64], watchers: Executor) -> None:
+    Where the model gave a buffer of its own, the rows are there until the model asks for others.
+    """
+
+    def __init__(self, pending: PendingRows, ids: NDArray[np.int64], seconds: Future[float]) -> None:
         self.ids = ids
-        issued = time.perf_counter()
-        self._pending = table.prefetch(ids)
-        self._seconds = watchers.submit(_seconds_until_there, self._pending, issued)
+        self._pending = pending
+        self._seconds = seconds
 
     def result(self, timeout: float | None = None) -> NDArray[np.uint8]:
         """Wait for the rows, (*ids.shape, row_bytes)."""
         return self._pending.result(timeout)
+
+    def done(self) -> bool:
+        """Tell whether the rows are there, or never will be."""
+        return self._pending.done()
+
+    def cancel(self) -> bool:
+        """End the fetch."""
+        return self._pending.cancel()
+
+    def add_done_callback(self, callback: Callable[[], None], /) -> None:
+        """Call `callback` once it is done."""
+        self._pending.add_done_callback(callback)
 
     @property
     def seconds(self) -> float:

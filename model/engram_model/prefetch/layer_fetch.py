@@ -1,0 +1,137 @@
+"""One fetch of one layer's rows into one slot, for one rank or for several."""
+
+from __future__ import annotations
+
+import threading
+import time
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+from engram_client.errors import TimeLimitExceeded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engram_client.formats import RowFormat
+    from engram_model.prefetch.device_copy import Copier, DeviceCopy
+    from engram_model.prefetch.ring import Slot, StagingRing
+    from engram_model.store_memory import PendingRows
+
+_SECONDS_BEYOND_THE_LIMIT = 1.0  # for a fetch to report that it has ended
+
+
+class Part(NamedTuple):
+    """What one rank reads of a fetch."""
+
+    copier: Copier
+    start: int
+    """Where in the slot its bytes begin."""
+    shape: tuple[int, int, int, int]
+    """(B, T, columns, row_bytes)."""
+
+    def rows(self, slot: Slot) -> Tensor:
+        """Return its rows, uint8, a contiguous view of the slot."""
+        return slot.memory[self.start : self.start + prod(self.shape)].view(self.shape)
+
+
+class LayerFetch:
+    """Rows of one layer on their way; every rank takes or discards its part once.
+
+    When the last has done so, the fetch is ended if it still goes on, and the slot goes back to the ring.
+    """
+
+    def __init__(
+        self,
+        pending: PendingRows,
+        row_format: RowFormat,
+        slot: Slot,
+        parts: list[Part],
+        ring: StagingRing,
+        timeout_seconds: float,
+    ) -> None:
+        self.row_format = row_format
+        self.sent_at = time.perf_counter()
+        self.arrived_at = 0.0
+        """When the fetch ended, as time.perf_counter()."""
+        self._limit_at = self.sent_at + timeout_seconds + _SECONDS_BEYOND_THE_LIMIT
+        self._pending = pending
+        self._slot = slot
+        self._is_given_back = False
+        self._missed_turn: bool | None = None
+        self._parts = parts
+        self._ring = ring
+        self._copies: list[DeviceCopy | None] = [None] * len(parts)
+        self._unfinished = set(range(len(parts)))
+        self._lock = threading.Lock()
+        self._landed = threading.Event()
+        pending.add_done_callback(self._land)
+
+    def is_done(self) -> bool:
+        """Tell whether the fetch has ended."""
+        return self._pending.done()
+
+    def missed_turn(self) -> bool:
+        """Tell whether the fetch had not ended at the turn of the first rank that came: one verdict for all ranks."""
+        with self._lock:
+            if self._missed_turn is None:
+                self._missed_turn = not self._pending.done()
+            return self._missed_turn
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until the rows have landed; the fetch's own time limit holds in any case.
+
+        Raises what the fetch raised; TimeLimitExceeded if it has not ended.
+        """
+        left = self._limit_at - time.perf_counter()
+        limit = left if timeout is None else min(timeout, left)
+        if not self._landed.wait(max(0.0, limit)):
+            raise TimeLimitExceeded(
+                f"the rows were not there {time.perf_counter() - self.sent_at:.3g} s after they were asked for; the "
+                "fetch is given up. The settings' timeout_seconds is its limit"
+            )
+        self._pending.result(0)
+
+    def copy_for(self, rank: int) -> DeviceCopy:
+        """Return a rank's rows on their way to its device, after `wait`."""
+        with self._lock:
+            return self._copy_once(rank)
+
+    def finish(self, rank: int) -> None:
+        """Have done with a rank's part; whatever arrives later touches nothing of anybody's."""
+        with self._lock:
+            self._unfinished.discard(rank)
+            if self._unfinished or self._is_given_back:
+                return
+            self._is_given_back = True
+        if not self._pending.done():
+            self._pending.cancel()
+        # The client waits for the end of what it cancels, but not for ever: then the slot rests until that end.
+        self._ring.give_back(self._slot, self._is_quiet)
+
+    def _is_quiet(self) -> bool:
+        return self._pending.done() and all(copy is None or copy.is_over() for copy in self._copies)
+
+    def _land(self) -> None:
+        """Send what has arrived on to the devices, if anybody still wants it. Runs on the client's thread."""
+        try:
+            with self._lock:
+                self.arrived_at = time.perf_counter()
+                if self._has_rows():
+                    for rank in self._unfinished:
+                        self._copy_once(rank)
+        finally:
+            self._landed.set()
+
+    def _has_rows(self) -> bool:
+        try:
+            self._pending.result(0)
+        except Exception:  # whoever waits is told
+            return False
+        return True
+
+    def _copy_once(self, rank: int) -> DeviceCopy:
+        copy = self._copies[rank]
+        if copy is None:
+            part = self._parts[rank]
+            copy = self._copies[rank] = part.copier.copy(self._slot, part.rows(self._slot))
+        return copy
