@@ -23,6 +23,7 @@ from store_server.commands import (
     verify,
 )
 from store_server.commands.failure import CommandFailed
+from store_server.commands.interruption import NothingStored
 from store_server.commands.stop_signals import stop_signals_raise
 from store_server.storage import StorageError
 
@@ -74,7 +75,7 @@ def build_app() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 1 when it failed, 2 for bad usage.
 
-    Results go to stdout; a failure is one line `error: ...` on stderr.
+    Results go to stdout; a failure is one line `error: ...` on stderr. Ctrl-C is one line `interrupted`, and 130.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -88,8 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _FAILED
     except (StorageError, CommandFailed, OSError) as error:
         return _report(error, _FAILED)
+    except NothingStored:
+        return _report_interruption("interrupted: nothing was stored")
     except (KeyboardInterrupt, typer.Abort):
-        return _report("interrupted", _INTERRUPTED)
+        return _report_interruption("interrupted")
+    if status == _INTERRUPTED:  # what typer makes of KeyboardInterrupt
+        return _report_interruption("interrupted")
     return status if isinstance(status, int) else 0
 
 
@@ -113,7 +118,12 @@ def _epilog(examples: Sequence[str]) -> str | None:
     return "\n".join(["\b", "Examples:", *(f"  {example}" for example in examples)]) if examples else None
 
 
-def _report(error: Exception | str, status: int) -> int:
+def _report_interruption(message: str) -> int:
+    sys.stderr.write(f"{message}\n")
+    return _INTERRUPTED
+
+
+def _report(error: Exception, status: int) -> int:
     if isinstance(error, OSError) and error.strerror and error.filename:
         message = f"{error.filename}: {error.strerror}"
     else:
