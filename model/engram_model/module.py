@@ -231,8 +231,10 @@ class EngramModule(nn.Module):
         buffers of the hash, if there, must be those of this layer's. Nothing is loaded unless everything fits.
 
         Raises:
-            ValueError: other names are missing, names are unknown, a tensor has another shape or other numbers of the
-                hash, or the names are those of another form than the configuration's.
+            ValueError: other names are missing, names are unknown, a tensor has another shape, a data type that is not
+                that of weights or other numbers of the hash, or the names are those of another form than the
+                configuration's.
+            TypeError: a value is not a tensor.
         """
         load_reference_state(self, state)
 
