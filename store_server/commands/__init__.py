@@ -32,27 +32,31 @@ if TYPE_CHECKING:
 
 
 class Command(NamedTuple):
-    """What a command does, and examples of it for its help."""
+    """What a command does, that in a few words for the list of commands, and examples for its own help."""
 
     run: Callable[..., None]
+    summary: str
     examples: tuple[str, ...] = ()
 
 
 COMMANDS: Final[dict[str, Command]] = {
-    "create": Command(create.create, create.EXAMPLES),
-    "import": Command(import_.import_table, import_.EXAMPLES),
-    "attach": Command(attach.attach, attach.EXAMPLES),
-    "serve": Command(serve.serve),
-    "tables": Command(tables.tables),
-    "inspect": Command(inspect.inspect, inspect.EXAMPLES),
-    "verify": Command(verify.verify_tables, verify.EXAMPLES),
-    "drop": Command(drop.drop, drop.EXAMPLES),
-    "synth-checkpoint": Command(synth_checkpoint.synth_checkpoint, synth_checkpoint.EXAMPLES),
-    "compression": Command(compression.compression, compression.EXAMPLES),
-    "demo": Command(demo.demo),
+    "create": Command(create.create, "make a table of test rows", create.EXAMPLES),
+    "import": Command(import_.import_table, "make a table, or its next version, from a file", import_.EXAMPLES),
+    "attach": Command(attach.attach, "serve a checkpoint's tables from its own files", attach.EXAMPLES),
+    "serve": Command(serve.serve, "run a node"),
+    "tables": Command(tables.tables, "list tables and their state"),
+    "inspect": Command(inspect.inspect, "describe a table, print rows", inspect.EXAMPLES),
+    "verify": Command(verify.verify_tables, "read everything, compare digests", verify.EXAMPLES),
+    "drop": Command(drop.drop, "remove an old version or a whole table", drop.EXAMPLES),
+    "synth-checkpoint": Command(
+        synth_checkpoint.synth_checkpoint, "write a made-up checkpoint", synth_checkpoint.EXAMPLES
+    ),
+    "compression": Command(compression.compression, "compress a tokenizer's vocabulary", compression.EXAMPLES),
+    "demo": Command(demo.demo, "the whole path on real text"),
 }
 # What typer raises for bad usage: of its own since 0.2x, click's before.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+_MAX_HELP_WIDTH = 100
 _FAILED, _BAD_USAGE, _INTERRUPTED = 1, 2, 130
 
 
@@ -64,11 +68,11 @@ def build_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _MAX_HELP_WIDTH},
     )
     app.callback()(_program)
     for name, command in COMMANDS.items():
-        app.command(name, epilog=_epilog(command.examples))(command.run)
+        app.command(name, short_help=command.summary, epilog=_epilog(command.examples))(command.run)
     return app
 
 
