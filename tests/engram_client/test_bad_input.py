@@ -162,7 +162,7 @@ async def test_without_a_url_the_environment_names_the_store(root, monkeypatch):
 async def test_a_data_root_that_is_not_there_is_unavailable(tmp_path):
     async with engram_client.connect(f"file://{tmp_path}/nowhere") as store:
         with pytest.raises(errors.Unavailable, match="nowhere"):
-            await store.tables()
+            await store.tables(timeout=0.1)
 
 
 async def test_a_closed_store_says_so(store):
