@@ -117,6 +117,8 @@ class EngramModule(nn.Module):
             The updated hidden states, of the shape and data type they came in, and the gating (B, T, M) or None.
 
         Raises:
+            IndexError: a token id is not below the length of the token map, or is negative and the study's hash is
+                used; for ids on a GPU that device asserts it, and a RuntimeError follows.
             ValueError: neither ids nor embeddings are given, shapes do not fit, or the state is of other sequences.
             TypeError: the mask is not boolean, the sequence ids are not integers, or `memory_embeddings` are neither
                 uint8 nor of floating point.
