@@ -125,6 +125,6 @@ def _unlabelled(row_format: str) -> str:
 
 def _print_error(rows: QuantizedRows) -> None:
     typer.echo(f"format   {rows.row_format}")
-    typer.echo(f"max err  {rows.error.largest:.9g}")
-    typer.echo(f"rms err  {rows.error.root_mean_square:.9g}")
-    typer.echo(f"cosine   {rows.error.mean_cosine:.9g}")
+    typer.echo(f"max err  {rows.error.largest:.3g}")
+    typer.echo(f"rms err  {rows.error.root_mean_square:.3g}")
+    typer.echo(f"cosine   {rows.error.mean_cosine:.6f}")
