@@ -118,7 +118,7 @@ class EngramModule(nn.Module):
 
         Raises:
             IndexError: a token id is not below the length of the token map, or is negative and the study's hash is
-                used; for ids on a GPU that device asserts it, and a RuntimeError follows.
+                used; RuntimeError in compiled code, or from the device's own assertion for ids on a GPU.
             ValueError: neither ids nor embeddings are given, shapes do not fit, or the state is of other sequences.
             TypeError: the mask is not boolean, the sequence ids are not integers, or `memory_embeddings` are neither
                 uint8 nor of floating point.

@@ -38,8 +38,8 @@ class TorchHasher(nn.Module):
 
     It is a module without parameters, so it can be part of a model, follow it to another device and be compiled without
     a graph break; its buffers are not saved. Because values are not looked at on the host, ids that the family refuses
-    are reported by the device's own check of indices: IndexError on a CPU, on a GPU an assertion there, which is a
-    RuntimeError of whatever waits for the device next.
+    are reported by the device's own check of indices: IndexError on a CPU, or RuntimeError where inductor compiled
+    the code; on a GPU an assertion there, which is a RuntimeError of whatever waits for the device next.
 
     Args:
         hasher: of any family.
