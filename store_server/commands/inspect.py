@@ -47,7 +47,8 @@ def inspect(
 ) -> None:
     """Say what a table is; with --rows print rows as hexadecimal bytes, or decoded by their row format.
 
-    Of a damaged table what can be known is printed, and then what is wrong with it.
+    The first line says whether the table is damaged, as far as its manifest and the sizes of its files tell; `verify`
+    reads the rows as well. Of a damaged one what can be known is printed, and then what is wrong with it.
     """
     if decode and rows is None:
         raise typer.BadParameter("--decode needs --rows")
