@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from store_server.open_version import OpenVersion
-from store_server.storage import FilesChanged, StorageError, TableDamaged, TableNotFound, VersionNotFound
+from store_server.storage import (
+    FilesChanged,
+    LoadingStopped,
+    StorageError,
+    TableDamaged,
+    TableNotFound,
+    VersionNotFound,
+    VersionUnavailable,
+)
 from store_server.storage.manifest import ATTACHED
-from store_server.storage.memory_backend import LoadingStopped
 
 if TYPE_CHECKING:
     from store_server.open_version import VersionOpener
@@ -19,14 +26,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _GONE: Final = (TableNotFound, VersionNotFound)  # was dropped; the next look at the data root takes it away
-
-
-class VersionUnavailable(StorageError):
-    """A version cannot be opened just now, for a reason that is no damage and may pass."""
-
-    def __init__(self, table: str, version: str, reason: str) -> None:
-        self.table, self.version, self.reason = table, version, reason
-        super().__init__(f"version {version} of table {table!r} cannot be opened now: {reason}")
 
 
 class ServedVersion:

@@ -17,8 +17,8 @@ from engram_store.v1 import lookup_service_pb2_grpc as lookup_pb2_grpc
 from engram_store.v1.lookup_service_pb2 import LookupRequest, LookupStreamRequest
 from store_server.catalog import Catalog
 from store_server.config import ServerConfig
-from store_server.storage import DataRoot
-from store_server.storage.memory_backend import LoadingStopped, MemoryBackend
+from store_server.storage import DataRoot, LoadingStopped
+from store_server.storage.memory_backend import MemoryBackend
 
 ROWS = random_rows(5000, 264)
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
