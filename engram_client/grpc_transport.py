@@ -17,8 +17,8 @@ from engram_client.errors import (
     VersionNotFound,
     WrongLoop,
 )
-from engram_client.failures import error_of_call
 from engram_client.fork import ForkGuard
+from engram_client.grpc_errors import error_of_call
 from engram_client.lookup_stream import LookupStream, Piece
 from engram_client.retry import with_retries
 from engram_client.table_info import TableInfo
