@@ -91,7 +91,6 @@ class EmbeddedTransport:
         for start in range(0, len(rows), step):
             if start:
                 await asyncio.sleep(0)  # the loop has others to serve, and to tell us of the time limit
-                self._check_open()
             await self._gather(version, rows[start : start + step], out[start : start + step])
 
     async def _gather(self, version: LocalVersion, rows: Int64Array, out: Uint8Array) -> None:

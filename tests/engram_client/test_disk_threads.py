@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -60,12 +61,14 @@ async def test_closing_cancels_what_waits_for_a_thread_that_never_ends_and_ends_
     assert not idle.is_alive()
 
 
-async def test_a_forked_child_has_threads_of_its_own(threads):
+async def test_a_forked_child_has_threads_of_its_own():
+    threads = DiskThreads(1)
     await threads.run(lambda: None)
 
     child = os.fork()
-    if child == 0:  # no loop of the parent's may run here
-        asyncio.events._set_running_loop(None)
+    if child == 0:
+        signal.alarm(30)  # a hang ends the child, and shows
+        asyncio.events._set_running_loop(None)  # the parent's
         os._exit(asyncio.new_event_loop().run_until_complete(threads.run(lambda: 7)))
     _, status = await asyncio.to_thread(os.waitpid, child, 0)
 
