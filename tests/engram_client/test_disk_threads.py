@@ -67,6 +67,7 @@ async def test_a_forked_child_has_threads_of_its_own():
 
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(30)  # a hang ends the child, and shows
         asyncio.events._set_running_loop(None)  # the parent's
         os._exit(asyncio.new_event_loop().run_until_complete(threads.run(lambda: 7)))
