@@ -80,7 +80,9 @@ def of_storage(error: StorageError) -> LookupFailed:
                 grpc.StatusCode.INVALID_ARGUMENT, "INVALID_TABLE_NAME", str(error), table=error.name[:300]
             )
         case TableDamaged():
-            message = f"version {error.version} of table {error.table!r} is damaged and not served"
+            message = (
+                f"version {error.version} of table {error.table!r} is damaged and not served; the node's log says why"
+            )
             return LookupFailed(
                 grpc.StatusCode.DATA_LOSS, "TABLE_DAMAGED", message, table=error.table, version=error.version
             )

@@ -14,7 +14,6 @@ _ERROR_OF: Final[dict[type[Exception], type[errors.EngramError]]] = {
     storage.TableNotFound: errors.TableNotFound,
     storage.VersionNotFound: errors.VersionNotFound,
     storage.TableDamaged: errors.TableDamaged,
-    storage.RootNotFound: errors.Unavailable,
     storage.StorageFailure: errors.Unavailable,
     # The files were found to have changed during the fetch; another try looks at them again and tells what they are.
     storage.BackendClosed: errors.Unavailable,
@@ -24,10 +23,13 @@ _ERROR_OF: Final[dict[type[Exception], type[errors.EngramError]]] = {
 
 @contextlib.contextmanager
 def client_errors() -> Iterator[None]:
-    """Raise storage's errors, and the operating system's, as the client's."""
+    """Raise storage's errors, and the operating system's, as the client's.
+
+    RootNotFound passes: a mistyped path is not tried again until the time limit, as everything Unavailable is.
+    """
     try:
         yield
-    except errors.EngramError:
+    except (errors.EngramError, storage.RootNotFound):
         raise
     except (storage.StorageError, OSError) as error:
         kind = next((ours for theirs, ours in _ERROR_OF.items() if isinstance(error, theirs)), errors.EngramError)

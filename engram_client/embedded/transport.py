@@ -152,7 +152,10 @@ class EmbeddedTransport:
 
     async def _tried(self, attempt: Callable[[], Coroutine[None, None, _Result]], timeout: float, what: str) -> _Result:
         self._check_open()
-        return await with_retries(attempt, timeout, f"{what} from {self._path}")
+        try:
+            return await with_retries(attempt, timeout, f"{what} from {self._path}")
+        except storage.RootNotFound as error:
+            raise errors.Unavailable(str(error)) from error
 
     async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
         self._check_open()

@@ -43,7 +43,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "create": Command(create.create, "make a table of test rows", create.EXAMPLES),
     "import": Command(import_.import_table, "make a table, or its next version, from a file", import_.EXAMPLES),
     "attach": Command(attach.attach, "serve a checkpoint's tables from its own files", attach.EXAMPLES),
-    "serve": Command(serve.serve, "run a node"),
+    "serve": Command(serve.serve, "run a node", serve.EXAMPLES),
     "tables": Command(tables.tables, "list tables and their state"),
     "inspect": Command(inspect.inspect, "describe a table, print rows", inspect.EXAMPLES),
     "verify": Command(verify.verify_tables, "read everything, compare digests", verify.EXAMPLES),
