@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import concurrent.futures
 import os
 from collections.abc import Callable
 from types import TracebackType
@@ -11,37 +10,46 @@ from typing import Final, Self
 
 from engram_client.arrays import Ids, Uint8Array
 from engram_client.caching import CacheUse
-from engram_client.errors import StoreClosed, TimeLimitExceeded
+from engram_client.errors import TimeLimitExceeded
 from engram_client.loop_thread import Job, LoopThread
 from engram_client.store import Store, Table
 from engram_client.table_info import Described, TableInfo
 
 _CLOSE_SECONDS: Final = 10.0
+_CANCEL_SECONDS: Final = 10.0  # a loop with thousands of fetches may take a second; after this it is stuck
 
 
 class BlockingPendingRows:
     """A fetch that was started; `result` waits for it."""
 
-    def __init__(self, job: Job[Uint8Array], what: str) -> None:
+    def __init__(self, job: Job[Uint8Array], what: str, *, cancel_seconds: float = _CANCEL_SECONDS) -> None:
         self._job = job
         self._what = what
+        self._cancel_seconds = cancel_seconds
 
     def result(self, timeout: float | None = None) -> Uint8Array:
         """Return the rows or raise what went wrong; the fetch's own time limit holds in any case.
 
-        After `timeout` seconds, or at an interrupt (Ctrl-C), the fetch is ended: the buffer is the caller's again.
+        After `timeout` seconds, or at an interrupt (Ctrl-C), the fetch is ended: the buffer is the caller's again,
+        unless the error says otherwise (see `cancel`).
+
+        Raises:
+            TimeLimitExceeded: the rows are not there within `timeout` seconds, or within the fetch's own limit.
+            concurrent.futures.CancelledError: `cancel`, or the time limit of an earlier `result`, has ended the fetch.
+            StoreClosed: the store was closed meanwhile.
         """
         try:
             return self._job.future.result(timeout)
-        except concurrent.futures.CancelledError:
-            raise StoreClosed(f"{self._what}: the fetch was cancelled, or its store closed") from None
         except TimeoutError as error:
             if self._job.future.done() and not self._job.future.cancelled():
                 return self._job.future.result()  # it ended this very moment, or at the time limit of its own
             self.cancel()
             raise TimeLimitExceeded(f"{self._what}: not there within {timeout} s; the fetch was ended") from error
-        except KeyboardInterrupt:
-            self.cancel()
+        except KeyboardInterrupt as interrupt:
+            try:
+                self.cancel()
+            except TimeLimitExceeded as error:
+                interrupt.add_note(str(error))
             raise
 
     def done(self) -> bool:
@@ -53,8 +61,18 @@ class BlockingPendingRows:
         self._job.future.add_done_callback(lambda _: callback())
 
     def cancel(self) -> bool:
-        """End the lookup and wait until nothing writes into the buffer any more; False if it had ended already."""
-        return self._job.cancel()
+        """End the lookup and wait until nothing writes into the buffer any more; False if it had ended already.
+
+        Raises TimeLimitExceeded if it has not ended within 10 s, as when a disk keeps the store's event loop waiting:
+        the buffer must not be used again before `done`.
+        """
+        try:
+            return self._job.cancel(self._cancel_seconds)
+        except TimeLimitExceeded as error:
+            raise TimeLimitExceeded(
+                f"{self._what}: the fetch has not ended within {self._cancel_seconds:g} s of its cancellation; "
+                "do not use its buffer again before done() is true"
+            ) from error
 
 
 class BlockingTable(Described):

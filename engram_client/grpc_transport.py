@@ -17,8 +17,8 @@ from engram_client.errors import (
     VersionNotFound,
     WrongLoop,
 )
-from engram_client.failures import error_of_call
 from engram_client.fork import ForkGuard
+from engram_client.grpc_errors import error_of_call
 from engram_client.lookup_stream import LookupStream, Piece
 from engram_client.retry import with_retries
 from engram_client.table_info import TableInfo
@@ -80,10 +80,18 @@ class GrpcTransport:
         await with_retries(attempt, timeout, what)
 
     async def close(self) -> None:
-        """Close the stream and the channel; what is under way fails with StoreClosed."""
+        """Close the stream and the channel; what is under way fails with StoreClosed.
+
+        Raises WrongLoop in another loop than theirs, unless that one is closed: then nothing of them is left to close.
+        """
+        is_orphaned = self._loop is not None and self._loop.is_closed()
+        if not is_orphaned:
+            self._check_loop()
         self._closed = True
         stream, self._stream = self._stream, None
         channel, self._channel = self._channel, None
+        if is_orphaned:
+            return
         if stream is not None:
             await stream.close()
         if channel is not None:
@@ -121,12 +129,15 @@ class GrpcTransport:
         if self._closed:
             raise StoreClosed(f"the store at {self._target} is closed")
         self._guard.start_grpc()
-        loop = asyncio.get_running_loop()
+        self._check_loop()
         if self._channel is None:
-            self._loop, self._channel = loop, grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
-        if self._loop is not loop:
-            raise WrongLoop(f"the store at {self._target} belongs to another event loop; connect once in each loop")
+            self._loop = asyncio.get_running_loop()
+            self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
         return self._channel
+
+    def _check_loop(self) -> None:
+        if self._loop not in (None, asyncio.get_running_loop()):
+            raise WrongLoop(f"the store at {self._target} belongs to another event loop; connect once in each loop")
 
 
 def _pieces(table: TableInfo, rows: Int64Array, out: Uint8Array) -> list[Piece]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from engram_client.arrays import Int64Array, Uint8Array
 from engram_client.errors import EngramError, ProtocolError, StoreClosed, Unavailable
-from engram_client.failures import error_of_call, error_of_failure
+from engram_client.grpc_errors import error_of_call, error_of_failure
 from engram_client.table_info import TableInfo
 from engram_store.codec import Reply, decode_stream_reply, encode_stream_request
 

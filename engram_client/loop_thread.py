@@ -15,26 +15,34 @@ from engram_client.errors import ForkedProcess, StoreClosed, TimeLimitExceeded
 from engram_client.fork import ForkGuard
 
 _Result = TypeVar("_Result")
-_CANCEL_SECONDS: Final = 1.0  # for what was cancelled to end; it waits for nobody else by then
+_SECONDS_TO_END: Final = 1.0  # for what was cancelled to end; it waits for nobody else by then
 
 
 class Job(Generic[_Result]):
-    """A coroutine that runs on the loop. `future` is resolved when it has really ended, also after a cancel."""
+    """A coroutine that runs on the loop. `future` is resolved when it has really ended, also after a cancel.
+
+    It is cancelled where `cancel` did that; what the end of the loop cancels has failed with StoreClosed.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, _Result]) -> None:
         self.future: concurrent.futures.Future[_Result] = concurrent.futures.Future()
         self._loop = loop
         self._coroutine = coroutine
         self._task: asyncio.Task[_Result] | None = None
+        self._cancel_asked = False
         loop.call_soon_threadsafe(self._begin)
 
-    def cancel(self) -> bool:
-        """Cancel the coroutine and wait until it has ended; False if it had ended already."""
+    def cancel(self, seconds: float = _SECONDS_TO_END) -> bool:
+        """Cancel the coroutine and wait until it has ended; False if it had ended already.
+
+        Raises TimeLimitExceeded if it has not ended within `seconds`: it still runs then.
+        """
         if self.future.done():
             return False
-        with contextlib.suppress(RuntimeError):  # the loop is closed: then nothing runs any more
-            self._loop.call_soon_threadsafe(self._cancel)
-            concurrent.futures.wait((self.future,), _CANCEL_SECONDS)
+        self._cancel_asked = True
+        self._loop.call_soon_threadsafe(self._cancel)
+        if not concurrent.futures.wait((self.future,), seconds).done:
+            raise TimeLimitExceeded(f"what was cancelled has not ended within {seconds:g} s")
         return self.future.cancelled()
 
     def _begin(self) -> None:
@@ -46,9 +54,11 @@ class Job(Generic[_Result]):
             self._task.cancel()
 
     def _end(self, task: asyncio.Task[_Result]) -> None:
-        if task.cancelled():
+        if task.cancelled() and self._cancel_asked:
             self.future.cancel()
             self.future.set_running_or_notify_cancel()
+        elif task.cancelled():
+            self.future.set_exception(StoreClosed("the store was closed"))
         elif (error := task.exception()) is not None:
             self.future.set_exception(error)
         else:
@@ -82,10 +92,9 @@ class LoopThread:
         job = self.start(coroutine)
         try:
             return job.future.result()
-        except concurrent.futures.CancelledError:
-            raise StoreClosed("the store was closed") from None
         except BaseException:
-            job.cancel()
+            with contextlib.suppress(TimeLimitExceeded):  # it fills nobody's buffer
+                job.cancel()
             raise
 
     def close(self, finish: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
@@ -98,7 +107,7 @@ class LoopThread:
             if self._closing is None:
                 self._closing = Job(self._loop, self._finish(finish, seconds))
         try:
-            self._closing.future.result(seconds + 2 * _CANCEL_SECONDS)
+            self._closing.future.result(seconds + 2 * _SECONDS_TO_END)
         except TimeoutError as error:
             raise TimeLimitExceeded(f"the store did not close within {seconds:g} s; it is given up") from error
 
@@ -134,7 +143,7 @@ async def _others_ended() -> bool:
         task.cancel()
     if not others:
         return True
-    ended, running = await asyncio.wait(others, timeout=_CANCEL_SECONDS)
+    ended, running = await asyncio.wait(others, timeout=_SECONDS_TO_END)
     for task in ended:
         if not task.cancelled():
             task.exception()  # looked at, so that asyncio does not log it

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _LONGEST_WAIT_SECONDS: Final = 0.5
+_LONGEST_CLOSE_SECONDS: Final = 2.0
 _UNREADABLE: Final = ""  # stands for all versions of a table of which it cannot be read which is current
 
 
@@ -87,6 +88,11 @@ class Catalog:
         finally:
             self._reloading.release()
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether `reload` is loading a table into memory, which may take long."""
+        return self._opener.is_loading
+
     def refresh_residency(self, seconds: float) -> None:
         """Ask the kernel for so long what lies in RAM, going on where the last call stopped; keep the memory budget."""
         deadline = time.monotonic() + seconds
@@ -105,12 +111,17 @@ class Catalog:
         self._opener.stop()
 
     def close(self) -> None:
-        """Let go of every version."""
+        """Let go of every version; of none if a look at the data root waits for a disk that does not answer."""
         self.stop_following()
-        with self._reloading:
+        if not self._reloading.acquire(timeout=_LONGEST_CLOSE_SECONDS):
+            log.warning("a disk does not answer, leaving without closing", seconds=_LONGEST_CLOSE_SECONDS)
+            return
+        try:
             tables, self.tables = self.tables, {}
             for version in _versions(tables):
                 version.close()
+        finally:
+            self._reloading.release()
 
     def _served(self, table: str, version: str) -> ServedVersion:
         state = self.tables.get(table)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Final, NoReturn
 
 import grpc
+import structlog
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from engram_store.codec import Failure
-from store_server.served_version import VersionUnavailable
 from store_server.storage import (
     InvalidTableName,
     StorageError,
     TableDamaged,
     TableNotFound,
     VersionNotFound,
+    VersionUnavailable,
 )
+
+log = structlog.get_logger()
 
 DOMAIN: Final = "engram-store"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -77,7 +80,9 @@ def of_storage(error: StorageError) -> LookupFailed:
                 grpc.StatusCode.INVALID_ARGUMENT, "INVALID_TABLE_NAME", str(error), table=error.name[:300]
             )
         case TableDamaged():
-            message = f"version {error.version} of table {error.table!r} is damaged and not served"
+            message = (
+                f"version {error.version} of table {error.table!r} is damaged and not served; the node's log says why"
+            )
             return LookupFailed(
                 grpc.StatusCode.DATA_LOSS, "TABLE_DAMAGED", message, table=error.table, version=error.version
             )
@@ -90,8 +95,10 @@ def of_storage(error: StorageError) -> LookupFailed:
                 table=error.table,
                 version=error.version,
             )
-        case _:
-            raise error
+        case _:  # nothing that storage raises may look like a mistake of the node's
+            log.error("lookup failed", error=str(error), kind=type(error).__name__)
+            message = "this cannot be served now; the node's log says why"
+            return LookupFailed(grpc.StatusCode.UNAVAILABLE, "VERSION_UNAVAILABLE", message)
 
 
 async def abort(context: grpc.aio.ServicerContext[bytes, bytes], failed: LookupFailed) -> NoReturn:

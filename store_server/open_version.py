@@ -33,18 +33,28 @@ class OpenVersion:
 
 
 class VersionOpener:
-    """Opens versions of a data root as the settings of a node say."""
+    """Opens versions of a data root as the settings of a node say.
+
+    `is_loading` says whether it is loading one into memory, which one thread does at a time.
+    """
 
     def __init__(self, root: DataRoot, config: ServerConfig) -> None:
         self.root = root
         self.resident_set = ResidentSet(config.memory_budget_bytes)
+        self.is_loading = False
         self._config = config
         self._stop = threading.Event()
 
     def open(self, table: str, version: str, *, in_memory: bool) -> OpenVersion:
         """Open one version, which takes as long as a disk does. Raises what DataRoot.open_backend raises."""
         try:
-            return self._open(table, version, in_memory=in_memory)
+            if not in_memory:
+                return self._open(table, version, in_memory=False)
+            self.is_loading = True
+            try:
+                return self._open(table, version, in_memory=True)
+            finally:
+                self.is_loading = False
         except StorageError:
             self.root.version_path(table, version)  # raises for one that was dropped, which is no failure
             raise

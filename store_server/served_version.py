@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from store_server.open_version import OpenVersion
-from store_server.storage import FilesChanged, StorageError, TableDamaged, TableNotFound, VersionNotFound
-from store_server.storage.manifest import ATTACHED
-from store_server.storage.memory_backend import LoadingStopped
+from store_server.storage import (
+    FilesChanged,
+    LoadingStopped,
+    StorageError,
+    TableDamaged,
+    TableNotFound,
+    VersionNotFound,
+    VersionUnavailable,
+)
 
 if TYPE_CHECKING:
     from store_server.open_version import VersionOpener
@@ -19,14 +25,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _GONE: Final = (TableNotFound, VersionNotFound)  # was dropped; the next look at the data root takes it away
-
-
-class VersionUnavailable(StorageError):
-    """A version cannot be opened just now, for a reason that is no damage and may pass."""
-
-    def __init__(self, table: str, version: str, reason: str) -> None:
-        self.table, self.version, self.reason = table, version, reason
-        super().__init__(f"version {version} of table {table!r} cannot be opened now: {reason}")
 
 
 class ServedVersion:
@@ -82,7 +80,7 @@ class ServedVersion:
         The current version is open, in memory if its table belongs there; others are opened when they are looked up,
         because they may be many and each takes a file descriptor. What failed without being damaged is tried again.
         """
-        self._check_files_of_others()
+        self._check_files()
         state = self._state
         if isinstance(state, TableDamaged) or self._opener.has_stopped():
             return
@@ -127,20 +125,20 @@ class ServedVersion:
         self._reported = ""
         self._replace(opened)
 
-    def _check_files_of_others(self) -> None:
-        """Refuse an attached version whose files are no longer what was attached; take it back when they are again.
+    def _check_files(self) -> None:
+        """Refuse a version whose files are no longer those that were opened; take an attached one back when they are.
 
-        These files are not ours: anybody may write to them while we serve their bytes, cut them short under the map, or
-        take them away for a while.
+        The files of an attached version are not ours: anybody may write to them while we serve their bytes, cut them
+        short under the map, or take them away for a while. Ours may still be cut short, by a disk check for example.
         """
         state = self._state
         try:
-            if isinstance(state, OpenVersion) and state.backend.kind == ATTACHED:
+            if isinstance(state, OpenVersion) and state.backend.kind != "memory":
                 self._opener.root.check_files(self.table, state.manifest)
             elif isinstance(state, FilesChanged):
                 self._opener.root.stored_version(self.table, self.version)
                 self._replace(None)
-        except FilesChanged as error:
+        except TableDamaged as error:
             self.fail(error)
         except StorageError:  # cannot be looked at just now; what is mapped is still there
             return

@@ -38,7 +38,7 @@ class Addressing(nn.Module):
     def host_rows(
         self,
         ids: Tensor | ArrayLike,
-        mask: Tensor | None,
+        mask: Tensor | ArrayLike | None,
         sequence_ids: Tensor | ArrayLike | None,
         state: EngramState | None,
     ) -> tuple[NDArray[np.int64], TorchHistory | None]:
@@ -64,14 +64,16 @@ class Addressing(nn.Module):
     def device_rows(
         self,
         ids: Tensor,
-        mask: Tensor | None,
+        mask: Tensor | ArrayLike | None,
         sequence_ids: Tensor | None,
         state: EngramState | None,
     ) -> tuple[Tensor, TorchHistory | None]:
         """Return the same, computed by torch on the device of the ids."""
         if self._device() != ids.device:
             self.on_device = TorchHasher(self.on_host, ids.device)
-        takes_part = mask.to(ids.device) if mask is not None and self.masked_tokens_are_dead else None
+        takes_part = (
+            torch.as_tensor(mask, device=ids.device) if mask is not None and self.masked_tokens_are_dead else None
+        )
         documents = None if sequence_ids is None else sequence_ids.to(ids.device)
         history = None if state is None else _on_device(state.history, ids.device)
         rows = self.on_device.rows(ids, self.layer_id, takes_part, documents, history)

@@ -89,7 +89,7 @@ class EngramModule(nn.Module):
         hidden_states: Tensor,
         input_ids: Tensor | ArrayLike | None = None,
         memory_embeddings: PendingEmbeddings | Tensor | NDArray[np.uint8] | None = None,
-        mask: Tensor | None = None,
+        mask: Tensor | ArrayLike | None = None,
         return_gating: bool = False,
         *,
         sequence_ids: Tensor | NDArray[np.int64] | None = None,
@@ -119,9 +119,13 @@ class EngramModule(nn.Module):
             The updated hidden states, of the shape and data type they came in, and the gating (B, T, M) or None.
 
         Raises:
+            IndexError: a token id is not below the length of the token map, or is negative and the study's hash is
+                used; RuntimeError in compiled code, or from the device's own assertion for ids on a GPU.
             ValueError: neither ids nor embeddings are given, shapes do not fit, or the state is of other sequences.
-            TypeError: the mask is not boolean, or the sequence ids are not integers.
+            TypeError: the mask is not boolean, the sequence ids are not integers, or `memory_embeddings` are neither
+                uint8 nor of floating point.
         """
+        mask = None if mask is None else _as_mask(mask)
         streams = widen(self._as_streams(hidden_states))  # (B, T, M, H)
         documents = None if sequence_ids is None else _documents(sequence_ids, streams)
         history = None if state is None else state.history
@@ -153,7 +157,7 @@ class EngramModule(nn.Module):
     def prefetch_embeddings(
         self,
         input_ids: Tensor | ArrayLike,
-        mask: Tensor | None = None,
+        mask: Tensor | ArrayLike | None = None,
         *,
         sequence_ids: Tensor | NDArray[np.int64] | None = None,
         state: EngramState | None = None,
@@ -180,7 +184,7 @@ class EngramModule(nn.Module):
     def row_ids(
         self,
         input_ids: Tensor | ArrayLike,
-        mask: Tensor | None = None,
+        mask: Tensor | ArrayLike | None = None,
         *,
         sequence_ids: Tensor | NDArray[np.int64] | None = None,
         state: EngramState | None = None,
@@ -235,8 +239,10 @@ class EngramModule(nn.Module):
         buffers of the hash, if there, must be those of this layer's. Nothing is loaded unless everything fits.
 
         Raises:
-            ValueError: other names are missing, names are unknown, a tensor has another shape or other numbers of the
-                hash, or the names are those of another form than the configuration's.
+            ValueError: other names are missing, names are unknown, a tensor has another shape, a data type that is not
+                that of weights or other numbers of the hash, or the names are those of another form than the
+                configuration's.
+            TypeError: a value is not a tensor.
         """
         load_reference_state(self, state)
 
@@ -255,7 +261,7 @@ class EngramModule(nn.Module):
     def _look_up(
         self,
         input_ids: Tensor | ArrayLike | None,
-        mask: Tensor | None,
+        mask: Tensor | ArrayLike | None,
         sequence_ids: Tensor | NDArray[np.int64] | None,
         state: EngramState | None,
     ) -> tuple[PendingEmbeddings, TorchHistory | None]:
@@ -275,8 +281,13 @@ class EngramModule(nn.Module):
         """Return the memory embeddings (B, T, memory_dim) on the module's device and in its data type."""
         if isinstance(memory_embeddings, Tensor | np.ndarray):
             if memory_embeddings.dtype in (torch.uint8, np.uint8):
-                memory_embeddings = self.memory.embed(memory_embeddings)
-            return torch.as_tensor(memory_embeddings).to(self.value_proj.weight)
+                return self.memory.embed(memory_embeddings).to(self.value_proj.weight)
+            embeddings = torch.as_tensor(memory_embeddings)
+            if not embeddings.is_floating_point():
+                raise _not_embeddings(embeddings.dtype)
+            return embeddings.to(self.value_proj.weight)
+        if not hasattr(memory_embeddings, "wait"):
+            raise _not_embeddings(type(memory_embeddings).__name__)
         return memory_embeddings.wait()
 
     def _pass_through(self, streams: Tensor, documents: Tensor | None, state: EngramState | None) -> Tensor:
@@ -314,11 +325,23 @@ def _documents(sequence_ids: Tensor | NDArray[np.int64], streams: Tensor) -> Ten
     return documents
 
 
+def _as_mask(mask: Tensor | ArrayLike) -> Tensor:
+    given = mask if isinstance(mask, Tensor) else np.array(mask)  # a copy, as torch takes no view of any array
+    if given.dtype not in (torch.bool, np.bool_):
+        raise TypeError(f"mask must be boolean, got {given.dtype}")
+    return torch.as_tensor(given)
+
+
+def _not_embeddings(given: object) -> TypeError:
+    return TypeError(
+        "memory_embeddings must be what prefetch_embeddings returned, a tensor of floating point, or rows in uint8, "
+        f"got {given}"
+    )
+
+
 def _close(gating: Tensor, mask: Tensor) -> Tensor:
     """Return gating (B, T, M) with the gates closed where the mask (B, T) is False."""
     _check_shape("mask", mask, gating.shape[:2])
-    if mask.dtype != torch.bool:
-        raise TypeError(f"mask must be boolean, got {mask.dtype}")
     return gating.masked_fill(~mask.to(gating.device).unsqueeze(-1), 0.0)
 
 

@@ -37,9 +37,9 @@ class TorchHasher(nn.Module):
     """Gives the integers of a hasher, with ids and rows on one device and without ever waiting for it.
 
     It is a module without parameters, so it can be part of a model, follow it to another device and be compiled without
-    a graph break; its buffers are not saved. Because values are not looked at on the host, an id beyond the token map
-    is reported by the device's own bounds check (IndexError on a CPU), and ids outside the vocabulary of a family
-    without token map, or negative ones that the family refuses, are hashed to rows of no meaning.
+    a graph break; its buffers are not saved. Because values are not looked at on the host, ids that the family refuses
+    are reported by the device's own check of indices: IndexError on a CPU, or RuntimeError where inductor compiled
+    the code; on a GPU an assertion there, which is a RuntimeError of whatever waits for the device next.
 
     Args:
         hasher: of any family.
@@ -59,9 +59,15 @@ class TorchHasher(nn.Module):
         self.end_id = hasher.spec.eos_id if isinstance(hasher, QwenPleHasher | LongcatHasher) else -1
         self.masked_end = isinstance(hasher, QwenPleHasher)
         self.negative_is_masked = isinstance(hasher, LongcatHasher)
+        self.negative_is_refused = isinstance(hasher, QwenPleHasher | StudyHasher)
         self.token_map: Tensor | None
         token_map = hasher.token_map if isinstance(hasher, NgramHasher | StudyHasher) else None
         self.register_buffer("token_map", None if token_map is None else _tensor(token_map, device), persistent=False)
+        self.vocab_size = (
+            len(hasher.token_map) if isinstance(hasher, NgramHasher | StudyHasher) else hasher.spec.vocab_size
+        )
+        self.zeros: Tensor
+        self.register_buffer("zeros", torch.zeros(2, dtype=torch.int64, device=device), persistent=False)
         self.formulas = nn.ModuleList([_formula(hasher, layer, device) for layer in self.layer_ids])
 
     def rows(
@@ -141,6 +147,7 @@ class TorchHasher(nn.Module):
         """Return ids as the family hashes them, which take part, and which end a document."""
         if takes_part is not None:
             ids = ids.masked_fill(~takes_part, self.pad_id if self.masked_end else 0)
+        ids = self._in_vocabulary(ids)
         if self.masked_end:
             return ids, None, ids == self.end_id
         if self.negative_is_masked:
@@ -149,6 +156,13 @@ class TorchHasher(nn.Module):
         if self.token_map is not None:
             ids = torch.where(ids < 0, ids, self.token_map[ids.clamp(min=0)])
         return ids, takes_part, None
+
+    def _in_vocabulary(self, ids: Tensor) -> Tensor:
+        """Return the ids; those that are refused index what is not there, which the device itself reports."""
+        refused = ids >= self.vocab_size
+        if self.negative_is_refused:
+            refused = refused | (ids < 0)
+        return ids + self.zeros[refused.to(torch.int64) * len(self.zeros)]
 
     def _look_back(self, tokens: Tensor, borders: Tensor | None, distance: int) -> Tensor:
         first, seq = self.past - distance, tokens.shape[1] - self.past

@@ -86,25 +86,30 @@ class TransformerWithEngram(nn.Module):
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "prefetcher"}
 
-    def forward(self, input_ids: Tensor) -> DecoderOutput:
+    def forward(self, input_ids: Tensor, sequence_ids: Tensor | None = None) -> DecoderOutput:
         """Run token ids (B, T) through the decoder; all fetches are under way before the first block.
+
+        `sequence_ids` (B, T) are the documents packed into each row, as for `EngramModule`; each is read on its own.
 
         Raises:
             ValueError: there are more tokens than the prefetch settings' `max_tokens`.
             RingFull, EngramError: as `Prefetcher.prefetch`, and as waiting for what it returns.
         """
-        with self.prefetcher.prefetch(input_ids) as pending:
-            return self._decode(input_ids, pending)
+        with self.prefetcher.prefetch(input_ids, sequence_ids=sequence_ids) as pending:
+            return self._decode(input_ids, sequence_ids, pending)
 
-    def _decode(self, input_ids: Tensor, pending: Mapping[int, PendingEmbeddings]) -> DecoderOutput:
+    def _decode(
+        self, input_ids: Tensor, sequence_ids: Tensor | None, pending: Mapping[int, PendingEmbeddings]
+    ) -> DecoderOutput:
+        visible = None if sequence_ids is None else _visible(sequence_ids)
         streams = self.embedding(input_ids).unsqueeze(2).repeat(1, 1, self.num_branches, 1)  # (B, T, M, H)
         gating: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks):
             if index in pending:
                 streams, gating[index] = self.engram(index)(
-                    streams, memory_embeddings=pending[index], return_gating=True
+                    streams, memory_embeddings=pending[index], return_gating=True, sequence_ids=sequence_ids
                 )
-            streams = streams + block(streams.mean(dim=2)).unsqueeze(2)
+            streams = streams + block(streams.mean(dim=2), visible).unsqueeze(2)
         waited_seconds = {layer: embeddings.waited_seconds for layer, embeddings in pending.items()}
         return DecoderOutput(self.norm(streams.mean(dim=2)), gating, waited_seconds)
 
@@ -129,9 +134,9 @@ class Block(nn.Module):
             nn.Linear(hidden_dim, 4 * hidden_dim), nn.SiLU(), nn.Linear(4 * hidden_dim, hidden_dim)
         )
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
+    def forward(self, hidden_states: Tensor, visible: Tensor | None = None) -> Tensor:
         """Return the block's addition (B, T, H) to hidden states (B, T, H)."""
-        attended: Tensor = self.attention(self.attention_norm(hidden_states))
+        attended: Tensor = self.attention(self.attention_norm(hidden_states), visible)
         thought: Tensor = self.mlp(self.mlp_norm(hidden_states + attended))
         return attended + thought
 
@@ -147,13 +152,22 @@ class CausalAttention(nn.Module):
         self.qkv = nn.Linear(hidden_dim, 3 * hidden_dim, bias=False)
         self.out = nn.Linear(hidden_dim, hidden_dim, bias=False)
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Return the mixed hidden states (B, T, H)."""
+    def forward(self, hidden_states: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Return the mixed hidden states (B, T, H); `visible` (B, 1, T, T) tells which tokens each sees, if not all."""
         heads = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, heads, H / heads)
         queries, keys, values = heads.permute(2, 0, 3, 1, 4)  # each (B, heads, T, H / heads)
-        mixed = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        mixed = functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=visible, is_causal=visible is None
+        )
         projected: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return projected
+
+
+def _visible(sequence_ids: Tensor) -> Tensor:
+    """Return which tokens each token sees (B, 1, T, T): those of its own document up to itself."""
+    starts = functional.pad((sequence_ids[:, 1:] != sequence_ids[:, :-1]).long(), (1, 0))
+    document = starts.cumsum(dim=1)  # (B, T), counted: a document ends where the ids change
+    return (document.unsqueeze(2) == document.unsqueeze(1)).tril().unsqueeze(1)
 
 
 def _check_layers(layer_ids: tuple[int, ...], num_blocks: int, memories: Mapping[int, StoreTable]) -> None:

@@ -56,6 +56,8 @@ class EngramTransformerLayer(nn.Module):
         attention_mask: Tensor | None = None,
         input_ids: Tensor | ArrayLike | None = None,
         memory_embeddings: PendingEmbeddings | Tensor | NDArray[np.uint8] | None = None,
+        *,
+        sequence_ids: Tensor | NDArray[np.int64] | None = None,
     ) -> Tensor:
         """Return the hidden states (B, T, H) behind the layer.
 
@@ -65,12 +67,13 @@ class EngramTransformerLayer(nn.Module):
                 every other.
             input_ids: raw token ids (B, T), as for `EngramModule`; they or embeddings are needed if there is an Engram.
             memory_embeddings: as for `EngramModule`.
+            sequence_ids: as for `EngramModule`; what the attention hides is for `attention_mask` to say.
 
         Raises:
             ValueError: as `EngramModule`.
         """
         if self.engram is not None:
-            hidden_states, _ = self.engram(hidden_states, input_ids, memory_embeddings)
+            hidden_states, _ = self.engram(hidden_states, input_ids, memory_embeddings, sequence_ids=sequence_ids)
         normed = self.norm1(hidden_states)
         attended, _ = self.self_attn(normed, normed, normed, attn_mask=attention_mask, need_weights=False)
         hidden_states = hidden_states + attended

@@ -24,6 +24,7 @@ from store_server.commands import (
     verify,
 )
 from store_server.commands.failure import CommandFailed
+from store_server.commands.interruption import NothingStored
 from store_server.commands.stop_signals import stop_signals_raise
 from store_server.storage import StorageError
 
@@ -32,28 +33,32 @@ if TYPE_CHECKING:
 
 
 class Command(NamedTuple):
-    """What a command does, and examples of it for its help."""
+    """What a command does, that in a few words for the list of commands, and examples for its own help."""
 
     run: Callable[..., None]
+    summary: str
     examples: tuple[str, ...] = ()
 
 
 COMMANDS: Final[dict[str, Command]] = {
-    "create": Command(create.create, create.EXAMPLES),
-    "import": Command(import_.import_table, import_.EXAMPLES),
-    "attach": Command(attach.attach, attach.EXAMPLES),
-    "serve": Command(serve.serve),
-    "tables": Command(tables.tables),
-    "inspect": Command(inspect.inspect, inspect.EXAMPLES),
-    "verify": Command(verify.verify_tables, verify.EXAMPLES),
-    "drop": Command(drop.drop, drop.EXAMPLES),
-    "synth-checkpoint": Command(synth_checkpoint.synth_checkpoint, synth_checkpoint.EXAMPLES),
-    "compression": Command(compression.compression, compression.EXAMPLES),
-    "load": Command(load.load),
-    "demo": Command(demo.demo),
+    "create": Command(create.create, "make a table of test rows", create.EXAMPLES),
+    "import": Command(import_.import_table, "make a table, or its next version, from a file", import_.EXAMPLES),
+    "attach": Command(attach.attach, "serve a checkpoint's tables from its own files", attach.EXAMPLES),
+    "serve": Command(serve.serve, "run a node", serve.EXAMPLES),
+    "tables": Command(tables.tables, "list tables and their state"),
+    "inspect": Command(inspect.inspect, "describe a table, print rows", inspect.EXAMPLES),
+    "verify": Command(verify.verify_tables, "read everything, compare digests", verify.EXAMPLES),
+    "drop": Command(drop.drop, "remove an old version or a whole table", drop.EXAMPLES),
+    "synth-checkpoint": Command(
+        synth_checkpoint.synth_checkpoint, "write a made-up checkpoint", synth_checkpoint.EXAMPLES
+    ),
+    "compression": Command(compression.compression, "compress a tokenizer's vocabulary", compression.EXAMPLES),
+    "load": Command(load.load, "put a store under load, check every row"),
+    "demo": Command(demo.demo, "the whole path on real text"),
 }
 # What typer raises for bad usage: of its own since 0.2x, click's before.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+_MAX_HELP_WIDTH = 100
 _FAILED, _BAD_USAGE, _INTERRUPTED = 1, 2, 130
 
 
@@ -65,18 +70,18 @@ def build_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _MAX_HELP_WIDTH},
     )
     app.callback()(_program)
     for name, command in COMMANDS.items():
-        app.command(name, epilog=_epilog(command.examples))(command.run)
+        app.command(name, short_help=command.summary, epilog=_epilog(command.examples))(command.run)
     return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 1 when it failed, 2 for bad usage.
 
-    Results go to stdout; a failure is one line `error: ...` on stderr.
+    Results go to stdout; a failure is one line `error: ...` on stderr. Ctrl-C is one line `interrupted`, and 130.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -90,8 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _FAILED
     except (StorageError, CommandFailed, OSError) as error:
         return _report(error, _FAILED)
+    except NothingStored:
+        return _report_interruption("interrupted: nothing was stored")
     except (KeyboardInterrupt, typer.Abort):
-        return _report("interrupted", _INTERRUPTED)
+        return _report_interruption("interrupted")
+    if status == _INTERRUPTED:  # what typer makes of KeyboardInterrupt
+        return _report_interruption("interrupted")
     return status if isinstance(status, int) else 0
 
 
@@ -115,7 +124,12 @@ def _epilog(examples: Sequence[str]) -> str | None:
     return "\n".join(["\b", "Examples:", *(f"  {example}" for example in examples)]) if examples else None
 
 
-def _report(error: Exception | str, status: int) -> int:
+def _report_interruption(message: str) -> int:
+    sys.stderr.write(f"{message}\n")
+    return _INTERRUPTED
+
+
+def _report(error: Exception, status: int) -> int:
     if isinstance(error, OSError) and error.strerror and error.filename:
         message = f"{error.filename}: {error.strerror}"
     else:

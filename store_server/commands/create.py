@@ -16,6 +16,7 @@ from store_server.commands.arguments import (
     TableName,
     check_row_bytes,
 )
+from store_server.commands.interruption import BeforePublishing
 from store_server.commands.progress import progress_bar
 from store_server.commands.published import print_published
 from store_server.commands.row_format_label import check_row_format
@@ -73,7 +74,7 @@ def create(
     """Create a table with rows that can be checked by formula, or with random ones."""
     check_row_format(row_format, row_bytes)
     spec = TableSpec(num_rows=rows, row_bytes=row_bytes, row_format=row_format, fingerprint=fingerprint)
-    with root_writer(root) as writer:
+    with BeforePublishing() as before, root_writer(root) as writer:
         writer.require_new(name)
         with (
             writer.new_version(name, spec, backend=backend.value) as version_writer,
@@ -82,6 +83,7 @@ def create(
             for piece in _pieces(spec, fill, seed):
                 version_writer.append(piece)
                 advance(piece.size)
+            before.end()
             version = version_writer.publish()
     print_published(name, version, spec)
 

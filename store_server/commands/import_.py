@@ -17,6 +17,7 @@ from store_server.commands.arguments import (
     TableName,
     check_row_bytes,
 )
+from store_server.commands.interruption import BeforePublishing
 from store_server.commands.progress import progress_bar
 from store_server.commands.published import print_published
 from store_server.commands.quantize import ITEM_BYTES, QuantizedRows, quantized
@@ -73,11 +74,13 @@ def import_table(
     if stored_format is None:
         rows: RowsInFile | QuantizedRows = _as_they_lie(given, is_labelled=row_format is not None)
     else:
-        rows = quantized(given, stored_format)
+        with BeforePublishing():
+            rows = quantized(given, stored_format)
     spec = TableSpec(
         num_rows=rows.num_rows, row_bytes=rows.row_bytes, row_format=rows.row_format, fingerprint=fingerprint
     )
     with (
+        BeforePublishing() as before,
         root_writer(root) as writer,
         writer.new_version(name, spec, backend=backend.value) as version_writer,
         progress_bar(f"importing {source.name}", spec.num_rows * spec.row_bytes) as advance,
@@ -85,6 +88,7 @@ def import_table(
         for piece in rows.pieces():
             version_writer.append(piece)
             advance(piece.size)
+        before.end()
         version = version_writer.publish()
     print_published(name, version, spec, is_unchanged=version_writer.is_unchanged)
     if isinstance(rows, QuantizedRows):
@@ -121,6 +125,6 @@ def _unlabelled(row_format: str) -> str:
 
 def _print_error(rows: QuantizedRows) -> None:
     typer.echo(f"format   {rows.row_format}")
-    typer.echo(f"max err  {rows.error.largest:.9g}")
-    typer.echo(f"rms err  {rows.error.root_mean_square:.9g}")
-    typer.echo(f"cosine   {rows.error.mean_cosine:.9g}")
+    typer.echo(f"max err  {rows.error.largest:.3g}")
+    typer.echo(f"rms err  {rows.error.root_mean_square:.3g}")
+    typer.echo(f"cosine   {rows.error.mean_cosine:.6f}")

@@ -11,13 +11,14 @@ import typer
 
 from store_server.commands.arguments import Root, TableName, VersionOption
 from store_server.commands.failure import CommandFailed
-from store_server.storage import DataRoot
+from store_server.storage import DataRoot, StorageError, TableDamaged
 from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.files.version_files import open_files
 from store_server.storage.pages.residency import residency_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -46,15 +47,18 @@ def inspect(
 ) -> None:
     """Say what a table is; with --rows print rows as hexadecimal bytes, or decoded by their row format.
 
-    Of a damaged table what can be known is printed, and then what is wrong with it.
+    The first line says whether the table is damaged, as far as its manifest and the sizes of its files tell; `verify`
+    reads the rows as well. Of a damaged one what can be known is printed, and then what is wrong with it.
     """
     if decode and rows is None:
         raise typer.BadParameter("--decode needs --rows")
     data_root = DataRoot.open(root)
-    version = version or data_root.current_version(name)
+    if version is None:
+        version = data_root.current_version(name)
+    else:
+        data_root.version_path(name, version)  # raises VersionNotFound
     if rows is None:
-        for key, value in _description(data_root, name, version):
-            typer.echo(f"{key:<12} {value}")
+        _print_description(data_root, name, version)
         return
     manifest = data_root.manifest(name, version)
     numbers = parse_rows(rows, manifest.num_rows)
@@ -73,16 +77,33 @@ def parse_rows(text: str, num_rows: int) -> NDArray[np.int64]:
     for part in text.split(","):
         found = _ROWS.fullmatch(part.strip())
         if found is None:
-            raise typer.BadParameter(f"--rows takes row numbers and ranges such as 0,5,10-12, got {text!r:.100}")
+            wanted = "range such as 10-12" if "-" in part else "number"
+            raise typer.BadParameter(f"--rows: {part.strip()!r:.100} is not a {wanted}")
         begin, end = int(found["first"]), int(found["last"] or found["first"])
-        if begin > end or end >= num_rows:
-            raise typer.BadParameter(f"--rows: the table has rows 0 to {num_rows - 1}, got {part.strip()}")
+        if begin > end:
+            raise typer.BadParameter(f"--rows: {begin}-{end} runs backwards; write {end}-{begin}")
+        if end >= num_rows:
+            raise typer.BadParameter(f"--rows: the table has rows 0 to {num_rows - 1:,}, got {part.strip()}")
         if len(numbers) + end - begin >= MAX_ROWS_PRINTED:
             raise typer.BadParameter(
                 f"--rows: at most {MAX_ROWS_PRINTED:,} rows are printed at once, got more: {text!r:.100}"
             )
         numbers.extend(range(begin, end + 1))
     return np.array(numbers, np.int64)
+
+
+def _print_description(root: DataRoot, name: str, version: str) -> None:
+    """Print whether a version is intact and what it is; raises StorageError after that where it is damaged."""
+    known: list[tuple[str, str]] = []
+    state, damage = "ok", None
+    try:
+        known.extend(_description(root, name, version))  # what came before an error stays
+    except StorageError as error:
+        state, damage = f"damaged: {error.detail if isinstance(error, TableDamaged) else error}", error
+    for key, value in [("state", state), *known]:
+        typer.echo(f"{key:<12} {value}")
+    if damage is not None:
+        raise damage
 
 
 def _description(root: DataRoot, name: str, version: str) -> Iterator[tuple[str, str]]:
@@ -112,10 +133,18 @@ def _files(root: DataRoot, name: str, manifest: Manifest) -> Iterator[tuple[str,
     if not manifest.is_attached:
         file_name = DATA_FILE_KINDS[manifest.backend].file_name
         path = root.version_path(name, manifest.version) / file_name
-        yield "data file", f"{path} ({manifest.data_bytes:,} bytes)"
+        yield "data file", f"{path} ({_size(path, manifest.data_bytes)})"
     for number, segment in enumerate(manifest.segments):
         place = f"from byte {segment.offset:,} of {segment.path} ({segment.file_bytes:,} bytes)"
-        yield f"segment {number}", f"{segment.tensor}, {segment.row_bytes} bytes a row {place}"
+        yield f"segment {number}", f"{segment.tensor}, {segment.row_bytes:,} bytes a row {place}"
+
+
+def _size(path: Path, expected: int) -> str:
+    try:
+        found = path.stat().st_size
+    except OSError:
+        return f"expected {expected:,} bytes, found none"
+    return f"{found:,} bytes" if found == expected else f"expected {expected:,} bytes, found {found:,}"
 
 
 def _residency(stored: StoredVersion) -> str:

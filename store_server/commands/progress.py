@@ -18,7 +18,7 @@ def progress_bar(title: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        DownloadColumn(binary_units=True),
+        DownloadColumn(),  # in powers of 1000, as the rate beside it
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )

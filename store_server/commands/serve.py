@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import structlog
 import typer
@@ -24,14 +24,20 @@ from store_server.node import NodeFailed, running
 
 log = structlog.get_logger()
 
+EXAMPLES: Final = (
+    "engram-store serve ./data --listen 0.0.0.0:50051 --memory-budget 64GiB",
+    "engram-store serve ./data --in-memory demo/layer-1",
+)
+
 
 def serve(
-    root: Annotated[Path, typer.Argument(help="Data root with the tables to serve.")],
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Data root with the tables to serve.")],
     listen: Annotated[
         str, typer.Option(help="HOST:PORT to listen on (port 0 picks a free one), or unix:///PATH.")
     ] = "127.0.0.1:50051",
     in_memory: Annotated[
-        list[str] | None, typer.Option("--in-memory", help="Load this table into RAM. May be given several times.")
+        list[str] | None,
+        typer.Option("--in-memory", metavar="NAME", help="Load this table into RAM. May be given several times."),
     ] = None,
     huge_pages: Annotated[bool, typer.Option(help="Ask for huge pages for the tables in RAM.")] = False,
     memory_budget: Annotated[
@@ -43,7 +49,7 @@ def serve(
         ),
     ] = None,
     drain_seconds: Annotated[
-        float, typer.Option(help="After SIGTERM, how long lookups that are under way may take.")
+        float, typer.Option(metavar="SECONDS", help="After SIGTERM, how long lookups that are under way may take.")
     ] = 10.0,
 ) -> None:
     """Serve the tables of a data root over gRPC.

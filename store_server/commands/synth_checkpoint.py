@@ -43,8 +43,9 @@ def synth_checkpoint(
 ) -> None:
     """Write a made-up checkpoint in the layout of DeepSeek-V4.1-Flash, to try `attach` and `serve` on.
 
-    That is config.json, the index, and the files with the tables of layers 1 and 14; the backbone and the fusion's wkv
-    are left out. Rows follow the formula of store_server.storage.checkpoint.synthetic_rows.
+    That is config.json, the index, and the files with the tables of layers 1 and 14 and the weights of their fusion,
+    the model's width scaled like the tables; the backbone is left out. Rows follow the formula of
+    store_server.storage.checkpoint.synthetic_rows; with --sparse the fusion's wkv is a hole.
     """
     size = {} if tokenizer is None else {"compressed_vocab_size": _compressed_size(tokenizer)}
     try:

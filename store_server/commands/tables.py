@@ -71,4 +71,6 @@ def _print(described: list[dict[str, str | int | None]], *, as_json: bool) -> No
 
 
 def _cell(value: str | int | None) -> str:
-    return "-" if value in ("", None) else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value or "-"

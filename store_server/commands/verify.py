@@ -10,7 +10,7 @@ import typer
 from store_server.commands.arguments import Root
 from store_server.commands.failure import CommandFailed
 from store_server.commands.progress import progress_bar
-from store_server.storage import DataRoot, StorageError, TableNotFound, verify
+from store_server.storage import BlockDamaged, DataRoot, StorageError, TableNotFound, verify
 
 EXAMPLES = (
     "engram-store verify ./data",
@@ -67,10 +67,15 @@ def _is_intact(root: DataRoot, name: str, version: str) -> bool:
             for progress in verify(root, name, version):
                 advance(progress.bytes_done - done)
                 done = progress.bytes_done
+    except BlockDamaged as bad:
+        rows = f"rows {bad.first_row:,} to {bad.last_row:,}"
+        place = f"{bad.path}, from byte {bad.byte_offset:,}"
+        sys.stderr.write(f"error: {name}: block {bad.block:,} ({rows}) is not what was stored: {place}\n")
+        return False
     except StorageError as error:
         sys.stderr.write(f"error: {error}\n")
         return False
     # Nobody had read all rows of an attached checkpoint before; from now on they are compared with what they are now.
     outcome = "recorded" if manifest.is_attached and not manifest.block_digests else "ok"
-    typer.echo(f"{outcome}  {name}  {version}  {manifest.num_blocks} blocks  {manifest.num_bytes} bytes")
+    typer.echo(f"{outcome}  {name}  {version}  {manifest.num_blocks:,} blocks  {manifest.num_bytes:,} bytes")
     return True

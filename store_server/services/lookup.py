@@ -17,10 +17,9 @@ from store_server import failures
 from store_server.catalog import Catalog
 from store_server.failures import LookupFailed
 from store_server.open_version import OpenVersion
-from store_server.served_version import VersionUnavailable
 from store_server.services.reply_stream import ReplyStream
 from store_server.services.under_way import CallsUnderWay
-from store_server.storage import BackendClosed, StorageError, StorageFailure
+from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 log = structlog.get_logger()

@@ -6,7 +6,6 @@ import asyncio
 from typing import Final, TypeAlias, TypeVar
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError, Message
 
 from engram_store.codec import MalformedMessage
@@ -14,13 +13,14 @@ from engram_store.v1 import table_service_pb2 as pb
 from store_server import failures
 from store_server.catalog import Catalog
 from store_server.open_version import OpenVersion
+from store_server.services.shared_look import SharedLook
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import StorageError
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
-log = structlog.get_logger()
-
 SERVICE: Final = "engram_store.v1.TableService"
+_LOOK_SECONDS: Final = 2.0  # how long a look at the data root is waited for
+_LOOK_SECONDS_FOR_MORE: Final = 0.5  # by who would do with what is served already
 _Request = TypeVar("_Request", bound=Message)
 
 
@@ -30,6 +30,7 @@ class TableService:
     def __init__(self, catalog: Catalog, under_way: CallsUnderWay) -> None:
         self._catalog = catalog
         self._under_way = under_way
+        self._look = SharedLook(catalog)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what serves this service."""
@@ -42,7 +43,7 @@ class TableService:
     async def _list_tables(self, message: bytes, context: Context) -> bytes:
         await _parsed(pb.ListTablesRequest(), message, context)
         with self._under_way.one_more():
-            await self._look_at_the_data_root()
+            await self._look.wait(_LOOK_SECONDS)
         # What cannot be read is not offered; the health service and the log name it.
         current = [self._catalog.tables[name].opened_current() for name in sorted(self._catalog.tables)]
         tables = [_table(found) for found in current if found is not None]
@@ -51,7 +52,8 @@ class TableService:
     async def _get_table(self, message: bytes, context: Context) -> bytes:
         request = await _parsed(pb.GetTableRequest(), message, context)
         with self._under_way.one_more():
-            await self._look_at_the_data_root()
+            is_served = self._is_served(request.name, request.version)
+            await self._look.wait(_LOOK_SECONDS_FOR_MORE if is_served else _LOOK_SECONDS)
             try:
                 found = self._catalog.find(request.name, request.version)
                 if found is None:
@@ -60,11 +62,11 @@ class TableService:
                 await failures.abort(context, failures.of_storage(error))
         return pb.GetTableResponse(table=_table(found)).SerializeToString()
 
-    async def _look_at_the_data_root(self) -> None:
+    def _is_served(self, name: str, version: str) -> bool:
         try:
-            await asyncio.to_thread(self._catalog.reload)
-        except (StorageError, OSError) as error:  # what is open is still there
-            log.warning("could not look at the data root", error=str(error))
+            return self._catalog.find(name, version) is not None
+        except StorageError:
+            return False
 
 
 async def _parsed(request: _Request, message: bytes, context: Context) -> _Request:

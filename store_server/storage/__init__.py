@@ -13,6 +13,7 @@ from store_server.storage.errors import (
     InvalidSource,
     InvalidTableName,
     InvalidTableSpec,
+    LoadingStopped,
     NotEnoughMemory,
     PackageMissing,
     RootBusy,
@@ -25,6 +26,7 @@ from store_server.storage.errors import (
     TableNotFound,
     VersionIsCurrent,
     VersionNotFound,
+    VersionUnavailable,
 )
 from store_server.storage.manifest import Manifest, TableSpec
 from store_server.storage.names import check_table_name
@@ -45,6 +47,7 @@ __all__ = [
     "InvalidSource",
     "InvalidTableName",
     "InvalidTableSpec",
+    "LoadingStopped",
     "Manifest",
     "NotEnoughMemory",
     "PackageMissing",
@@ -62,6 +65,7 @@ __all__ = [
     "VerifyProgress",
     "VersionIsCurrent",
     "VersionNotFound",
+    "VersionUnavailable",
     "VersionWriter",
     "check_table_name",
     "root_writer",

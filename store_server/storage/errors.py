@@ -166,6 +166,22 @@ class NotEnoughMemory(StorageError):
         super().__init__(f"table {table!r} needs {bytes_needed:,} bytes of memory: {reason}")
 
 
+class LoadingStopped(StorageError):
+    """A table was being loaded into memory when that was no longer wanted."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(f"table {table!r} was not loaded into memory: told to stop")
+
+
+class VersionUnavailable(StorageError):
+    """A version cannot be opened just now, for a reason that is no damage and may pass."""
+
+    def __init__(self, table: str, version: str, reason: str) -> None:
+        self.table, self.version, self.reason = table, version, reason
+        super().__init__(f"version {version} of table {table!r} cannot be opened now: {reason}")
+
+
 class BackendClosed(StorageError):
     """Rows were asked of a backend after it was closed."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store_server.storage.errors import BackendClosed, NotEnoughMemory, StorageError
+from store_server.storage.errors import BackendClosed, LoadingStopped, NotEnoughMemory
 from store_server.storage.row_layout import FlatRows
 
 if TYPE_CHECKING:
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _HUGE_PAGE_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-
-
-class LoadingStopped(StorageError):
-    """A table was being loaded into memory when that was no longer wanted."""
-
-    def __init__(self, table: str) -> None:
-        self.table = table
-        super().__init__(f"table {table!r} was not loaded into memory: told to stop")
 
 
 class MemoryBackend:

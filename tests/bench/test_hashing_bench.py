@@ -7,12 +7,12 @@ from pathlib import Path
 
 def test_hashing_checks_its_rows_and_takes_little_more_than_its_bare_remainders():
     script = Path(__file__).with_name("hashing.py")
-    command = [sys.executable, str(script), "--rounds", "41"]
+    command = [sys.executable, str(script), "--rounds", "301"]
 
     ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
     assert ended.returncode == 0, ended.stderr
     ratios = {line[:16].strip(): float(line.split()[-1]) for line in ended.stdout.splitlines()[2:]}
     assert ratios.keys() == {"remainders", "hashing", "finding repeats"}
-    # The fastest rounds; the limit is 1.5 on a core of one's own, and tests share theirs.
-    assert ratios["hashing"] < 2.5
+    # The fastest rounds; the claim is 1.5 for the medians on a core of one's own, and tests share theirs.
+    assert ratios["hashing"] < 1.8

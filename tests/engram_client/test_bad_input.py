@@ -159,8 +159,8 @@ async def test_without_a_url_the_environment_names_the_store(root, monkeypatch):
         assert [table.name for table in await store.tables()] == ["layer-1", "unmarked"]
 
 
-async def test_a_data_root_that_is_not_there_is_unavailable(tmp_path):
-    async with engram_client.connect(f"file://{tmp_path}/nowhere") as store:
+async def test_a_data_root_that_is_not_there_is_unavailable_and_not_waited_for(tmp_path):
+    async with engram_client.connect(f"file://{tmp_path}/nowhere", timeout=3600) as store:
         with pytest.raises(errors.Unavailable, match="nowhere"):
             await store.tables()
 

@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from pathlib import Path
 from traceback import walk_stack
 
 import numpy as np
@@ -20,6 +21,7 @@ from support.threads import in_thread
 
 import engram_client
 from engram_client import errors
+from engram_client.loop_thread import LoopThread
 
 ROWS = random_rows(10_000, 48)
 
@@ -151,7 +153,7 @@ def test_a_cancelled_prefetch_gives_the_buffer_back_before_cancel_returns(silent
         table.fetch([2])
 
         assert (out == 7).all()
-        with pytest.raises(errors.StoreClosed, match="cancelled"):
+        with pytest.raises(CancelledError):
             pending.result()
 
 
@@ -199,10 +201,13 @@ def test_a_refresh_in_another_thread_never_mixes_two_versions(tmp_path):
 
 
 def wait_until_it_waits(thread):
-    """Return once `thread` waits for a result."""
+    """Return once `thread` waits for a result: it is about to, and sleeps; a signal before that would not wake it."""
     deadline = time.monotonic() + 60
+    (native,) = (some.native_id for some in threading.enumerate() if some.ident == thread)
     waiting = [threading.Condition.wait.__code__, Future.result.__code__]
-    while [frame.f_code for frame, _ in itertools.islice(walk_stack(sys._current_frames()[thread]), 2)] != waiting:
+    while [
+        frame.f_code for frame, _ in itertools.islice(walk_stack(sys._current_frames()[thread]), 2)
+    ] != waiting or "S (sleeping)" not in Path(f"/proc/self/task/{native}/status").read_text():
         assert time.monotonic() < deadline
 
 
@@ -311,3 +316,46 @@ def test_an_interrupted_call_is_ended(transport, interrupted):
 
         assert transport.begun.is_set()
         assert transport.cancelled == 1
+
+
+@pytest.fixture
+def stuck():
+    """A fetch that keeps its loop from anything else, as a disk that does not answer may; and what lets it go on."""
+    loop, begun, release = LoopThread(), threading.Event(), threading.Event()
+
+    async def fetch():
+        begun.set()
+        release.wait(60)
+        await asyncio.sleep(0)
+
+    async def nothing():
+        pass
+
+    pending = engram_client.BlockingPendingRows(loop.start(fetch()), "rows of table 't'", cancel_seconds=0.05)
+    assert begun.wait(60)
+    yield pending, release
+    release.set()
+    loop.close(nothing, 60)
+
+
+@pytest.mark.parametrize("end", [lambda pending: pending.result(timeout=0.01), lambda pending: pending.cancel()])
+def test_a_fetch_that_cannot_be_ended_in_time_keeps_its_buffer_and_says_so(stuck, end):
+    pending, release = stuck
+
+    with pytest.raises(errors.TimeLimitExceeded, match="do not use its buffer"):
+        end(pending)
+
+    assert not pending.done()
+    release.set()
+    with pytest.raises(CancelledError):
+        pending.result()
+
+
+def test_an_interrupt_of_a_fetch_that_cannot_be_ended_in_time_says_so_too(stuck, interrupted):
+    pending, _ = stuck
+
+    interrupted()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        pending.result()
+
+    assert "do not use its buffer" in caught.value.__notes__[0]

@@ -135,6 +135,15 @@ def test_a_tokenizer_its_file_and_its_transformers_wrapper_give_the_same_map(tmp
     assert maps == [[0, 0, 1, 0]] * 5
 
 
+def test_a_real_tokenizer_of_the_transformers_library_gives_the_map_of_the_one_inside() -> None:
+    transformers = pytest.importorskip("transformers")
+    inside = tokenizer_of([byte_level(text) for text in ["a", " A", "b", "\u00e1"]])
+
+    token_map, size = compress_vocabulary(transformers.PreTrainedTokenizerFast(tokenizer_object=inside))
+
+    assert (token_map.tolist(), size) == ([0, 0, 1, 0], 2)
+
+
 def test_the_largest_groups_come_first_with_their_key_and_texts() -> None:
     vocabulary = describe_compression(tokenizer_of([byte_level(text) for text in ["b", "a", " A", "B", "\u00e1", "c"]]))
 

@@ -1,6 +1,8 @@
 """Files of this host, read in place: let go of when nobody needs them, looked at now and then, never a wrong row."""
 
 import asyncio
+import dataclasses
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -8,17 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.checkpoints import attach_rows
+from support.fake_transport import TABLE
 from support.rows import random_rows
 from support.tables import write_table
 
 import engram_client
 from engram_client import errors
 from engram_client.embedded import EmbeddedTransport
+from engram_client.embedded.local_version import LocalVersion
 from store_server.config import ServerConfig
 from store_server.node import running
-from store_server.storage import DataRoot
+from store_server.storage import BackendClosed, DataRoot, ResidentSet, root_writer
 
 ROWS = random_rows(100, 33)
+MANY = np.arange(40_000) % len(ROWS)  # three slices
 
 
 class Clock:
@@ -41,7 +46,8 @@ class CountingBackend:
         self.may_gather = threading.Event()
         self.gathered = threading.Event()
         self.closed = threading.Event()
-        self.error = None
+        self.errors = iter(())  # raised by one gather after another
+        self.slices_from_ram = 0
 
     def __getattr__(self, name):
         return getattr(self._backend, name)
@@ -55,26 +61,33 @@ class CountingBackend:
         self._backend.close()
 
     def gather_from_ram(self, rows, out):
+        self.slices_from_ram += self.in_ram
         return self.in_ram and self._backend.gather_from_ram(rows, out)
 
     def gather(self, rows, out):
         self.gathering.set()
         self.may_gather.wait(60)
-        if self.error is not None:
-            raise self.error
+        for error in self.errors:
+            raise error
         self._backend.gather(rows, out)
         self.gathered.set()
 
 
 class CountingRoot(DataRoot):
-    """A data root whose backends are CountingBackends."""
+    """A data root whose backends are CountingBackends; a test may do something in the middle of its calls."""
 
     def __init__(self, path):
         super().__init__(path)
         self.backends = []
+        self.before_manifest = self.while_opening = lambda: None
+
+    def manifest(self, *args):
+        self.before_manifest()
+        return super().manifest(*args)
 
     def open_backend(self, *args, **options):
         self.backends.append(CountingBackend(super().open_backend(*args, **options)))
+        self.while_opening()
         return self.backends[-1]
 
 
@@ -200,11 +213,96 @@ async def test_a_cancelled_fetch_from_disk_never_touches_the_callers_buffer(stor
 async def test_what_the_operating_system_refuses_is_unavailable(store, root, error):
     table = await store.table("t")
     backend = root.backends[0]
-    backend.in_ram, backend.error = False, error
+    backend.in_ram, backend.errors = False, itertools.repeat(error)
     backend.may_gather.set()
 
     with pytest.raises(errors.Unavailable, match=error.strerror):
-        await table.fetch([5])
+        await table.fetch([5], timeout=0.1)
+
+
+async def test_what_failed_for_a_moment_is_tried_again(store, root):
+    table = await store.table("t")
+    backend = root.backends[0]
+    backend.in_ram, backend.errors = False, iter([OSError(5, "failed")])
+    backend.may_gather.set()
+
+    assert np.array_equal(await table.fetch([5]), ROWS[[5]])
+
+
+async def test_a_current_version_that_is_replaced_while_it_is_opened_gives_the_next_one(store, root):
+    first, others = root.current_version("t"), random_rows(100, 33, seed=1)
+
+    def replace():
+        root.before_manifest = lambda: None
+        write_table(root.path, "t", others)
+        with root_writer(root.path) as writer:
+            writer.drop("t", first)
+
+    root.before_manifest = replace
+
+    assert np.array_equal(await (await store.table("t")).fetch([5]), others[[5]])
+
+
+async def test_a_large_fetch_from_ram_leaves_the_loop_to_others_and_its_buffer_once_it_is_cancelled(store, root):
+    table = await store.table("t")
+    out = np.full((len(MANY), 33), 7, np.uint8)
+
+    pending = table.prefetch(MANY, out=out)
+    await asyncio.sleep(0)
+    pending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pending
+
+    assert root.backends[0].slices_from_ram == 1
+    assert (out[-1] == 7).all()
+    assert np.array_equal(await table.fetch(MANY), ROWS[MANY])
+
+
+async def test_a_time_limit_ends_a_large_fetch_from_ram(store, root):
+    table = await store.table("t")
+
+    with pytest.raises(errors.TimeLimitExceeded, match="40000 rows"):
+        await table.fetch(MANY, timeout=1e-6)
+
+    assert root.backends[0].slices_from_ram == 1
+
+
+async def test_a_large_fetch_from_disk_comes_slice_by_slice(store, root):
+    table = await store.table("t")
+    root.backends[0].in_ram = False
+    root.backends[0].may_gather.set()
+
+    assert np.array_equal(await table.fetch(MANY), ROWS[MANY])
+
+
+@pytest.mark.parametrize("in_ram", [False, True])
+async def test_closing_ends_the_fetches_under_way_also_those_that_a_disk_never_answers(store, root, in_ram):
+    table = await store.table("t")
+    backend = root.backends[0]
+    backend.in_ram = in_ram
+
+    pending = [table.prefetch(MANY) for _ in range(20)]
+    if in_ram:
+        await asyncio.sleep(0)
+    else:
+        await asyncio.to_thread(backend.gathering.wait, 60)
+    await store.close()
+    ended = await asyncio.gather(*pending, return_exceptions=True)
+    backend.may_gather.set()
+
+    assert {type(error) for error in ended} == {errors.StoreClosed}
+
+
+def test_a_version_that_is_closed_while_it_is_opened_leaves_no_file_open(root):
+    manifest = root.manifest("t", root.current_version("t"))
+    info = dataclasses.replace(TABLE, name="t", version=manifest.version)
+    version = LocalVersion(root, info, manifest, ResidentSet())
+    root.while_opening = version.close
+
+    with pytest.raises(BackendClosed):
+        version.look(0.0)
+
+    assert root.backends[0].closed.is_set()
 
 
 @pytest.mark.parametrize("way", ["grpc", "file"])
@@ -238,4 +336,4 @@ async def test_a_data_root_that_is_gone_does_not_look_like_one_without_tables(tm
         (tmp_path / "root").rename(tmp_path / "away")
 
         with pytest.raises(errors.Unavailable, match="no data root"):
-            await store.tables()
+            await store.tables(timeout=0.1)

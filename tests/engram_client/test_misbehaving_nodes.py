@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.fake_node import BreakStream, FakeNode
 from support.rows import random_rows
+from support.threads import in_thread
 
 import engram_client
 from engram_client import errors
@@ -291,10 +292,26 @@ async def test_a_store_belongs_to_the_loop_that_used_it_first():
         await store.table("t")
 
         def in_another_loop():
-            with pytest.raises(errors.WrongLoop, match="another event loop"):
-                asyncio.run(store.table("t"))
+            for call in (store.table("t"), store.close()):
+                with pytest.raises(errors.WrongLoop, match="another event loop"):
+                    asyncio.run(call)
 
         await asyncio.to_thread(in_another_loop)
+        await store.table("t")
+
+
+def test_a_store_whose_loop_is_closed_may_be_closed_in_another():
+    async def fetch():
+        return await (await store.table("t")).fetch([1])
+
+    with in_thread(FakeNode(ROWS).listening()) as url:
+        store = engram_client.connect(url)
+        asyncio.run(fetch())
+
+        asyncio.run(store.close())
+
+        with pytest.raises(errors.StoreClosed):
+            asyncio.run(fetch())
 
 
 async def test_closing_a_store_ends_what_is_under_way():

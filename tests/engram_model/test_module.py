@@ -127,9 +127,48 @@ def test_a_mask_of_another_shape_is_refused(config, hidden_states, input_ids):
         EngramModule(config)(hidden_states, input_ids, mask=torch.ones(2, 1, dtype=torch.bool))
 
 
-def test_a_mask_of_numbers_is_refused(config, hidden_states, input_ids):
-    with pytest.raises(TypeError, match=r"mask must be boolean, got torch\.int64"):
-        EngramModule(config)(hidden_states, input_ids, mask=torch.ones(2, 11, dtype=torch.int64))
+@pytest.mark.parametrize("name", ["demo", "v41"])
+def test_a_mask_may_be_an_array_or_lists(forms, hidden_states, input_ids, name):
+    module = EngramModule(forms[name])
+    mask = torch.rand(2, 11) < 0.6
+    expected, _ = module(hidden_states, input_ids, mask=mask)
+    backwards = mask.flip(1).numpy()[:, ::-1]  # torch takes no view of such an array
+    compiled = torch.compile(module, backend="eager")
+
+    for given in (mask.numpy(), mask.tolist(), backwards):
+        assert torch.equal(module(hidden_states, input_ids, mask=given)[0], expected)
+        prefetched = module.prefetch_embeddings(input_ids, given)
+        assert torch.equal(module(hidden_states, memory_embeddings=prefetched, mask=given)[0], expected)
+    torch.testing.assert_close(compiled(hidden_states, input_ids, mask=mask.numpy())[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("mask", "given"),
+    [
+        (torch.ones(2, 11, dtype=torch.int64), "torch.int64"),
+        (np.ones((2, 11)), "float64"),
+        ([[1] * 11] * 2, "int64"),
+        ("all", "<U3"),
+    ],
+)
+@pytest.mark.parametrize("name", ["demo", "v41"])
+def test_a_mask_of_anything_but_booleans_is_refused(forms, hidden_states, input_ids, name, mask, given):
+    with pytest.raises(TypeError, match=f"mask must be boolean, got {given}$"):
+        EngramModule(forms[name])(hidden_states, input_ids, mask=mask)
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "given"),
+    [
+        (torch.zeros(2, 11, 16, dtype=torch.int64), "torch.int64"),
+        (torch.zeros(2, 11, 16, dtype=torch.complex64), "torch.complex64"),
+        (np.zeros((2, 11, 16), dtype=np.int32), "torch.int32"),
+        ([[[0.0] * 16] * 11] * 2, "list"),
+    ],
+)
+def test_memory_embeddings_that_are_no_numbers_of_floating_point_are_refused(config, hidden_states, embeddings, given):
+    with pytest.raises(TypeError, match=rf"memory_embeddings must be .* got {given}$"):
+        EngramModule(config)(hidden_states, memory_embeddings=embeddings)
 
 
 def test_a_sequence_padded_and_masked_on_the_left_gives_what_it_gives_alone(config, make_module, hidden_states):

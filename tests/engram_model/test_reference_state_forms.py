@@ -136,6 +136,41 @@ def test_a_v41_state_that_does_not_fit_is_refused_whole(v41, v41_state, changes,
     assert_refused_whole(EngramModule(v41), state, message)
 
 
+def test_a_family_is_known_by_any_of_its_names(forms, v41, v41_state, study_state):
+    del v41_state["wkv.weight"], v41_state["wkv.scale"]
+    of_study = {name: tensor for name, tensor in study_state.items() if not name.startswith("gating.")}
+
+    assert_refused_whole(
+        EngramModule(v41), v41_state, r"names of DeepSeek-V4.1 in .* missing \['wkv.weight'\], unknown \[\]"
+    )
+    missing = (
+        r"names of the study module in .* missing \['gating.W_K.0.weight', 'gating.W_V.weight', 'gating.norm.weight'\]"
+    )
+    assert_refused_whole(EngramModule(forms["study"]), of_study, missing + r", unknown \[\]")
+    with_a_stranger = study_state | {"wkv.weight": torch.zeros(1)}
+    assert_refused_whole(EngramModule(forms["study"]), with_a_stranger, r"missing \[\], unknown \['wkv.weight'\]")
+    assert_refused_whole(
+        EngramModule(forms["demo"]), {"norm1.0.weight": torch.ones(8)}, "names of the demonstration program"
+    )
+
+
+def test_a_state_of_no_known_name_is_refused(v41, v41_state):
+    prefixed = {f"engram.{name}": tensor for name, tensor in v41_state.items()}
+
+    assert_refused_whole(EngramModule(v41), prefixed, r"no name of .* without a prefix; got \['engram.embed.scale', ")
+    assert_refused_whole(EngramModule(v41), {}, r"no name of .* got \[\]")
+
+
+def test_what_is_no_tensor_is_refused_before_anything_is_loaded(v41, v41_state):
+    module = EngramModule(v41)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+    for name, value in {"wkv.weight": np.zeros((120, 192)), "wkv.scale": [1], "k_weight": np.zeros((2, 40))}.items():
+        with pytest.raises(TypeError, match=rf"{name} must be a tensor, got (ndarray|list)"):
+            module.load_reference_state(v41_state | {name: value})
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
 def test_a_state_of_another_form_is_refused_whole(forms, v41, v41_state, study_state):
     with_bias = EngramModule(replace(v41, bias=True))
 

@@ -162,6 +162,26 @@ def test_inputs_of_the_wrong_shape_or_type_and_unknown_layers_are_refused() -> N
         hasher.rows(ids + 30, 1)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("family", list(HASHERS))
+def test_ids_that_numpy_refuses_are_refused_compiled_or_not_unless_they_are_masked(family: str, compiled: bool) -> None:
+    hasher, layer = HASHERS[family], HASHERS[family].layer_ids[0]
+    rows = TORCH_HASHERS[family].rows
+    if compiled:
+        torch.compiler.reset()
+        rows = torch.compile(rows, backend="eager", fullgraph=True)
+    everything, mask = np.array([[True] * 3]), np.array([[True, False, True]])
+
+    for refused in [30, 2**40] + ([] if LOWEST[family] else [-1, -30]):
+        ids = np.array([[1, refused, 2]])
+        with pytest.raises(IndexError, match="token ids must"):
+            hasher.rows(ids, layer)
+        with pytest.raises(IndexError, match="out of bounds|out of range"):
+            rows(torch.from_numpy(ids), layer, mask=torch.from_numpy(everything))
+        masked = rows(torch.from_numpy(ids), layer, mask=torch.from_numpy(mask))
+        np.testing.assert_array_equal(masked.numpy(), hasher.rows(ids, layer, mask=mask))
+
+
 def test_a_hasher_in_a_model_saves_nothing() -> None:
     assert TORCH_HASHERS["engram"].state_dict() == {}
     assert list(TORCH_HASHERS["engram"].parameters()) == []

@@ -100,6 +100,18 @@ def test_a_token_changes_nothing_before_it(make_decoder, input_ids):
     assert (after[:, 6:] != before[:, 6:]).any()
 
 
+def test_documents_packed_into_a_row_give_what_they_give_alone(make_decoder, memories, input_ids):
+    ids = input_ids[:1]
+    packed = torch.tensor([[4] * 3 + [7] * 5 + [4] * 3])
+
+    for decoder in (make_decoder(), make_decoder(memories=memories)):
+        together = decoder(ids, packed).hidden_states
+
+        alone = [decoder(ids[:, start:stop]).hidden_states for start, stop in ((0, 3), (3, 8), (8, 11))]
+        torch.testing.assert_close(together, torch.cat(alone, dim=1))
+        assert not torch.allclose(together, decoder(ids).hidden_states)
+
+
 def test_gradients_reach_every_weight_and_both_tables(make_decoder, input_ids):
     decoder = make_decoder()
 

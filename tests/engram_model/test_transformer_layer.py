@@ -56,6 +56,18 @@ def test_an_attention_mask_hides_what_it_says(layer, input_ids):
     assert (layer(changed, None, input_ids)[:, :6] != layer(hidden_states, None, input_ids)[:, :6]).any()
 
 
+def test_sequence_ids_go_to_the_engram(layer, input_ids):
+    hidden_states = torch.randn(2, 11, 8)
+    packed = torch.arange(11).expand(2, 11) // 4 + 1
+    prefetched = layer.engram.prefetch_embeddings(input_ids, sequence_ids=packed)
+    remembered, _ = layer.engram(hidden_states, input_ids, sequence_ids=packed)
+    plain = EngramTransformerLayer(8, 2, 16).eval()
+    plain.load_state_dict({k: v for k, v in layer.state_dict().items() if not k.startswith("engram.")})
+
+    assert torch.equal(layer(hidden_states, None, input_ids, sequence_ids=packed), plain(remembered))
+    assert torch.equal(layer(hidden_states, None, None, prefetched, sequence_ids=packed), plain(remembered))
+
+
 def test_dropout_is_for_training_only(layer, input_ids):
     hidden_states = torch.randn(2, 11, 8)
 

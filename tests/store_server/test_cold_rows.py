@@ -101,6 +101,8 @@ async def test_a_table_cut_short_under_a_node_is_refused_and_the_others_are_serv
 
         with pytest.raises(errors.TableDamaged, match="'cut'"):
             await cut.fetch([0, 19_999])
+        with pytest.raises(errors.TableDamaged, match="log"):
+            await store.table("cut")  # asked for a description, the node looks, and then says so to everybody
         assert np.array_equal(await whole.fetch([0, 19_999]), ROWS[[0, 19_999]])
 
 

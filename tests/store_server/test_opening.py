@@ -22,11 +22,18 @@ from support.tables import write_table
 import engram_client
 from engram_store.v1 import lookup_service_pb2_grpc as lookup_pb2_grpc
 from engram_store.v1.lookup_service_pb2 import LookupRequest
+from store_server import failures
 from store_server.catalog import Catalog
 from store_server.config import ServerConfig
 from store_server.node import NothingToServe, running
-from store_server.served_version import VersionUnavailable
-from store_server.storage import DataRoot, NotEnoughMemory, StorageFailure, TableNotFound, root_writer
+from store_server.storage import (
+    DataRoot,
+    NotEnoughMemory,
+    StorageFailure,
+    TableNotFound,
+    VersionUnavailable,
+    root_writer,
+)
 from store_server.storage.files.version_files import open_files
 
 OLD, NEW = random_rows(100, 16, seed=1), random_rows(120, 16, seed=2)
@@ -352,3 +359,11 @@ def test_a_table_dropped_while_it_is_opened_is_gone_and_no_failure(root, capsys)
     assert catalog.tables == {}
     assert "cannot be opened" not in capsys.readouterr().out
     catalog.close()
+
+
+def test_what_nobody_foresaw_of_the_storage_is_unavailable_and_in_the_log_alone(root, capsys):
+    failed = failures.of_storage(StorageFailure(root, "Stale file handle"))
+
+    assert (failed.code, failed.failure.reason) == (grpc.StatusCode.UNAVAILABLE, "VERSION_UNAVAILABLE")
+    assert str(root) not in str(failed)
+    assert "Stale file handle" in capsys.readouterr().out

@@ -17,8 +17,8 @@ from engram_store.v1 import lookup_service_pb2_grpc as lookup_pb2_grpc
 from engram_store.v1.lookup_service_pb2 import LookupRequest, LookupStreamRequest
 from store_server.catalog import Catalog
 from store_server.config import ServerConfig
-from store_server.storage import DataRoot
-from store_server.storage.memory_backend import LoadingStopped, MemoryBackend
+from store_server.storage import DataRoot, LoadingStopped
+from store_server.storage.memory_backend import MemoryBackend
 
 ROWS = random_rows(5000, 264)
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -144,13 +144,39 @@ def test_what_was_not_loaded_to_the_end_does_not_become_current(root):
     reloading = threading.Thread(target=catalog.reload)
     reloading.start()
     assert hook.loading.wait(60)
+    assert catalog.is_loading
 
     catalog.stop_following()
     reloading.join(60)
 
+    assert not catalog.is_loading
     found = catalog.find("layer-1", "")
     assert (found.version, found.backend.kind) == (before, "memory")
     catalog.close()
+
+
+def test_a_close_does_not_wait_for_ever_for_a_disk_that_does_not_answer(root):
+    may_answer, asked = threading.Event(), threading.Event()
+
+    class Stuck(DataRoot):
+        def table_names(self):
+            asked.set()
+            assert may_answer.wait(60)
+            return super().table_names()
+
+    catalog = Catalog(Stuck(root), ServerConfig(root=root))
+    looking = threading.Thread(target=catalog.reload)
+    looking.start()
+    assert asked.wait(60)
+    closing = threading.Thread(target=catalog.close)
+    closing.start()
+
+    closing.join(30)
+
+    is_closed = not closing.is_alive()
+    may_answer.set()
+    looking.join(60)
+    assert is_closed
 
 
 def test_loading_into_memory_ends_at_the_next_block(root):

@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from engram_model.reference_state.names import ReferenceNames
 
 OWN_TABLE = "memory.table.weight"
+FAMILIES = {  # what the names of a family begin with, up to the first dot
+    v41_names: ("wkv", "q_weight", "k_weight", "embed"),
+    study_names: ("gating", "fusion", "embedding_table", "hasher"),
+    demo_names: ("value_proj", "key_projs", "norm1", "norm2", "short_conv", "multi_head_embedding"),
+}
 
 
 @torch.no_grad()
 def load_reference_state(module: EngramModule, state: Mapping[str, Tensor]) -> None:
     """Copy tensors that go by the names of DEMO, V4.1 or the study module into a layer; errors as for the layer's."""
+    _check_are_tensors(state)
     names = _names_in(state)(module, state)
     _check_dtypes(state, names)
     _check_names(state, names)
@@ -44,11 +50,21 @@ def load_reference_state(module: EngramModule, state: Mapping[str, Tensor]) -> N
 
 
 def _names_in(state: Mapping[str, Tensor]) -> _NamesOf:
-    if "wkv.weight" in state:
-        return v41_names
-    if any(name.startswith("gating.") for name in state):
-        return study_names
-    return demo_names
+    """Return the family that most of the names belong to; the others are unknown to it."""
+    first_parts = [name.partition(".")[0] for name in state]
+    known = {names_of: sum(part in parts for part in first_parts) for names_of, parts in FAMILIES.items()}
+    if not any(known.values()):
+        raise ValueError(
+            "the reference state has no name of the demonstration program, DeepSeek-V4.1 or the study module, "
+            f"without a prefix; got {sorted(state)}"
+        )
+    return max(known, key=lambda names_of: known[names_of])
+
+
+def _check_are_tensors(state: Mapping[str, Tensor]) -> None:
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
 
 
 def _check_dtypes(state: Mapping[str, Tensor], names: ReferenceNames) -> None:
@@ -64,7 +80,7 @@ def _check_names(state: Mapping[str, Tensor], names: ReferenceNames) -> None:
     missing = sorted(required - state.keys())
     unknown = sorted(state.keys() - required - names.constants.keys())
     if missing or unknown:
-        raise ValueError(f"names of the reference state: missing {missing}, unknown {unknown}")
+        raise ValueError(f"names of {names.family} in the reference state: missing {missing}, unknown {unknown}")
 
 
 def _check_shapes(state: Mapping[str, Tensor], names: ReferenceNames) -> None:

@@ -97,11 +97,15 @@ def _checks(job: Job, comparison: Comparison) -> list[str]:
     passes = [comparison.sentence, *comparison.text]
     rows = sum(ids.size for each in passes for ids in each.row_ids.values())
     return [
-        f"hidden states, gates  bit for bit those of tables in process: all {len(passes)} batches",
+        f"hidden states, gates  bit for bit those of tables in process: {_all(len(passes))} batches",
         f"rows fetched          {rows:,} of text and sentence, each twice (while the",
         "                      model ran, and alone): NumPy's rows[ids] as written",
-        f"hash                  the client's fingerprint is that of all {len(job.specs)} tables",
+        f"hash                  the client's fingerprint is that of {_all(len(job.specs))} tables",
     ]
+
+
+def _all(count: int) -> str:
+    return "both" if count == 2 else f"all {count}"
 
 
 def _distinct(row_ids: list[NDArray[np.int64]]) -> int:

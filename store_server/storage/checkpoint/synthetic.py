@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,6 +50,11 @@ class SyntheticCheckpoint:
         return HEAD_DIM + SCALES
 
     @property
+    def hidden_size(self) -> int:
+        """Width of the model, scaled like its tables and made of whole blocks of a scale."""
+        return max(1, round(HIDDEN_SIZE * self.scale / COLUMNS_A_SCALE)) * COLUMNS_A_SCALE
+
+    @property
     def spec(self) -> HashSpec:
         """The hash that the row counts follow from."""
         sizes = (round(VOCAB_SIZE * self.scale),) * (MAX_NGRAM - 1)
@@ -62,6 +68,7 @@ class SyntheticCheckpoint:
             Shard(
                 file_name=f"model-{number:05}-of-{NUM_SHARDS:05}.safetensors",
                 layer=layer,
+                hidden_size=self.hidden_size,
                 num_rows=hasher.num_rows[layer],
                 head_starts=tuple(hasher.offsets[layer].tolist()),
             )
@@ -79,7 +86,7 @@ class SyntheticCheckpoint:
             "engram_head_dim": HEAD_DIM,
             "engram_pad_token_id": PAD_ID,
             "engram_compressed_vocab_size": self.compressed_vocab_size,
-            "hidden_size": HIDDEN_SIZE,
+            "hidden_size": self.hidden_size,
             "hc_mult": BRANCHES,
             "num_hidden_layers": 40,
             "vocab_size": max(129_280, self.compressed_vocab_size),
@@ -90,22 +97,46 @@ class SyntheticCheckpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """The file of one layer: its table, and the norms' weights before it."""
+    """The file of one layer: its table, and the weights of its fusion."""
 
     file_name: str
     layer: int
+    hidden_size: int
     num_rows: int
     head_starts: tuple[int, ...]
 
     def tensors(self) -> dict[str, tuple[str, tuple[int, int], int]]:
         """Return dtype, shape and bytes of each tensor, in the order in which the safetensors library lays them."""
-        norm = ("BF16", (BRANCHES, HIDDEN_SIZE), BRANCHES * HIDDEN_SIZE * 2)
+        norm = ("BF16", (BRANCHES, self.hidden_size), BRANCHES * self.hidden_size * 2)
         return {
             f"layers.{self.layer}.engram.k_weight": norm,
             f"layers.{self.layer}.engram.q_weight": norm,
             scale_name(self.layer): (SCALE_DTYPE, (self.num_rows, SCALES), self.num_rows * SCALES),
+            self.wkv_scale_name: (SCALE_DTYPE, self.wkv_scale_shape, math.prod(self.wkv_scale_shape)),
             weight_name(self.layer): (WEIGHT_DTYPE, (self.num_rows, HEAD_DIM), self.num_rows * HEAD_DIM),
+            self.wkv_weight_name: (WEIGHT_DTYPE, self.wkv_shape, math.prod(self.wkv_shape)),
         }
+
+    @property
+    def wkv_weight_name(self) -> str:
+        """Name of the projection of a token's rows to the keys of all branches and the value."""
+        return f"layers.{self.layer}.engram.wkv.weight"
+
+    @property
+    def wkv_scale_name(self) -> str:
+        """Name of the scales of that projection."""
+        return f"layers.{self.layer}.engram.wkv.scale"
+
+    @property
+    def wkv_shape(self) -> tuple[int, int]:
+        """(branches + 1) * hidden size, by the columns of all heads."""
+        return (BRANCHES + 1) * self.hidden_size, (MAX_NGRAM - 1) * HEADS * HEAD_DIM
+
+    @property
+    def wkv_scale_shape(self) -> tuple[int, int]:
+        """One scale a block of 32 x 32."""
+        outputs, inputs = self.wkv_shape
+        return outputs // COLUMNS_A_SCALE, inputs // COLUMNS_A_SCALE
 
     def header(self) -> bytes:
         """Return the header, its length included."""

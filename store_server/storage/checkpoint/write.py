@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from store_server.storage.checkpoint.layout import CONFIG, INDEX, TOKENIZER, scale_name, weight_name
+from store_server.storage.checkpoint.layout import COLUMNS_A_SCALE, CONFIG, INDEX, TOKENIZER, scale_name, weight_name
 from store_server.storage.checkpoint.synthetic import HEAD_DIM, Shard, SyntheticCheckpoint
 from store_server.storage.checkpoint.synthetic_rows import synthetic_rows
 from store_server.storage.durable import disk_errors_named, reserve_space
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ROWS_A_PIECE: Final = (1 << 20) // HEAD_DIM
+_WKV_LAYER: Final = 1 << 20  # so that its values are not those of a table
 _BF16_ONE: Final = b"\x80\x3f"
 
 
@@ -36,8 +37,8 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint, whole or not at all; `advance` is told the bytes of rows written since the last call.
 
-    With `sparse` the files have their full size and hold the rows of `Shard.landmarks`; all others are holes, which
-    read as zeros. `tokenizer` is copied. Raises StorageFailure when `directory` is there and not empty, DiskFull,
+    With `sparse` the files have their full size and hold the rows of `Shard.landmarks`; all others, and wkv, are holes,
+    which read as zeros. `tokenizer` is copied. Raises StorageFailure when `directory` is there and not empty, DiskFull,
     RootNotWritable.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -83,6 +84,8 @@ def _write_shard(path: Path, shard: Shard, *, sparse: bool, advance: Callable[[i
         for name, (dtype, _, num_bytes) in shard.tensors().items():
             if dtype == "BF16":
                 _write_all(descriptor, _BF16_ONE * (num_bytes // 2), offsets[name])
+        if not sparse:
+            _write_wkv(descriptor, shard, offsets)
         runs = _runs(shard.landmarks()) if sparse else [range(shard.num_rows)]
         for rows in _pieces(runs):
             content = synthetic_rows(np.asarray(rows), shard.layer, HEAD_DIM)
@@ -92,6 +95,15 @@ def _write_shard(path: Path, shard: Shard, *, sparse: bool, advance: Callable[[i
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_wkv(descriptor: int, shard: Shard, offsets: dict[str, int]) -> None:
+    """Write the fusion's projection: rows of the formula for layer 2^20 + its own, scales from every 32nd of them."""
+    outputs, inputs = shard.wkv_shape
+    for first in range(0, outputs, COLUMNS_A_SCALE):
+        content = synthetic_rows(np.arange(first, first + COLUMNS_A_SCALE), _WKV_LAYER + shard.layer, inputs)
+        _write_columns(descriptor, content[:, :inputs], first, offsets[shard.wkv_weight_name])
+        _write_columns(descriptor, content[:1, inputs:], first // COLUMNS_A_SCALE, offsets[shard.wkv_scale_name])
 
 
 def _runs(rows: NDArray[np.int64]) -> list[range]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from store_server.storage.pages.resident_set import ResidentSet
 
 
-_MAY_PASS = frozenset((errno.ENOMEM, errno.EAGAIN, errno.EINTR))
+_MAY_PASS = frozenset((errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT))
 
 
 class PagesUnreadable(Exception):
@@ -39,13 +39,20 @@ def read_ahead(wanted: Sequence[tuple[PageMap, NDArray[np.int64]]], resident_set
     wanted = [(page_map, pages) for page_map, pages in wanted if pages.size]
     if not wanted:
         return
-    with resident_set.room_for(sum(pages.size for _, pages in wanted)):
-        ranges = [page_map.ranges(pages) for page_map, pages in wanted]
-        for advice in (WILLNEED, POPULATE_READ) if can_populate() else (WILLNEED,):
-            for (page_map, _), some in zip(wanted, ranges, strict=True):
-                _advise(page_map, some, advice)
-        for page_map, pages in wanted:
-            page_map.note_read(pages)
+    try:
+        with resident_set.room_for(sum(pages.size for _, pages in wanted)):
+            _bring_in(wanted)
+    except TimeoutError as error:
+        raise PagesUnreadable(wanted[0][0], error) from error
+
+
+def _bring_in(wanted: Sequence[tuple[PageMap, NDArray[np.int64]]]) -> None:
+    ranges = [page_map.ranges(pages) for page_map, pages in wanted]
+    for advice in (WILLNEED, POPULATE_READ) if can_populate() else (WILLNEED,):
+        for (page_map, _), some in zip(wanted, ranges, strict=True):
+            _advise(page_map, some, advice)
+    for page_map, pages in wanted:
+        page_map.note_read(pages)
 
 
 def _advise(page_map: PageMap, ranges: NDArray[np.uint64], advice: int) -> None:

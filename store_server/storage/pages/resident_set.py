@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import threading
 import weakref
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 LEAST_BUDGET_BYTES: Final = 16 << 20
 _MOST_BYTES_UNDER_WAY: Final = 128 << 20
+_LONGEST_WAIT_SECONDS: Final = 10.0  # for others' pages; a disk that takes longer hangs
 _LEAST_DROPPED: Final = 256  # pages at a time, if there are so many
 _ROUNDS: Final = 2  # of the clock: the first takes away the mark of pages that were used, the second drops them
 
@@ -25,7 +27,7 @@ class ResidentSet:
     Which pages go is decided by a clock with a second chance, as in page replacement.
     """
 
-    def __init__(self, budget_bytes: int | None = None) -> None:
+    def __init__(self, budget_bytes: int | None = None, *, longest_wait_seconds: float = _LONGEST_WAIT_SECONDS) -> None:
         if budget_bytes is not None and budget_bytes < LEAST_BUDGET_BYTES:
             raise ValueError(f"a memory budget must be at least {LEAST_BUDGET_BYTES:,} bytes, got {budget_bytes:,}")
         under_way = _MOST_BYTES_UNDER_WAY if budget_bytes is None else min(_MOST_BYTES_UNDER_WAY, budget_bytes // 4)
@@ -33,6 +35,7 @@ class ResidentSet:
         self.most_pages_under_way = under_way // mmap.PAGESIZE
         self._budget_pages = None if budget_bytes is None else budget_bytes // mmap.PAGESIZE
         self._pages_under_way = 0
+        self._longest_wait_seconds = longest_wait_seconds
         self._less_under_way = threading.Condition()
         self._dropping = threading.Lock()
         self._maps: list[weakref.ref[PageMap]] = []
@@ -46,11 +49,15 @@ class ResidentSet:
 
     @contextlib.contextmanager
     def room_for(self, num_pages: int) -> Iterator[None]:
-        """Have room for pages to be read, as long as the block lasts; waits while too many others are under way."""
+        """Have room for pages to be read, as long as the block lasts; waits while too many others are under way.
+
+        Raises TimeoutError when they stay so.
+        """
         with self._less_under_way:
             # What is under way ends with the disk's answers; a request beyond the limit goes when it is the only one.
-            while self._pages_under_way and self._pages_under_way + num_pages > self.most_pages_under_way:
-                self._less_under_way.wait()
+            if not self._less_under_way.wait_for(lambda: self._has_room_for(num_pages), self._longest_wait_seconds):
+                reason = f"the disk does not answer: other pages are awaited for {self._longest_wait_seconds:g} s"
+                raise TimeoutError(errno.ETIMEDOUT, reason)
             self._pages_under_way += num_pages
         try:
             self.shrink()
@@ -76,6 +83,9 @@ class ResidentSet:
                 if excess <= 0:
                     return
                 looked_at += self._drop_at_hand(maps, max(excess, _LEAST_DROPPED))
+
+    def _has_room_for(self, num_pages: int) -> bool:
+        return self._pages_under_way == 0 or self._pages_under_way + num_pages <= self.most_pages_under_way
 
     def _drop_at_hand(self, maps: list[PageMap], at_most: int) -> int:
         """Move the hand on, dropping pages; returns by how many pages."""

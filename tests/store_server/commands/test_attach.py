@@ -12,6 +12,7 @@ from support.tokenizer import COMPRESSED_SIZE, write_tokenizer
 
 from store_server.storage import DataRoot
 from store_server.storage.checkpoint import synthetic_rows
+from store_server.storage.files.safetensors_file import read_safetensors_file
 
 
 @pytest.fixture
@@ -108,7 +109,10 @@ def test_a_retrained_checkpoint_becomes_a_new_version(run: Callable, root: Path,
     retrained = checkpoint.with_name("retrained")
     shutil.copytree(checkpoint, retrained)
     path = retrained / "model-00047-of-00048.safetensors"
-    path.write_bytes(path.read_bytes()[:-256] + bytes(256))  # the last row of layer 1
+    weights = read_safetensors_file(path).tensors["layers.1.engram.embed.weight"]
+    with path.open("r+b") as file:
+        file.seek(weights.offset + weights.num_bytes - 256)
+        file.write(bytes(256))  # the last row
 
     run("attach", root, "v41", "--checkpoint", retrained)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,11 +34,14 @@ def test_both_entry_points_run_the_same_commands(tmp_path: Path, entry: str) -> 
     assert again.stderr == f"error: table 't' exists already in {tmp_path / 'root'}; `import` adds a version to it\n"
 
 
-def test_help_names_every_command(run: Callable) -> None:
+def test_help_names_every_command_and_says_uncut_what_it_is_for(run: Callable) -> None:
     shown = run("--help")
 
     assert shown.status == 0
-    assert all(name in shown.out for name in COMMANDS)
+    assert all(
+        re.search(rf"^  {name} +{re.escape(command.summary)}$", shown.out, re.MULTILINE)
+        for name, command in COMMANDS.items()
+    )
 
 
 def test_no_arguments_show_the_help(run: Callable) -> None:
@@ -51,6 +55,17 @@ def test_every_command_explains_itself(run: Callable, command: str) -> None:
     assert shown.status == 0
     assert f"engram-store {command}" in shown.out
     assert run(command, "-h").out == shown.out
+
+
+@pytest.mark.parametrize(("columns", "widest"), [(60, 60), (100, 100), (200, 100)])
+def test_help_is_as_wide_as_the_terminal_up_to_what_reads_well(
+    run: Callable, monkeypatch: pytest.MonkeyPatch, columns: int, widest: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    widths = [len(line) for line in run("verify", "--help").out.splitlines() if "engram-store" not in line]
+
+    assert widest * 0.8 < max(widths) <= widest
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_what_was_created_is_printed_and_the_progress_is_not_a_result(run: Calla
 
     version = DataRoot.open(root).current_version("t")
     manifest = DataRoot.open(root).manifest("t", version)
-    assert created.out == f"table    t\nversion  {version}\nrows     1000\nbytes    264000\n"
+    assert created.out == f"table    t\nversion  {version}\nrows     1,000\nbytes    264,000\n"
     assert "creating t" in created.err
     assert (manifest.row_format, manifest.fingerprint) == ("x-y", "f")
 

@@ -105,6 +105,8 @@ def distinct_rows(token_ids: list[int], token_map: list[int]) -> int:
 
 def test_the_demo_succeeds(shown):
     assert (shown.status, shown.out.count("bit for bit")) == (0, 1), shown.err
+    assert "fingerprint is that of both tables" in shown.out
+    assert "all 2 " not in shown.out
 
 
 def test_the_amounts_are_those_of_an_independent_count(shown, tokenizer):

@@ -43,7 +43,7 @@ def test_every_kind_of_file_gives_the_same_rows(
 
     manifest = DataRoot.open(root).manifest("t", DataRoot.open(root).current_version("t"))
     assert imported.status == 0
-    assert imported.out == f"table    t\nversion  {manifest.version}\nrows     5000\nbytes    1320000\n"
+    assert imported.out == f"table    t\nversion  {manifest.version}\nrows     5,000\nbytes    1,320,000\n"
     assert (manifest.row_format, manifest.fingerprint, manifest.backend) == ("float32", "f", backend)
     assert stored_rows(root, "t").tobytes() == ARRAY.tobytes()
 
@@ -126,6 +126,7 @@ def test_progress_is_shown_with_a_rate(run: Callable, root: Path, tmp_path: Path
     imported = run("import", root, "t", tmp_path / "a.npy")
 
     assert "importing a.npy" in imported.err
+    assert "10.6/10.6 MB" in imported.err
     assert "B/s" in imported.err
 
 

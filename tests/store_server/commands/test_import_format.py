@@ -12,6 +12,7 @@ from reference import row_formats as reference
 from safetensors.numpy import save_file
 
 from engram_client.formats import decode
+from store_server.commands.introduced_error import IntroducedError
 from store_server.storage import DataRoot
 
 VALUES = np.random.default_rng(0).standard_normal((5_000, 96)) * 0.02
@@ -88,9 +89,20 @@ def test_floats_become_the_format_and_the_error_is_reported(
     assert rows.shape == (5_000, ROW_BYTES[row_format])
     assert report(imported.out)["format"] == stored_format
     assert stored_format.startswith(row_format)
-    np.testing.assert_allclose(
-        reported_numbers(imported.out), numbers_by_numpy(given, decode(rows, stored_format)), rtol=1e-8, atol=1e-15
-    )
+    largest, root_mean_square, cosine = numbers_by_numpy(given, decode(rows, stored_format))
+    shown = [report(imported.out)[key] for key in ("max err", "rms err", "cosine")]
+    assert shown == [f"{largest:.3g}", f"{root_mean_square:.3g}", f"{cosine:.6f}"]
+
+
+def test_the_error_is_added_up_over_pieces_as_over_the_whole() -> None:
+    found = VALUES.astype(np.float16)
+    error = IntroducedError()
+
+    for rows in np.split(np.arange(len(VALUES)), [1, 700, 4_998]):
+        error.add(VALUES[rows], found[rows])
+
+    summed = [error.largest, error.root_mean_square, error.mean_cosine]
+    np.testing.assert_allclose(summed, numbers_by_numpy(VALUES, found), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +27,20 @@ def test_other_rows_are_refused(text: str) -> None:
         parse_rows(text, 100)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("5-1", "5-1 runs backwards; write 1-5"),
+        ("ten", "--rows: 'ten' is not a number"),
+        ("1, 2-", "--rows: '2-' is not a range such as 10-12"),
+        ("9-12", "--rows: the table has rows 0 to 9, got 9-12"),
+    ],
+)
+def test_what_is_wrong_with_rows_is_said_by_name(text: str, message: str) -> None:
+    with pytest.raises(typer.BadParameter, match=re.escape(message)):
+        parse_rows(text, 10)
+
+
 def test_a_flood_of_rows_is_refused() -> None:
     with pytest.raises(typer.BadParameter, match="at most 10,000 rows"):
         parse_rows("0-9999,0", 1 << 40)
@@ -35,6 +51,7 @@ def test_a_table_is_described(run: Callable, root: Path) -> None:
 
     described = run("inspect", root, "t").out
 
+    assert described.splitlines()[0].split() == ["state", "ok"]
     for value in ("(current)", "9,000", "264", "abc", "mmap", "3 of 4,095 rows", "rows.bin"):
         assert value in described
 
@@ -78,6 +95,7 @@ def test_an_unknown_table_or_version_is_an_error(run: Callable, root: Path) -> N
 
     assert "no table 'other'" in run("inspect", root, "other").error
     assert "has no version '1234'" in run("inspect", root, "t", "--version", "1234").error
+    assert run("inspect", root, "t", "--version", "1234").out == ""
     assert "rows 0 to 1, got 2" in run("inspect", root, "t", "--rows", "2").error
 
 
@@ -100,6 +118,7 @@ def test_of_a_damaged_table_what_can_be_known_is_printed_before_the_error(run: C
     def keys_and_error() -> tuple[list[str], str]:
         shown = run("inspect", root, "t")
         assert shown.status == 1
+        assert re.match(r"state +damaged: ", shown.out)
         return [line.split("  ")[0] for line in shown.out.splitlines()], shown.error
 
     (version / "rows.bin").unlink()
@@ -111,9 +130,27 @@ def test_of_a_damaged_table_what_can_be_known_is_printed_before_the_error(run: C
 
     assert without_rows[0][-3:] == ["backend", "blocks", "data file"]
     assert "the data file is missing" in without_rows[1]
-    assert without_manifest[0] == without_version[0] == ["table", "version", "versions"]
+    assert without_manifest[0] == without_version[0] == ["state", "table", "version", "versions"]
     assert "table.json: not JSON" in without_manifest[1]
     assert "has no version" in without_version[1]
+
+
+@pytest.mark.parametrize(
+    ("found", "size", "state"),
+    [(100, "100", "the data file has another size"), (None, "none", "the data file is missing")],
+)
+def test_the_state_of_a_damaged_table_stands_first_and_the_size_at_its_file(
+    run: Callable, root: Path, found: int | None, size: str, state: str
+) -> None:
+    run("create", root, "t", "--rows", 9_000, "--row-bytes", 264)
+    path = next(root.rglob("rows.bin"))
+    path.unlink() if found is None else os.truncate(path, found)
+
+    shown = run("inspect", root, "t")
+
+    first, *_, last = shown.out.splitlines()
+    assert (first, shown.status) == (f"state        damaged: {state}", 1)
+    assert last == f"data file    {path} (expected 2,376,000 bytes, found {size})"
 
 
 def test_values_of_no_rows_are_bad_usage(run: Callable, root: Path) -> None:

@@ -27,10 +27,51 @@ def test_an_import_that_is_told_to_end_leaves_nothing_behind(signal_number, tmp_
         assert list((root / "staging").iterdir())
 
         process.send_signal(signal_number)
-        process.communicate(timeout=60)
+        _, said = process.communicate(timeout=60)
 
     assert process.returncode == 128 + signal_number
     assert not root.exists()
+    assert said == (b"interrupted: nothing was stored\n" if signal_number == signal.SIGINT else b"")
+
+
+def test_a_command_that_stores_nothing_only_says_that_it_was_interrupted(tmp_path):
+    program = (
+        "import signal, sys\n"
+        "from store_server.commands import main\n"
+        "def interrupt(event, arguments):\n"
+        "    if event in ('os.listdir', 'os.scandir') and str(arguments[0]).endswith('tables'):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.addaudithook(interrupt)\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    (tmp_path / "tables").mkdir()
+    command = [sys.executable, "-c", program, "tables", str(tmp_path)]
+
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize("command", ["create", "import"])
+def test_interrupted_while_it_is_published_a_version_is_not_said_to_be_missing(command, tmp_path):
+    program = (
+        "import signal, sys\n"
+        "from store_server.commands import main\n"
+        "def interrupt(event, arguments):\n"
+        "    if event == 'open' and 'table.json' in str(arguments[0]):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.addaudithook(interrupt)\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    (tmp_path / "source").write_bytes(bytes(8))
+    arguments = {"create": ["t", "--rows", "1"], "import": ["t", str(tmp_path / "source")]}[command]
+    whole = [sys.executable, "-c", program, command, str(tmp_path / "root"), *arguments, "--row-bytes", "8"]
+
+    ended = subprocess.run(whole, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr.splitlines()[-1]) == (130, "", "interrupted")
 
 
 @pytest.mark.parametrize("package", ["typer", "lmdb", "uvloop"])

@@ -13,9 +13,9 @@ def test_tables_are_listed_with_what_they_are(run: Callable, root: Path) -> None
 
     columns = ["name", "rows", "row_bytes", "bytes", "row_format", "backend", "version", "versions", "state"]
     assert header.split() == columns
-    assert first.split()[:6] == ["a/longer-name", "1000", "8", "8000", "-", "mmap"]
-    assert second.split()[:6] == ["b", "10", "264", "2640", "bfloat16", "lmdb"]
-    assert header.index("rows") == first.index("1000") == second.index("10")
+    assert first.split()[:6] == ["a/longer-name", "1,000", "8", "8,000", "-", "mmap"]
+    assert second.split()[:6] == ["b", "10", "264", "2,640", "bfloat16", "lmdb"]
+    assert header.index("rows") == first.index("1,000") == second.index("10")
 
 
 def test_tables_are_listed_for_programs_too(run: Callable, root: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_reference_library_reads_the_files(small: tuple[SyntheticCheckpoint,
 
         assert (weight["dtype"], weight["shape"]) == ("F8_E4M3", [shard.num_rows, 256])
         assert (scale["dtype"], scale["shape"]) == ("F8_E8M0", [shard.num_rows, 8])
-        assert tensors[f"layers.{shard.layer}.engram.q_weight"]["shape"] == [4, 5120]
+        assert tensors[f"layers.{shard.layer}.engram.q_weight"]["shape"] == [4, 32]
         packed = np.concatenate([as_rows(weight), as_rows(scale)], axis=1)
         for row in (0, 1, shard.num_rows // 2, shard.num_rows - 1):
             assert packed[row].tobytes() == literal_row(row, shard.layer)
@@ -100,7 +100,41 @@ def test_at_full_scale_the_config_is_that_of_v41() -> None:
         "engram_pad_token_id": 2,
         "engram_compressed_vocab_size": 99_092,
     }
-    assert sum(shard.num_bytes for shard in FULL.shards()) == pytest.approx(202.76e9, rel=1e-4)
+    assert config["hidden_size"] == 5120
+
+
+def test_at_full_scale_the_tensors_are_those_of_v41() -> None:
+    first, second = FULL.shards()
+
+    assert {name: (dtype, shape) for name, (dtype, shape, _) in first.tensors().items()} == {
+        "layers.1.engram.embed.weight": ("F8_E4M3", (384_006_168, 256)),
+        "layers.1.engram.embed.scale": ("F8_E8M0", (384_006_168, 8)),
+        "layers.1.engram.wkv.weight": ("F8_E4M3", (25_600, 6_144)),
+        "layers.1.engram.wkv.scale": ("F8_E8M0", (800, 192)),
+        "layers.1.engram.q_weight": ("BF16", (4, 5_120)),
+        "layers.1.engram.k_weight": ("BF16", (4, 5_120)),
+    }
+    tables = [
+        shard.tensors()[f"layers.{shard.layer}.engram.embed.{name}"]
+        for shard in (first, second)
+        for name in ("weight", "scale")
+    ]
+    assert sum(num_bytes for _, _, num_bytes in tables) == pytest.approx(202.76e9, rel=1e-4)
+
+
+def test_the_fusion_of_a_small_checkpoint_holds_numbers_and_one_scale_a_block(
+    small: tuple[SyntheticCheckpoint, Path],
+) -> None:
+    made_up, directory = small
+    for shard in made_up.shards():
+        tensors = tensors_of(directory / shard.file_name)
+        weight, scale = (tensors[f"layers.{shard.layer}.engram.wkv.{name}"] for name in ("weight", "scale"))
+
+        assert (weight["dtype"], weight["shape"]) == ("F8_E4M3", [160, 6_144])
+        assert (scale["dtype"], scale["shape"]) == ("F8_E8M0", [5, 192])
+        expected = synthetic_rows(np.arange(160), (1 << 20) + shard.layer, 6_144)
+        assert np.array_equal(as_rows(weight), expected[:, :6_144])
+        assert np.array_equal(as_rows(scale), expected[::32, 6_144:])
 
 
 def test_the_vocabulary_grows_with_the_tokenizer() -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from support.cold_pages import forget_pages, pages_in_cache
 from support.rows import random_rows
 
-from store_server.storage import Backend, BackendClosed, DataRoot, ResidentSet
+from store_server.storage import Backend, BackendClosed, DataRoot, ResidentSet, StorageFailure
 from store_server.storage.pages.advice import POPULATE_READ, advise, can_populate
 
 MIB = 1 << 20
@@ -267,3 +267,14 @@ def test_a_page_that_cannot_be_read_is_an_error_before_anything_touches_it(tmp_p
         with pytest.raises(OSError, match="Bad address"):
             advise(ranges, POPULATE_READ)
         del pages
+
+
+def test_rows_behind_reads_that_never_end_cannot_be_read_now(root: Path, publish: Publish) -> None:
+    resident_set = ResidentSet(longest_wait_seconds=0.01)
+    version = publish(root, "t", random_rows(1000, 264))
+    backend = DataRoot.open(root).open_backend("t", version, resident_set=resident_set)
+
+    with resident_set.room_for(resident_set.most_pages_under_way), pytest.raises(StorageFailure, match="not answer"):
+        gathered(backend, np.arange(10))
+    assert gathered(backend, np.arange(10)).shape == (10, 264)
+    backend.close()
