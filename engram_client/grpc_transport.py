@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from engram_client.allocator import keep_message_memory
 from engram_client.arrays import Int64Array, Uint8Array
 from engram_client.errors import (
     InvalidTableName,
@@ -123,6 +124,7 @@ class GrpcTransport:
         self._guard.start_grpc()
         loop = asyncio.get_running_loop()
         if self._channel is None:
+            keep_message_memory()
             self._loop, self._channel = loop, grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
         if self._loop is not loop:
             raise WrongLoop(f"the store at {self._target} belongs to another event loop; connect once in each loop")

@@ -17,6 +17,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 _MOST_BYTES_WAITING: Final = 16 << 20  # of requests that were read and not begun
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
 _SLOW_LOOKUPS: Final = 4  # lookups of one stream that may wait for a disk at once; others have threads left then
+_SMALL_ROWS: Final = 1024  # of a lookup that may be answered on the spot: its reply is soon gathered and soon written
 _QUIET_SECONDS: Final = 0.5  # a stream that is told to end does so when no request came for this long
 
 
@@ -24,7 +25,8 @@ class ReplyStream:
     """Reads requests, gathers and writes replies in a task each, so that one lookup is gathered while another is sent.
 
     Requests are read ahead and begun in fair turns: the many pieces of a large fetch hold up a small one that comes
-    behind them no longer than those few take that were begun already.
+    behind them no longer than those few take that were begun already. A small request that finds the stream idle is
+    answered by the task that read it: each task that a lookup passes through costs it a turn of the event loop.
 
     `answer_at_once` returns the reply to a request, or None if that might wait for a disk; then `answer` is awaited,
     and later requests are answered meanwhile. `decode` raises LookupFailed for a message that cannot be read: such a
@@ -47,6 +49,7 @@ class ReplyStream:
         self._replies: asyncio.Queue[bytes | None] = asyncio.Queue(_REPLIES_WAITING)
         self._slots = asyncio.Semaphore(_SLOW_LOOKUPS)
         self._reader: asyncio.Task[None] | None = None
+        self._unwritten = 0  # requests that were read and whose replies are not yet written
         self._is_waiting = False  # for a request: only then can the stream be called quiet
         self._is_draining = False
         self._quiet: asyncio.TimerHandle | None = None
@@ -95,11 +98,22 @@ class ReplyStream:
         try:
             while isinstance(message := await self._next_message(), bytes):  # what is no bytes is the end
                 request = self._decode(message)
-                await self._requests.put(request, request.rows.nbytes)
+                if not await self._answered_on_the_spot(request):
+                    self._unwritten += 1
+                    await self._requests.put(request, request.rows.nbytes)
         except LookupFailed as failed:
             self.unreadable = failed
         finally:
             self._requests.close()
+
+    async def _answered_on_the_spot(self, request: Request) -> bool:
+        if self._unwritten or request.rows.size > _SMALL_ROWS:
+            return False
+        reply = self._answer_at_once(request)
+        if reply is None:
+            return False
+        await self._context.write(reply)  # nobody else writes: there is nothing else to be written
+        return True
 
     async def _gather(self, answers: asyncio.TaskGroup) -> None:
         while (request := await self._requests.get()) is not None:
@@ -120,3 +134,4 @@ class ReplyStream:
     async def _write(self) -> None:
         while (reply := await self._replies.get()) is not None:
             await self._context.write(reply)
+            self._unwritten -= 1
