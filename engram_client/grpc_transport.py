@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from engram_client.allocator import keep_message_memory
 from engram_client.arrays import Int64Array, Uint8Array
 from engram_client.errors import (
     InvalidTableName,
@@ -131,6 +132,7 @@ class GrpcTransport:
         self._guard.start_grpc()
         self._check_loop()
         if self._channel is None:
+            keep_message_memory()
             self._loop = asyncio.get_running_loop()
             self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
         return self._channel

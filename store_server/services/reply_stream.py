@@ -19,6 +19,7 @@ _BYTES_OF_ANY_REQUEST: Final = 1024  # what it takes to hold or to answer one, b
 _LONGEST_NAMES: Final = 256  # characters of a table and a version together; no table has a name that is longer
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
 _SLOW_LOOKUPS: Final = 4  # lookups of one stream that may wait for a disk at once; others have threads left then
+_SMALL_ROWS: Final = 1024  # of a lookup that may be answered on the spot: its reply is soon gathered and soon written
 _LAST_REQUESTS_SECONDS: Final = 0.5  # after it is told to end, a stream takes the requests that are on their way
 
 
@@ -32,7 +33,9 @@ class ReplyStream:
     """Reads requests, gathers and writes replies in a task each, so that one lookup is gathered while another is sent.
 
     Requests are read ahead and begun in fair turns: the many pieces of a large fetch hold up a small one that comes
-    behind them no longer than those few take that were begun already. `reply_bytes` says how many bytes the answer
+    behind them no longer than those few take that were begun already. A small request that finds the stream idle is
+    answered by the task that read it: each task that a lookup passes through costs it a turn of the event loop.
+    `reply_bytes` says how many bytes the answer
     will have, or None if that is not known yet.
 
     `answer_at_once` returns the reply to a request, or None if that might wait for a disk; then `answer` is awaited,
@@ -61,6 +64,7 @@ class ReplyStream:
         self._replies: asyncio.Queue[bytes | None] = asyncio.Queue(_REPLIES_WAITING)
         self._slots = asyncio.Semaphore(_SLOW_LOOKUPS)
         self._reader: asyncio.Task[None] | None = None
+        self._unwritten = 0  # requests whose replies are for `_write` to write
         self._is_waiting = False  # for a request: only then may the reader be cancelled
         self._reads_no_more = False
 
@@ -105,8 +109,11 @@ class ReplyStream:
             # What is no bytes is the end.
             while not self._reads_no_more and isinstance(message := await self._next_message(), bytes):
                 request = self._decode(message)
-                is_refused = len(request.table) + len(request.version) > _LONGEST_NAMES  # at once: it is not held
-                reply = self._answer_at_once(request) if is_refused else None
+                reply = self._answer_at_once(request) if self._is_answered_on_the_spot(request) else None
+                if reply is not None and not self._unwritten:
+                    await self._context.write(reply)
+                    continue
+                self._unwritten += 1
                 if reply is not None:
                     await self._replies.put(reply)
                 else:
@@ -115,6 +122,10 @@ class ReplyStream:
             self.unreadable = failed
         finally:
             self._requests.close()
+
+    def _is_answered_on_the_spot(self, request: Request) -> bool:
+        is_refused = len(request.table) + len(request.version) > _LONGEST_NAMES  # such a one is not held
+        return is_refused or (not self._unwritten and request.rows.size <= _SMALL_ROWS)
 
     async def _put(self, request: Request, message_bytes: int) -> None:
         held_bytes = message_bytes + _BYTES_OF_ANY_REQUEST
@@ -150,3 +161,4 @@ class ReplyStream:
     async def _write(self) -> None:
         while (reply := await self._replies.get()) is not None:
             await self._context.write(reply)
+            self._unwritten -= 1
