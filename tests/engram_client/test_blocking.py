@@ -1,11 +1,13 @@
 """The blocking face gives what the async one gives, from any thread, and never leaves a buffer in doubt."""
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from traceback import walk_stack
@@ -267,39 +269,45 @@ def test_stores_that_follow_one_another_share_a_thread(transport):
     assert len({thread_of_a_store() for _ in range(5)}) == 1
 
 
-@pytest.fixture
-def interrupted():
-    """Interrupt this thread, as Ctrl-C does, once it waits for a result."""
-    this = threading.get_ident()
+@contextlib.contextmanager
+def interrupted() -> Iterator[None]:
+    """Interrupt the block, as Ctrl-C does, once this thread waits for a result."""
+    this, over = threading.get_ident(), threading.Event()
 
     def interrupt():
         wait_until_it_waits(this)
         signal.pthread_kill(this, signal.SIGINT)
+        # A signal that comes just before a thread goes to sleep is heard when it wakes: people press the keys again.
+        while not over.wait(5):
+            signal.pthread_kill(this, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
-    yield thread.start
-    thread.join(60)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        over.set()
+        thread.join(60)
 
 
-def test_an_interrupted_result_ends_the_fetch_and_gives_the_buffer_back(transport, interrupted):
+def test_an_interrupted_result_ends_the_fetch_and_gives_the_buffer_back(transport):
     transport.may_close.set()
     with store_of(transport) as store:
         pending = store.table("t").prefetch([1])
         assert transport.begun.wait(60)
 
-        interrupted()
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted():
             pending.result()
 
         assert pending.done()
         assert transport.cancelled == 1
 
 
-def test_an_interrupted_call_is_ended(transport, interrupted):
+def test_an_interrupted_call_is_ended(transport):
     transport.may_close.set()
     with store_of(transport) as store:
-        interrupted()
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted():
             store.tables()
 
         assert transport.begun.is_set()
