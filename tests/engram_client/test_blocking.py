@@ -270,7 +270,7 @@ def test_stores_that_follow_one_another_share_a_thread(transport):
 
 
 @contextlib.contextmanager
-def interrupted() -> Iterator[None]:
+def interrupted() -> Iterator[pytest.ExceptionInfo[KeyboardInterrupt]]:
     """Interrupt the block, as Ctrl-C does, once this thread waits for a result."""
     this, over = threading.get_ident(), threading.Event()
 
@@ -284,8 +284,8 @@ def interrupted() -> Iterator[None]:
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
-        with pytest.raises(KeyboardInterrupt):
-            yield
+        with pytest.raises(KeyboardInterrupt) as caught:
+            yield caught
     finally:
         over.set()
         thread.join(60)
@@ -347,11 +347,10 @@ def test_a_fetch_that_cannot_be_ended_in_time_keeps_its_buffer_and_says_so(stuck
         pending.result()
 
 
-def test_an_interrupt_of_a_fetch_that_cannot_be_ended_in_time_says_so_too(stuck, interrupted):
+def test_an_interrupt_of_a_fetch_that_cannot_be_ended_in_time_says_so_too(stuck):
     pending, _ = stuck
 
-    interrupted()
-    with pytest.raises(KeyboardInterrupt) as caught:
+    with interrupted() as caught:
         pending.result()
 
     assert "do not use its buffer" in caught.value.__notes__[0]
