@@ -21,7 +21,7 @@ demo: install
 
 ## test            all tests that run in minutes
 test: install
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest
 
 # The client must install into environments that pin old versions: its tests once more, with the lowest it is promised to
 # run with. They need no server: the nodes they speak to are scripted.

@@ -282,13 +282,15 @@ def interrupted() -> Iterator[pytest.ExceptionInfo[KeyboardInterrupt]]:
             signal.pthread_kill(this, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
-    thread.start()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        thread.start()
         with pytest.raises(KeyboardInterrupt) as caught:
             yield caught
     finally:
         over.set()
         thread.join(60)
+        signal.signal(signal.SIGINT, handler)
 
 
 def test_an_interrupted_result_ends_the_fetch_and_gives_the_buffer_back(transport):
