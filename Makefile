@@ -23,7 +23,7 @@ demo: install
 
 ## test            all tests that run in minutes
 test: install
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest
 
 # These have not been run yet: nobody of us had a GPU. Each skips, and says why, where torch sees no CUDA device.
 ## test-gpu        the tests that need a GPU (not yet run on one)

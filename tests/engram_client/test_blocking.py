@@ -1,11 +1,13 @@
 """The blocking face gives what the async one gives, from any thread, and never leaves a buffer in doubt."""
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from traceback import walk_stack
@@ -279,39 +281,47 @@ def test_stores_that_follow_one_another_share_a_thread(transport):
     assert len({thread_of_a_store() for _ in range(5)}) == 1
 
 
-@pytest.fixture
-def interrupted():
-    """Interrupt this thread, as Ctrl-C does, once it waits for a result."""
-    this = threading.get_ident()
+@contextlib.contextmanager
+def interrupted() -> Iterator[pytest.ExceptionInfo[KeyboardInterrupt]]:
+    """Interrupt the block, as Ctrl-C does, once this thread waits for a result."""
+    this, over = threading.get_ident(), threading.Event()
 
     def interrupt():
         wait_until_it_waits(this)
         signal.pthread_kill(this, signal.SIGINT)
+        # A signal that comes just before a thread goes to sleep is heard when it wakes: people press the keys again.
+        while not over.wait(5):
+            signal.pthread_kill(this, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
-    yield thread.start
-    thread.join(60)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt) as caught:
+            yield caught
+    finally:
+        over.set()
+        thread.join(60)
+        signal.signal(signal.SIGINT, handler)
 
 
-def test_an_interrupted_result_ends_the_fetch_and_gives_the_buffer_back(transport, interrupted):
+def test_an_interrupted_result_ends_the_fetch_and_gives_the_buffer_back(transport):
     transport.may_close.set()
     with store_of(transport) as store:
         pending = store.table("t").prefetch([1])
         assert transport.begun.wait(60)
 
-        interrupted()
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted():
             pending.result()
 
         assert pending.done()
         assert transport.cancelled == 1
 
 
-def test_an_interrupted_call_is_ended(transport, interrupted):
+def test_an_interrupted_call_is_ended(transport):
     transport.may_close.set()
     with store_of(transport) as store:
-        interrupted()
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted():
             store.tables()
 
         assert transport.begun.is_set()
@@ -351,11 +361,10 @@ def test_a_fetch_that_cannot_be_ended_in_time_keeps_its_buffer_and_says_so(stuck
         pending.result()
 
 
-def test_an_interrupt_of_a_fetch_that_cannot_be_ended_in_time_says_so_too(stuck, interrupted):
+def test_an_interrupt_of_a_fetch_that_cannot_be_ended_in_time_says_so_too(stuck):
     pending, _ = stuck
 
-    interrupted()
-    with pytest.raises(KeyboardInterrupt) as caught:
+    with interrupted() as caught:
         pending.result()
 
     assert "do not use its buffer" in caught.value.__notes__[0]

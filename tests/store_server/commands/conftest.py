@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 
 from store_server.commands import main
 
@@ -31,15 +33,19 @@ class Outcome:
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run a command line as `engram-store` would."""
+def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run a command line as `engram-store` would; what it set for its process is taken back."""
 
     def run_command(*arguments: object) -> Outcome:
         status = main([str(argument) for argument in arguments])
         captured = capfd.readouterr()
         return Outcome(status, captured.out, captured.err)
 
-    return run_command
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield run_command
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    structlog.reset_defaults()
 
 
 @pytest.fixture
