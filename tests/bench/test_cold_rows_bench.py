@@ -18,7 +18,7 @@ def test_reading_ahead_is_quicker_than_faulting_and_all_ratios_are_printed():
     assert ended.returncode == 0, ended.stderr
     lines = ended.stdout.splitlines()
     # The limits are 0.2, and 2 for the p99; tests share their disk and cores with others.
-    assert [float(line.split()[2]) for line in lines if line.startswith("time ratio")][0] < 0.7
+    assert next(float(line.split()[2]) for line in lines if line.startswith("time ratio")) < 0.7
     ratios = {
         line[:21].strip(): float(line.split("p99 ratio")[1].split(",")[0]) for line in lines if "p99 ratio" in line
     }
