@@ -36,7 +36,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 20_000),
 )
 _LAST_WORD_SECONDS: Final = 0.25  # for those who only watch, once no call is under way: to hear that the node stops
-_NICENESS_OF_GATHERING: Final = 10
+NICENESS_OF_GATHERING: Final = 10
 _MOST_TIME_ON_RESIDENCY: Final = 0.02  # share of the time that may go into asking the kernel what lies in RAM
 
 
@@ -159,7 +159,7 @@ class Node:
 def _run_after_others() -> None:
     """Let the event loop have the processor first: this thread is about to keep the kernel busy with a disk."""
     thread = threading.get_native_id()
-    niceness = max(_NICENESS_OF_GATHERING, os.getpriority(os.PRIO_PROCESS, thread))  # less takes a privilege
+    niceness = max(NICENESS_OF_GATHERING, os.getpriority(os.PRIO_PROCESS, thread))  # less takes a privilege
     with suppress(OSError):  # it is a courtesy, and an executor whose threads cannot start is broken for good
         os.setpriority(os.PRIO_PROCESS, thread, niceness)
 

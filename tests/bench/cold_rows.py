@@ -3,8 +3,10 @@
     python tests/bench/cold_rows.py [--gib N] [--rounds N] [--directory DIR]
 
 Both ways of fetching take turns in one run, each time with other random rows and with every row checked; the page cache
-forgets the table first. Then a node, whose memory budget is a sixteenth of the table, answers warm fetches, alone and
-beside a client that fetches cold rows, in turns. What counts are the two ratios.
+forgets the table first. Then a node, whose memory budget is a sixteenth of the table, answers warm fetches in turns:
+alone, beside a client that fetches cold rows, and beside a process of low priority that reads cold rows as the node
+would and never speaks to it, which shows what so much reading from this disk costs any neighbour. What counts are the
+ratios.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 import engram_client
+from store_server.node import NICENESS_OF_GATHERING
 from store_server.storage import DataRoot, TableSpec, root_writer
 from store_server.storage.files.version_files import open_files
 from store_server.storage.pages.residency import residency_of
@@ -42,6 +46,14 @@ PIECE_ROWS = 1 << 18
 Gather = Callable[[np.ndarray, np.ndarray], object]
 
 
+@dataclass
+class WarmFetches:
+    """How long warm fetches took, and how many cold rows a neighbour had meanwhile."""
+
+    seconds: list[float] = field(default_factory=list)
+    cold_rows: int = 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gib", type=float, default=4.0, help="size of the cold table (default: %(default)s)")
@@ -49,16 +61,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of warm fetches a round (default: %(default)s)")
     parser.add_argument("--directory", type=Path, help="where to put the tables, on the disk to be measured")
     parser.add_argument("--fetch-cold-from", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--read-cold-in", metavar="ROOT", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.fetch_cold_from:
         asyncio.run(fetch_cold_until_told(options.fetch_cold_from))
-        return
+    elif options.read_cold_in:
+        asyncio.run(read_cold_until_told(options.read_cold_in))
+    else:
+        measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="engram-store-bench-", dir=options.directory) as directory:
         root = Path(directory, "root")
         write_numbered_rows(root, "cold", int(options.gib * (1 << 30)) // ROW_BYTES)
         write_table(root, "warm", random_rows(WARM_ROWS, ROW_BYTES))
         report_times(*compare_with_faults(root, options.rounds))
-        report_latencies(*asyncio.run(warm_beside_cold(root, options.rounds, options.seconds)))
+        report_latencies(asyncio.run(warm_beside_cold(root, options.rounds, options.seconds)))
 
 
 def write_numbered_rows(root: Path, name: str, num_rows: int) -> None:
@@ -126,22 +145,28 @@ def table_bytes(root: Path, name: str) -> int:
     return data_root.manifest(name, data_root.current_version(name)).num_bytes
 
 
-async def warm_beside_cold(root: Path, rounds: int, seconds: float) -> tuple[list[float], list[float], int]:
-    """Seconds of each warm fetch alone and beside cold ones; and how many cold rows were fetched."""
-    alone, beside, num_cold = [], [], 0
+async def warm_beside_cold(root: Path, rounds: int, seconds: float) -> dict[str, WarmFetches]:
+    """Fetch warm rows alone and beside the two kinds of neighbours, in turns."""
     expected = random_rows(WARM_ROWS, ROW_BYTES)
     forget(root, "cold")
     budget = max(LEAST_BUDGET_BYTES, table_bytes(root, "cold") // 16) + table_bytes(root, "warm")
     with node_process(root, "--memory-budget", str(budget)) as node:
+        neighbours = {
+            "alone": None,
+            "beside cold fetches": ("--fetch-cold-from", node.url),
+            "beside another reader": ("--read-cold-in", str(root)),
+        }
+        found = {name: WarmFetches() for name in neighbours}
         async with engram_client.connect(node.url) as store:
             warm = await store.table("warm")
             await fetch_warm(warm, expected, seconds)
             for _ in range(rounds):
-                alone += await fetch_warm(warm, expected, seconds)
-                with cold_client(node.url) as client:
-                    beside += await fetch_warm(warm, expected, seconds)
-                    num_cold += int((await asyncio.to_thread(client.communicate, "\n"))[0])
-    return alone, beside, num_cold
+                for name, arguments in neighbours.items():
+                    with neighbour(arguments) as process:
+                        found[name].seconds += await fetch_warm(warm, expected, seconds)
+                        if process:
+                            found[name].cold_rows += int((await asyncio.to_thread(process.communicate, "\n"))[0])
+    return found
 
 
 async def fetch_warm(table: engram_client.Table, expected: np.ndarray, seconds: float) -> list[float]:
@@ -157,30 +182,52 @@ async def fetch_warm(table: engram_client.Table, expected: np.ndarray, seconds: 
 
 
 @contextlib.contextmanager
-def cold_client(url: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a client of its own that fetches cold rows until it is sent a line; it prints how many."""
-    command = [sys.executable, __file__, "--fetch-cold-from", url]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+def neighbour(arguments: tuple[str, str] | None) -> Iterator[subprocess.Popen[str] | None]:
+    """Run this file with `arguments`, until it is sent a line; it prints how many cold rows it had."""
+    if arguments is None:
+        yield None
+        return
+    command = [sys.executable, __file__, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert client.stdout.readline() == "fetching\n"
-            yield client
+            assert process.stdout.readline() == "fetching\n"
+            yield process
         finally:
-            client.kill()
+            process.kill()
 
 
 async def fetch_cold_until_told(url: str) -> None:
-    chosen, num_rows = np.random.default_rng(), 0
-    told = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
     async with engram_client.connect(url) as store:
         table = await store.table("cold")
-        print("fetching", flush=True)
-        while not told.done():
-            ids = chosen.integers(0, table.num_rows, IDS_PER_FETCH)
-            rows = await table.fetch(ids)
-            if not np.array_equal(rows[:, :8].view(np.uint64)[:, 0], ids.astype(np.uint64)):
-                raise SystemExit("wrong rows")
-            num_rows += len(ids)
-    print(num_rows)
+        await until_told(table.num_rows, table.fetch)
+
+
+async def read_cold_until_told(root: Path) -> None:
+    """Gather with the node's code and at the priority of its gathering threads."""
+    os.setpriority(os.PRIO_PROCESS, 0, NICENESS_OF_GATHERING)
+    data_root = DataRoot.open(root)
+    out = np.zeros((IDS_PER_FETCH, ROW_BYTES), np.uint8)
+    with contextlib.closing(data_root.open_backend("cold", data_root.current_version("cold"))) as backend:
+
+        async def gather(ids: np.ndarray) -> np.ndarray:
+            await asyncio.to_thread(backend.gather, ids, out)
+            return out
+
+        await until_told(backend.num_rows, gather)
+
+
+async def until_told(num_rows: int, fetch: Callable[[np.ndarray], Awaitable[np.ndarray]]) -> None:
+    """Fetch random rows until a line arrives; print how many they were."""
+    chosen, fetched = np.random.default_rng(), 0
+    told = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
+    print("fetching", flush=True)
+    while not told.done():
+        ids = chosen.integers(0, num_rows, IDS_PER_FETCH)
+        rows = await fetch(ids)
+        if not np.array_equal(rows[:, :8].view(np.uint64)[:, 0], ids.astype(np.uint64)):
+            raise SystemExit("wrong rows")
+        fetched += len(ids)
+    print(fetched)
 
 
 def report_times(ahead: list[float], faulted: list[float]) -> None:
@@ -191,12 +238,15 @@ def report_times(ahead: list[float], faulted: list[float]) -> None:
     print(f"time ratio          {statistics.median(ratios):8.3f}  (worst {max(ratios):.3f}, best {min(ratios):.3f})")
 
 
-def report_latencies(alone: list[float], beside: list[float], num_cold: int) -> None:
-    found = {"alone": np.percentile(alone, (50, 90, 99)), "beside cold fetches": np.percentile(beside, (50, 90, 99))}
-    print(f"{WARM_IDS} warm rows at a time, while another client fetched {num_cold:,} cold rows")
-    for name, (p50, p90, p99) in found.items():
-        print(f"{name:<19} p50 {p50 * 1e3:6.2f} ms, p90 {p90 * 1e3:6.2f} ms, p99 {p99 * 1e3:6.2f} ms")
-    print(f"p99 ratio           {found['beside cold fetches'][2] / found['alone'][2]:8.2f}")
+def report_latencies(found: dict[str, WarmFetches]) -> None:
+    print(f"{WARM_IDS} warm rows at a time")
+    alone = np.percentile(found["alone"].seconds, 99)
+    for name, fetches in found.items():
+        p50, p90, p99 = np.percentile(fetches.seconds, (50, 90, 99))
+        print(
+            f"{name:<21} p50 {p50 * 1e3:6.2f} ms, p90 {p90 * 1e3:6.2f} ms, p99 {p99 * 1e3:6.2f} ms, "
+            f"p99 ratio {p99 / alone:5.2f}, {fetches.cold_rows:>9,} cold rows meanwhile"
+        )
 
 
 if __name__ == "__main__":

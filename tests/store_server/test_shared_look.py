@@ -64,6 +64,8 @@ async def test_nobody_waits_for_a_table_that_is_loaded_into_memory():
     async with asyncio.timeout(30):
         await SharedLook(catalog).wait(LONG_SECONDS)
 
+    assert catalog.num_looks == 0
+
 
 class StuckRoot(DataRoot):
     """A data root that cannot be listed until it answers, once it is stuck."""

@@ -57,7 +57,7 @@ NO_HUGE_PAGES = """
 """
 
 
-def run(root: Path, found: Path, refused: str, then: str, options: str = "") -> str:
+def said_while_rows_are_right(root: Path, found: Path, refused: str, then: str, options: str = "") -> str:
     """Gather rows where calls are refused, look whether they are right, and return what was said."""
     script = SCRIPT.format(refused=refused, options=options, then=textwrap.dedent(then).strip().replace("\n", "\n    "))
     command = [sys.executable, "-c", textwrap.dedent(script), str(root), str(found)]
@@ -87,7 +87,7 @@ def test_cold_rows_are_read_without_the_newest_advice(
     if forget_pages(root, "t") == 1:
         pytest.skip("this file system keeps its pages; the test needs one on a disk")
 
-    run(root, tmp_path / "found", refused, COLD_AND_THEN_WARM)
+    assert said_while_rows_are_right(root, tmp_path / "found", refused, COLD_AND_THEN_WARM) == ""
 
 
 def test_nothing_is_believed_where_the_kernel_does_not_say_what_is_in_ram(
@@ -95,13 +95,14 @@ def test_nothing_is_believed_where_the_kernel_does_not_say_what_is_in_ram(
 ) -> None:
     publish(root, "t", ROWS)
 
-    run(root, tmp_path / "found", 'Refused("mincore", error=1)', NEVER_KNOWN_TO_BE_WARM)
+    refused = 'Refused("mincore", error=1)'
+    assert said_while_rows_are_right(root, tmp_path / "found", refused, NEVER_KNOWN_TO_BE_WARM) == ""
 
 
 def test_a_table_in_memory_is_served_where_huge_pages_are_refused(root: Path, publish: Publish, tmp_path: Path) -> None:
     publish(root, "t", ROWS)
 
-    said = run(
+    said = said_while_rows_are_right(
         root, tmp_path / "found", 'Refused("madvise", advice=14)', NO_HUGE_PAGES, "in_memory=True, huge_pages=True"
     )
 
