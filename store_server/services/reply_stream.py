@@ -19,7 +19,7 @@ _BYTES_OF_ANY_REQUEST: Final = 1024  # what it takes to hold or to answer one, b
 _LONGEST_NAMES: Final = 256  # characters of a table and a version together; no table has a name that is longer
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
 _SLOW_LOOKUPS: Final = 4  # lookups of one stream that may wait for a disk at once; others have threads left then
-_SMALL_ROWS: Final = 1024  # of a lookup that may be answered on the spot: its reply is soon gathered and soon written
+_SMALL_REPLY_BYTES: Final = 256 << 10  # of rows that are gathered and written soon enough to be answered on the spot
 _LAST_REQUESTS_SECONDS: Final = 0.5  # after it is told to end, a stream takes the requests that are on their way
 
 
@@ -35,8 +35,7 @@ class ReplyStream:
     Requests are read ahead and begun in fair turns: the many pieces of a large fetch hold up a small one that comes
     behind them no longer than those few take that were begun already. A small request that finds the stream idle is
     answered by the task that read it: each task that a lookup passes through costs it a turn of the event loop.
-    `reply_bytes` says how many bytes the answer
-    will have, or None if that is not known yet.
+    `reply_bytes` says how many bytes of rows the answer will have, or None if that is not known yet.
 
     `answer_at_once` returns the reply to a request, or None if that might wait for a disk; then `answer` is awaited,
     a few at a time, and later requests are answered meanwhile. `decode` raises LookupFailed for a message that cannot
@@ -124,8 +123,10 @@ class ReplyStream:
             self._requests.close()
 
     def _is_answered_on_the_spot(self, request: Request) -> bool:
-        is_refused = len(request.table) + len(request.version) > _LONGEST_NAMES  # such a one is not held
-        return is_refused or (not self._unwritten and request.rows.size <= _SMALL_ROWS)
+        if len(request.table) + len(request.version) > _LONGEST_NAMES:
+            return True  # it is refused, and such a one is not held
+        reply_bytes = None if self._unwritten else self._reply_bytes(request)
+        return reply_bytes is not None and reply_bytes <= _SMALL_REPLY_BYTES
 
     async def _put(self, request: Request, message_bytes: int) -> None:
         held_bytes = message_bytes + _BYTES_OF_ANY_REQUEST

@@ -43,7 +43,7 @@ def decode(message):
 
 
 def row_bytes(request):
-    return request.rows.size * 8
+    return request.rows.size * 128  # a large lookup's reply is a MiB
 
 
 def stream(context, answer_at_once, answer, decode=decode, reply_bytes=row_bytes):
