@@ -33,6 +33,28 @@ class DistinctRows:
         """Rows to fetch for each row that the plain hash asks for, between 0 and 1."""
         return len(self.rows) / max(1, self.inverse.size)
 
+    def of_columns(self, columns: NDArray[np.int64]) -> DistinctRows:
+        """Return the same for some of the columns, ascending: those that one rank of a tensor-parallel group owns.
+
+        Units stay whole where every unit has as many of its columns taken; else the columns become units of their own.
+        """
+        unit_of, head_of = np.divmod(columns, self.rows.shape[1])
+        units, counts = np.unique(unit_of, return_counts=True)
+        width = int(counts[0]) if (counts == counts[0]).all() else 1
+        rows, inverse, start = [], [], 0
+        for unit in units:
+            numbers = self.inverse[..., unit]
+            is_used = np.zeros(len(self.rows), np.bool_)
+            is_used[numbers] = True
+            heads = head_of[unit_of == unit]
+            of_unit = self.rows[np.ix_(np.flatnonzero(is_used), heads)].reshape(-1, width)
+            number = np.cumsum(is_used, dtype=np.int32) - 1  # of the distinct rows that the unit has
+            pieces = len(heads) // width
+            inverse += [number[numbers] * np.int32(pieces) + np.int32(start + piece) for piece in range(pieces)]
+            rows.append(of_unit)
+            start += len(of_unit)
+        return DistinctRows(np.concatenate(rows), np.stack(inverse, axis=-1).astype(np.int32, copy=False))
+
     def expand(self, fetched: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return what was fetched for `rows`, (distinct, width, ...), for every token: (batch, seq, columns, ...).
 

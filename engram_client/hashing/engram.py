@@ -94,8 +94,12 @@ class NgramHasher:
                 continued without them.
             TypeError: ids are not integers or the mask is not boolean.
         """
+        return self.rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
+
+    def rows_of(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
+        """Return `rows` of a window of this hasher's reader, which serves all layers; as `RowHasher.rows_of` says."""
         check_layer(layer, self.layer_ids)
-        window = self.reader.window(token_ids, mask, sequence_ids, history)
+        self.reader.check_own(window)
         return xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
     def distinct_rows(
@@ -107,8 +111,12 @@ class NgramHasher:
         history: NgramHistory | None = None,
     ) -> DistinctRows:
         """Return the same rows, each n-gram hashed and named once; arguments and errors as for `rows`."""
+        return self.distinct_rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
+
+    def distinct_rows_of(self, window: NgramWindow, layer: int) -> DistinctRows:
+        """Return `distinct_rows` of a window of this hasher's reader; as `RowHasher.distinct_rows_of` says."""
         check_layer(layer, self.layer_ids)
-        window = self.reader.window(token_ids, mask, sequence_ids, history)
+        self.reader.check_own(window)
         return distinct_xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
     def advance(

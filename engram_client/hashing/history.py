@@ -63,21 +63,25 @@ class NgramWindow:
         history: NgramHistory,
         pad_id: int,
     ) -> None:
-        self._made_by = history.made_by
+        self.made_by = history.made_by
         self._seq = tokens.shape[1]
         self._past = history.tokens.shape[1]
         self._pad_id = pad_id
         self._tokens = np.concatenate([history.tokens, tokens], axis=1)  # (batch, past + seq)
         self._documents = _with_previous(documents, history)
         self._visible_from = self._find_visible(takes_part, ends)
+        self._seen: dict[int, NDArray[np.int64]] = {}
 
     def look_back(self, distance: int) -> NDArray[np.int64]:
         """Return the id `distance` positions before each token, (batch, seq); pad where it is not seen."""
         first = self._past - distance
-        seen = self._tokens[:, first : first + self._seq]
+        tokens = self._tokens[:, first : first + self._seq]
         if self._visible_from is None:
-            return seen
-        return np.where(np.arange(first, first + self._seq) < self._visible_from[:, :-1], self._pad_id, seen)
+            return tokens
+        if distance not in self._seen:  # all layers look at the same
+            hidden = np.arange(first, first + self._seq) < self._visible_from[:, :-1]
+            self._seen[distance] = np.where(hidden, self._pad_id, tokens)
+        return self._seen[distance]
 
     def history(self) -> NgramHistory:
         """Return what the tokens after this piece can see; it keeps nothing else of the piece alive."""
@@ -85,7 +89,7 @@ class NgramWindow:
         if self._visible_from is not None:
             tokens[np.arange(self._seq, self._seq + self._past) < self._visible_from[:, -1:]] = self._pad_id
         documents = None if self._documents is None else self._documents[:, -1].copy()
-        return NgramHistory(tokens, documents, self._made_by)
+        return NgramHistory(tokens, documents, self.made_by)
 
     def _find_visible(
         self, takes_part: NDArray[np.bool_] | None, ends: NDArray[np.bool_] | None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from engram_client.hashing.distinct_rows import DistinctRows
-    from engram_client.hashing.history import NgramHistory
+    from engram_client.hashing.history import NgramHistory, NgramWindow
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 _MASK64 = 2**64 - 1
@@ -99,8 +99,12 @@ class QwenPleHasher:
         history: NgramHistory | None = None,
     ) -> NDArray[np.int64]:
         """Return the row numbers of the table of `layer`, int64 (batch, seq, columns); as `RowHasher.rows` says."""
+        return self.rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
+
+    def rows_of(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
+        """Return `rows` of a window of this hasher's reader, which serves all layers; as `RowHasher.rows_of` says."""
         check_layer(layer, self.layer_ids)
-        window = self.reader.window(token_ids, mask, sequence_ids, history)
+        self.reader.check_own(window)
         return xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
     def distinct_rows(
@@ -112,8 +116,12 @@ class QwenPleHasher:
         history: NgramHistory | None = None,
     ) -> DistinctRows:
         """Return the same rows, each n-gram hashed and named once; as `RowHasher.distinct_rows` says."""
+        return self.distinct_rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
+
+    def distinct_rows_of(self, window: NgramWindow, layer: int) -> DistinctRows:
+        """Return `distinct_rows` of a window of this hasher's reader; as `RowHasher.distinct_rows_of` says."""
         check_layer(layer, self.layer_ids)
-        window = self.reader.window(token_ids, mask, sequence_ids, history)
+        self.reader.check_own(window)
         return distinct_xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
     def advance(

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from engram_client.hashing.distinct_rows import DistinctRows
-    from engram_client.hashing.history import NgramHistory
+    from engram_client.hashing.history import NgramHistory, NgramWindow
+    from engram_client.hashing.token_reader import TokenReader
 
 
 class RowHasher(Protocol):
@@ -85,6 +86,22 @@ class RowHasher(Protocol):
         `distinct.expand(distinct.rows)` is what `rows` returns, and what was fetched for `distinct.rows` expands alike.
         Of 8,192 tokens of text a third of the n-grams are repeats.
         """
+        ...
+
+    @property
+    def reader(self) -> TokenReader:
+        """What checks token ids and puts their past in front: its windows serve all layers, and give the history."""
+        ...
+
+    def rows_of(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
+        """Return `rows` of the tokens of a window that the reader made.
+
+        Whoever hashes several layers makes the window once. Raises KeyError if there is no such layer.
+        """
+        ...
+
+    def distinct_rows_of(self, window: NgramWindow, layer: int) -> DistinctRows:
+        """Return `distinct_rows` likewise."""
         ...
 
     def advance(

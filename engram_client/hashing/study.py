@@ -25,7 +25,7 @@ from engram_client.hashing.token_reader import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from engram_client.hashing.history import NgramHistory
+    from engram_client.hashing.history import NgramHistory, NgramWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +101,13 @@ class StudyHasher:
         history: NgramHistory | None = None,
     ) -> NDArray[np.int64]:
         """Return the row numbers of the table of `layer`, int64 (batch, seq, columns); as `RowHasher.rows` says."""
+        return self.rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
+
+    def rows_of(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
+        """Return `rows` of a window of this hasher's reader, which serves all layers; as `RowHasher.rows_of` says."""
         check_layer(layer, self.layer_ids)
-        return polynomial_rows(self.reader.window(token_ids, mask, sequence_ids, history), self.order_hashes)
+        self.reader.check_own(window)
+        return polynomial_rows(window, self.order_hashes)
 
     def indices(
         self,
@@ -124,7 +129,11 @@ class StudyHasher:
         history: NgramHistory | None = None,
     ) -> DistinctRows:
         """Return the same rows, each named once: heads share no mix here; as `RowHasher.distinct_rows` says."""
-        return distinct_of_rows(self.rows(token_ids, layer, mask, sequence_ids, history))
+        return self.distinct_rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
+
+    def distinct_rows_of(self, window: NgramWindow, layer: int) -> DistinctRows:
+        """Return `distinct_rows` of a window of this hasher's reader; as `RowHasher.distinct_rows_of` says."""
+        return distinct_of_rows(self.rows_of(window, layer))
 
     def advance(
         self,

@@ -61,6 +61,11 @@ class TokenReader:
         read = self.read(ids, takes_part)
         return NgramWindow(read.tokens, read.takes_part, read.ends, documents, history, self.pad_id)
 
+    def check_own(self, window: NgramWindow) -> None:
+        """Refuse a window that another hasher's reader made: it holds other ids."""
+        if window.made_by != self.made_by:
+            raise ValueError(f"the window was made by {window.made_by}, so it cannot be hashed by {self.made_by}")
+
 
 def look_up(ids: NDArray[np.integer], token_map: NDArray[np.int64]) -> NDArray[np.int64]:
     """Map raw ids to compressed ones; negative ids pass."""

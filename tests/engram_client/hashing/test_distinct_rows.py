@@ -81,3 +81,55 @@ def test_orders_that_share_a_mix_do_not_share_rows():
 def test_a_layer_without_a_table_is_refused(family):
     with pytest.raises(KeyError, match="layer 7 is not hashed"):
         HASHERS[family].distinct_rows(np.zeros((1, 2), np.int64), 7)
+
+
+@pytest.mark.parametrize("family", HASHERS)
+@pytest.mark.parametrize("columns", [(0,), (1, 2), (0, 2, 3), (0, 1, 2, 3), "last", "all"])
+def test_some_columns_unfold_to_those_columns_of_the_rows(family, columns):
+    hasher = HASHERS[family]
+    every = np.arange(hasher.columns)
+    owned = {"last": every[-1:], "all": every}.get(columns) if isinstance(columns, str) else np.array(columns)
+    ids = np.random.default_rng(3).integers(0, 5, (2, 90))
+    layer = hasher.layer_ids[-1]
+
+    distinct = hasher.distinct_rows(ids, layer).of_columns(owned)
+
+    rows = hasher.rows(ids, layer)[..., owned]
+    assert np.array_equal(distinct.expand(distinct.rows), rows)
+    assert distinct.rows.size < rows.size
+    assert distinct.rows.size <= hasher.distinct_rows(ids, layer).rows.size
+
+
+def test_a_unit_of_which_every_head_is_taken_stays_whole():
+    hasher = HASHERS["engram"]
+    ids = np.random.default_rng(3).integers(0, 5, (2, 90))
+
+    assert hasher.distinct_rows(ids, 1).of_columns(np.array([0, 1, 4, 5])).rows.shape[1] == 2
+    assert hasher.distinct_rows(ids, 1).of_columns(np.array([1, 3])).rows.shape[1] == 1
+    assert hasher.distinct_rows(ids, 1).of_columns(np.array([0, 1, 4])).rows.shape[1] == 1
+
+
+@pytest.mark.parametrize("family", HASHERS)
+def test_one_window_serves_all_layers_and_the_history(family):
+    hasher = HASHERS[family]
+    ids = np.random.default_rng(4).integers(0, 30, (2, 40))
+    mask, documents = ids % 4 != 0, np.sort(ids % 3, axis=1)
+
+    window = hasher.reader.window(ids, mask, documents, None)
+
+    for layer in hasher.layer_ids:
+        rows = hasher.rows(ids, layer, mask, documents)
+        distinct = hasher.distinct_rows_of(window, layer)
+        assert np.array_equal(hasher.rows_of(window, layer), rows)
+        assert np.array_equal(distinct.expand(distinct.rows), rows)
+    assert np.array_equal(window.history().tokens, hasher.advance(None, ids, mask, documents).tokens)
+
+
+@pytest.mark.parametrize("family", HASHERS)
+def test_a_window_of_another_hasher_is_refused(family):
+    other = HASHERS["longcat" if family == "engram" else "engram"]
+    window = other.reader.window(np.zeros((1, 2), np.int64), None, None, None)
+
+    for hashes in (HASHERS[family].rows_of, HASHERS[family].distinct_rows_of):
+        with pytest.raises(ValueError, match="so it cannot be hashed by"):
+            hashes(window, HASHERS[family].layer_ids[0])
