@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help install demo test test-gpu test-attack test-lowest load lint proto clean
 .PHONY: bench bench-quick bench-growth bench-client-memory bench-backends bench-hashing bench-less-to-send
-.PHONY: bench-attach bench-cold-rows
+.PHONY: bench-attach bench-cold-rows bench-end-to-end
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -67,6 +67,10 @@ bench-quick: $(VENV)/installed-bench
 ## bench-growth    how the cost of a row grows with rows a fetch, tables, the size of a table and clients (writes 11 GiB)
 bench-growth: $(VENV)/installed-bench
 	PYTHONPATH=tests $(BIN)/python -m bench.store_bench.growth $(BENCH)
+
+## bench-end-to-end  a model's tokens a second with its rows in memory, in process and on a node at some distance
+bench-end-to-end: $(VENV)/installed-bench
+	PYTHONPATH=tests $(BIN)/python -m bench.end_to_end $(BENCH)
 
 ## bench-client-memory  what a client and its node hold during a million fetches
 bench-client-memory: install
