@@ -8,8 +8,10 @@ numbers) it hands to protobuf, so every legal encoding is understood.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -27,6 +29,13 @@ _LEN: Final = 2
 # Row numbers are below 2^63, where fixed64 and int64 have the same bytes. The wire's order of bytes is little-endian,
 # whatever that of this host is, or of the array that is sent.
 _WIRE_ROWS: Final = np.dtype("<i8")
+# Fewer bytes are copied into a message sooner than a message is made in which they can be written.
+_LEAST_BYTES_WRITTEN_IN_PLACE: Final = 128 << 10
+_NAMES_KEPT: Final = 1024  # encoded: the few tables that are asked for all the time; each is a few hundred bytes
+
+
+# Writes rows into an array uint8 (n, row_bytes), C-contiguous, that it must not keep; False if it cannot now.
+Fill: TypeAlias = Callable[[Uint8Array], bool]
 
 
 class MalformedMessage(ValueError):
@@ -63,7 +72,7 @@ class Reply(NamedTuple):
 
 def encode_lookup_request(table: str, version: str, rows: Int64Array) -> bytes:
     """Return the LookupRequest for `rows` (n,), which must not be negative."""
-    return b"".join((_text(1, table), _text(2, version), *_packed(3, rows)))
+    return b"".join((_names(1, table, version), *_packed(3, rows)))
 
 
 def decode_lookup_request(message: bytes) -> Request:
@@ -78,7 +87,12 @@ def decode_lookup_request(message: bytes) -> Request:
 
 def encode_lookup_reply(version: str, rows: Uint8Array) -> bytes:
     """Return the LookupResponse that holds `rows`, C-contiguous uint8 of any shape."""
-    return b"".join((_text(1, version), *_payload(2, rows)))
+    return b"".join((_names(1, version), *_payload(2, rows)))
+
+
+def fill_lookup_reply(version: str, shape: tuple[int, int], fill: Fill) -> bytes | None:
+    """Return the LookupResponse whose rows of `shape` (n, row_bytes) `fill` writes; None if it does not."""
+    return _filled(_names(1, version), 2, shape, fill)
 
 
 def decode_lookup_reply(message: bytes) -> Reply:
@@ -93,7 +107,7 @@ def decode_lookup_reply(message: bytes) -> Reply:
 
 def encode_stream_request(request_id: int, table: str, version: str, rows: Int64Array) -> bytes:
     """Return the LookupStreamRequest for `rows` (n,), which must not be negative."""
-    return b"".join((_id(request_id), _text(2, table), _text(3, version), *_packed(4, rows)))
+    return b"".join((_id(request_id), _names(2, table, version), *_packed(4, rows)))
 
 
 def decode_stream_request(message: bytes) -> Request:
@@ -113,7 +127,12 @@ def decode_stream_request(message: bytes) -> Request:
 
 def encode_stream_reply(request_id: int, version: str, rows: Uint8Array) -> bytes:
     """Return the LookupStreamResponse that holds `rows`, C-contiguous uint8 of any shape."""
-    return b"".join((_id(request_id), _text(2, version), *_payload(3, rows)))
+    return b"".join((_id(request_id), _names(2, version), *_payload(3, rows)))
+
+
+def fill_stream_reply(request_id: int, version: str, shape: tuple[int, int], fill: Fill) -> bytes | None:
+    """Return the LookupStreamResponse whose rows of `shape` (n, row_bytes) `fill` writes; None if it does not."""
+    return _filled(_id(request_id) + _names(2, version), 3, shape, fill)
 
 
 def encode_stream_failure(request_id: int, failure: Failure) -> bytes:
@@ -151,16 +170,21 @@ class _UnusualLayout(Exception):
 
 def _spans(message: bytes, wire_types: tuple[int, ...]) -> list[_Span]:
     """Find the fields 1, 2, ... of the given wire types, each at most once and in order."""
-    spans: list[_Span] = [(0, 0)] * len(wire_types)
-    position, next_field = 0, 0
-    while position < len(message):
+    num_fields, end = len(wire_types), len(message)
+    spans: list[_Span] = [(0, 0)] * num_fields
+    position = next_field = 0
+    while position < end:
         tag = message[position]
         field = (tag >> 3) - 1
-        if not next_field <= field < len(wire_types) or tag & 7 != wire_types[field]:
+        if not next_field <= field < num_fields or tag & 7 != wire_types[field]:
             raise _UnusualLayout
-        size, start = _read_varint(message, position + 1) if tag & 7 == _LEN else (8, position + 1)
-        position = start + size
-        if position > len(message):
+        start = position + 1
+        if tag & 7 == _LEN:
+            size, start = _read_varint(message, start)
+            position = start + size
+        else:
+            position = start + 8
+        if position > end:
             raise _UnusualLayout
         spans[field] = (start, position)
         next_field = field + 1
@@ -169,6 +193,8 @@ def _spans(message: bytes, wire_types: tuple[int, ...]) -> list[_Span]:
 
 def _read_varint(message: bytes, position: int) -> tuple[int, int]:
     """Return the number at `position` and where it ends."""
+    if position < len(message) and message[position] < 0x80:  # most are short
+        return message[position], position + 1
     value = 0
     for index, byte in enumerate(message[position : position + 5]):  # five bytes hold every size a message can have
         value |= (byte & 0x7F) << (7 * index)
@@ -231,6 +257,12 @@ def _text(field: int, text: str) -> bytes:
     return bytes((field << 3 | _LEN,)) + _varint(len(encoded)) + encoded if encoded else b""
 
 
+@lru_cache(maxsize=_NAMES_KEPT)
+def _names(first_field: int, *names: str) -> bytes:
+    """Return consecutive fields of text."""
+    return b"".join(_text(field, name) for field, name in enumerate(names, first_field))
+
+
 def _packed(field: int, rows: Int64Array) -> tuple[bytes, memoryview]:
     return _payload(field, np.ascontiguousarray(rows, _WIRE_ROWS).view(np.uint8))
 
@@ -238,7 +270,31 @@ def _packed(field: int, rows: Int64Array) -> tuple[bytes, memoryview]:
 def _payload(field: int, array: Uint8Array) -> tuple[bytes, memoryview]:
     if array.nbytes == 0:
         return b"", memoryview(b"")
-    return bytes((field << 3 | _LEN,)) + _varint(array.nbytes), array.data
+    return _head(field, array.nbytes), array.data
+
+
+def _head(field: int, num_bytes: int) -> bytes:
+    """Return what comes before a payload."""
+    return bytes((field << 3 | _LEN,)) + _varint(num_bytes)
+
+
+def _filled(names: bytes, field: int, shape: tuple[int, int], fill: Fill) -> bytes | None:
+    num_bytes = shape[0] * shape[1]
+    if num_bytes < _LEAST_BYTES_WRITTEN_IN_PLACE:
+        rows = np.empty(shape, np.uint8)
+        return b"".join((names, *_payload(field, rows))) if fill(rows) else None
+    # gRPC takes nothing but `bytes`, which cannot be written to. A BytesIO hands out its own buffer as such, without a
+    # copy, once nothing refers to it any more; that is why `fill` must keep nothing.
+    message = io.BytesIO()
+    message.write(names + _head(field, num_bytes))
+    first_byte = message.tell()
+    message.seek(num_bytes - 1, io.SEEK_CUR)
+    message.write(b"\0")
+    buffer = message.getbuffer()
+    if not fill(np.frombuffer(buffer, np.uint8, offset=first_byte).reshape(shape)):
+        return None
+    buffer.release()
+    return message.getvalue()
 
 
 def _varint(number: int) -> bytes:

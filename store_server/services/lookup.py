@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Final, TypeAlias
 
 import grpc
@@ -22,6 +23,7 @@ from store_server.services.under_way import CallsUnderWay
 from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+_FilledReply: TypeAlias = Callable[[str, tuple[int, int], codec.Fill], bytes | None]
 log = structlog.get_logger()
 SERVICE: Final = "engram_store.v1.LookupService"
 _LOOKS: Final = 3  # at a version that is closed between being found and being read; it is replaced once at most
@@ -60,9 +62,9 @@ class LookupService:
         with self._under_way.one_more():
             try:
                 request = _decoded(codec.decode_lookup_request, message)
-                found = self._gathered_from_ram(request)
-                if found is not None:
-                    return codec.encode_lookup_reply(*found)
+                reply = self._reply_from_ram(request, codec.fill_lookup_reply)
+                if reply is not None:
+                    return reply
                 return await self._in_thread(self._reply, request)
             except LookupFailed as failed:
                 await failures.abort(context, failed)
@@ -85,10 +87,9 @@ class LookupService:
     def _answer_at_once(self, request: codec.Request) -> bytes | None:
         """Return the reply, or None if that may wait for a disk."""
         try:
-            found = self._gathered_from_ram(request)
+            return self._reply_from_ram(request, partial(codec.fill_stream_reply, request.id))
         except LookupFailed as failed:
             return codec.encode_stream_failure(request.id, failed.failure)
-        return None if found is None else codec.encode_stream_reply(request.id, *found)
 
     def _reply_bytes(self, request: codec.Request) -> int | None:
         """Return how many bytes of rows the reply will have, None if that is not known before a disk is asked."""
@@ -113,14 +114,14 @@ class LookupService:
     def _stream_reply(self, request: codec.Request) -> bytes:
         return codec.encode_stream_reply(request.id, *self._gathered(request))
 
-    def _gathered_from_ram(self, request: codec.Request) -> tuple[str, NDArray[np.uint8]] | None:
-        """Return the version and its rows, or None if it has to be opened or some rows may lie on a disk."""
+    def _reply_from_ram(self, request: codec.Request, filled: _FilledReply) -> bytes | None:
+        """Return the reply, or None if the version has to be opened or some rows may lie on a disk."""
         try:
             version = self._catalog.find(request.table, request.version)
             if version is None:
                 return None
-            out = _room_for(request, version)
-            return (version.version, out) if version.backend.gather_from_ram(request.rows, out) else None
+            gather = partial(version.backend.gather_from_ram, request.rows)
+            return filled(version.version, _shape_of_reply(request, version), gather)
         except BackendClosed:
             return None  # dropped or replaced just now: the other way looks once more
         except StorageError as error:
@@ -131,7 +132,7 @@ class LookupService:
         try:
             for _ in range(_LOOKS):
                 version = self._catalog.open(request.table, request.version)
-                out = _room_for(request, version)
+                out = np.empty(_shape_of_reply(request, version), np.uint8)
                 try:
                     version.backend.gather(request.rows, out)
                 except BackendClosed:
@@ -145,8 +146,8 @@ class LookupService:
             raise failures.of_storage(error) from error
 
 
-def _room_for(request: codec.Request, version: OpenVersion) -> NDArray[np.uint8]:
-    """Return memory for the rows, once all of them are known to be in the version; raises LookupFailed."""
+def _shape_of_reply(request: codec.Request, version: OpenVersion) -> tuple[int, int]:
+    """Return (n, row_bytes), once all the rows are known to be in the version; raises LookupFailed."""
     rows = request.rows
     if rows.size > version.max_rows_per_lookup:
         raise failures.request_too_large(request.table, rows.size, version.max_rows_per_lookup)
@@ -155,7 +156,7 @@ def _room_for(request: codec.Request, version: OpenVersion) -> NDArray[np.uint8]
         highest = int(rows.view(np.uint64).max())
         if highest >= version.manifest.num_rows:
             raise failures.row_out_of_range(request.table, highest, version.manifest.num_rows)
-    return np.empty((rows.size, version.manifest.row_bytes), np.uint8)
+    return rows.size, version.manifest.row_bytes
 
 
 def _decoded_from_stream(message: bytes) -> codec.Request:

@@ -65,6 +65,46 @@ def test_a_reply_is_encoded_as_protobuf_encodes_it(number, version, rows):
     assert codec.encode_lookup_reply(version, array) == unary.SerializeToString()
 
 
+SHAPES = [(0, 264), (3, 1), (16, 264), (1000, 264), (4096, 264), (2, 1 << 20)]  # copied, and written in place
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_reply_that_is_filled_is_encoded_as_protobuf_encodes_it(shape):
+    rows = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+    def fill(out):
+        out[:] = rows
+        return True
+
+    stream = pb.LookupStreamResponse(id=7, version="v", rows=rows.tobytes())
+    assert codec.fill_stream_reply(7, "v", shape, fill) == stream.SerializeToString()
+    unary = pb.LookupResponse(version="v", rows=rows.tobytes())
+    assert codec.fill_lookup_reply("v", shape, fill) == unary.SerializeToString()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_filled_is_given_as_it_lies_in_memory_that_can_be_written(shape):
+    def fill(out):
+        assert (out.shape, out.dtype, out.flags.c_contiguous, out.flags.writeable) == (shape, np.uint8, True, True)
+        return True
+
+    assert codec.fill_stream_reply(1, "v", shape, fill) is not None
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_cannot_be_filled_is_no_reply(shape):
+    assert codec.fill_stream_reply(1, "v", shape, lambda _: False) is None
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_error_while_filling_is_the_one_that_is_raised(shape):
+    def fail(_):
+        raise KeyError("closed")
+
+    with pytest.raises(KeyError, match="closed"):
+        codec.fill_stream_reply(1, "v", shape, fail)
+
+
 @given(ids, names, names, row_numbers)
 def test_requests_that_protobuf_wrote_are_read_in_full(number, table, version, rows):
     message = pb.LookupStreamRequest(id=number, table=table, version=version, rows=rows).SerializeToString()
