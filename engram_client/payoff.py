@@ -75,17 +75,25 @@ class Pace:
     @contextlib.contextmanager
     def fetching(self, rows: int) -> Iterator[None]:
         """Time a fetch of `rows`, however it ends."""
-        self._pass_time()
-        self._under_way += 1
+        self.begin()
         try:
             yield
         finally:
-            self._pass_time()
-            self._under_way -= 1
-            self._rows += rows
-            if self._rows > _REMEMBERED_ROWS:
-                self._rows //= 2
-                self._busy_seconds /= 2
+            self.end(rows)
+
+    def begin(self) -> None:
+        """Note that a fetch goes out; `end` must follow."""
+        self._pass_time()
+        self._under_way += 1
+
+    def end(self, rows: int) -> None:
+        """Note that a fetch of `rows` has ended, however it did."""
+        self._pass_time()
+        self._under_way -= 1
+        self._rows += rows
+        if self._rows > _REMEMBERED_ROWS:
+            self._rows //= 2
+            self._busy_seconds /= 2
 
     def _pass_time(self) -> None:
         now = self._clock()

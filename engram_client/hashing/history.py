@@ -64,6 +64,8 @@ class NgramWindow:
         pad_id: int,
     ) -> None:
         self.made_by = history.made_by
+        self.num_tokens: int = tokens.size
+        """Tokens of the piece, batch * seq."""
         self._seq = tokens.shape[1]
         self._past = history.tokens.shape[1]
         self._pad_id = pad_id

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from engram_client.hashing.history import NgramWindow
     from engram_model.config import EngramConfig
     from engram_model.stream_state import EngramState
 
@@ -43,23 +44,17 @@ class Addressing(nn.Module):
         state: EngramState | None,
     ) -> tuple[NDArray[np.int64], TorchHistory | None]:
         """Return the rows (B, T, columns), and with a state the history for the tokens after these; by NumPy."""
-        ids, documents = as_numpy(ids), None if sequence_ids is None else as_numpy(sequence_ids)
+        documents = None if sequence_ids is None else as_numpy(sequence_ids)
         takes_part = None if mask is None else as_numpy(mask)
-        history = None if state is None else state.history
-        rows = self.hash_on_host(ids, takes_part, documents, history)
-        return rows, None if state is None else self.history_after(ids, takes_part, documents, history)
+        window = self.window(as_numpy(ids), takes_part, documents, None if state is None else state.history)
+        rows = self.on_host.rows_of(window, self.layer_id)
+        return rows, None if state is None else history_of(window)
 
-    def hash_on_host(
+    def window(
         self, ids: ArrayLike, mask: ArrayLike | None, sequence_ids: ArrayLike | None, history: TorchHistory | None
-    ) -> NDArray[np.int64]:
-        """Return the rows (B, T, columns) of tokens that come after a history."""
-        return self.on_host.rows(ids, self.layer_id, self._takes_part(mask), sequence_ids, _on_host(history))
-
-    def history_after(
-        self, ids: ArrayLike, mask: ArrayLike | None, sequence_ids: ArrayLike | None, history: TorchHistory | None
-    ) -> TorchHistory:
-        """Return the history for the tokens after these."""
-        return _as_tensors(self.on_host.advance(_on_host(history), ids, self._takes_part(mask), sequence_ids))
+    ) -> NgramWindow:
+        """Return the tokens behind a history as they are hashed, for this layer and all that hash the same tokens."""
+        return self.on_host.reader.window(ids, self._takes_part(mask), sequence_ids, _on_host(history))
 
     def device_rows(
         self,
@@ -128,7 +123,9 @@ def as_numpy(values: Tensor | ArrayLike) -> ArrayLike:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
 
 
-def _as_tensors(history: NgramHistory) -> TorchHistory:
+def history_of(window: NgramWindow) -> TorchHistory:
+    """Return the history for the tokens after those of a window."""
+    history = window.history()
     documents = None if history.documents is None else torch.from_numpy(history.documents)
     return TorchHistory(torch.from_numpy(history.tokens), documents, history.made_by)
 

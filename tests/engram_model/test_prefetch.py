@@ -383,6 +383,7 @@ def test_layers_that_do_not_go_together_are_refused(config, make_remote):
         ({"slot_wait_seconds": -1}, "slot_wait_seconds must be above 0"),
         ({"num_slots": 0}, "num_slots must be at least 1, or None, got 0"),
         ({"late": "never"}, "late must be 'wait' or 'zero', got 'never'"),
+        ({"deduplicate": True}, "deduplicate must be 'if_it_pays', 'always' or 'never', got True"),
     ],
 )
 def test_settings_out_of_their_limits_are_refused(settings, message):

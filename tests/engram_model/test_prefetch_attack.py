@@ -75,11 +75,13 @@ class Attack:
             assert torch.equal(embeddings, expected), f"the output of layer {layer} changed"
 
 
-@pytest.mark.parametrize("late", ["wait", "zero"])
+@pytest.mark.parametrize(("late", "deduplicate"), [("wait", "always"), ("zero", "never")])
 @pytest.mark.parametrize("num_fetches", FETCHES)
-def test_no_buffer_is_lent_while_an_unruly_table_may_write_into_it(config, make_remote, num_fetches, late):
+def test_no_buffer_is_lent_while_an_unruly_table_may_write_into_it(config, make_remote, num_fetches, late, deduplicate):
     remote = make_remote(config, held=True)
-    settings = PrefetchSettings(num_slots=NUM_SLOTS, slot_wait_seconds=1e-6, max_tokens=8, late=late)
+    settings = PrefetchSettings(
+        num_slots=NUM_SLOTS, slot_wait_seconds=1e-6, max_tokens=8, late=late, deduplicate=deduplicate
+    )
     attack = Attack(
         Prefetcher(remote.modules.values(), settings=settings),
         lambda layer, ids: remote.local[layer].prefetch_embeddings(ids).wait(),

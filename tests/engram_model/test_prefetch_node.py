@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from support.processes import node_process
 from support.tables import write_table
 
 import engram_client
-from engram_model import EngramConfig, EngramModule, EngramState, Prefetcher, TransformerWithEngram
+from engram_model import EngramConfig, EngramModule, EngramState, Prefetcher, PrefetchSettings, TransformerWithEngram
 
 LAYERS = (0, 2)
 
@@ -74,6 +75,24 @@ def test_pieces_with_discarded_guesses_give_the_bits_of_local_layers(local, remo
             updated, _ = modules[layer](hidden_states, memory_embeddings=pending[layer], state=states[layer])
             expected, _ = local.engram(layer)(hidden_states, input_ids, state=own_states[layer])
             assert torch.equal(updated, expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("columns", [None, (1, 2, 3)])
+def test_each_ngram_asked_for_once_gives_the_same_rows(local, remote, columns):
+    modules = [remote.engram(layer) for layer in LAYERS]
+    settings = PrefetchSettings(deduplicate="always")
+    prefetcher = Prefetcher(modules, columns=columns, settings=settings)
+    input_ids = torch.randint(0, 5, (4, 200))
+
+    with prefetcher.prefetch(input_ids) as pending:
+        for layer in LAYERS:
+            table = local.engram(layer).memory.table.weight.detach().numpy()
+            rows = local.engram(layer).row_ids(input_ids)
+            owned = rows if columns is None else rows[..., list(columns)]
+            assert np.array_equal(pending[layer].wait().unflatten(-1, (-1, 32)).numpy(), table[owned])
+    stats = prefetcher.stats().layers[0]
+    assert stats.sent_rows < stats.rows / 2
 
 
 @torch.no_grad()

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class DeviceCopy(Protocol):
-    """Rows on their way from a slot to a device."""
+    """Pieces of a slot on their way to a device."""
 
-    def hand_over(self) -> Tensor:
-        """Return the rows on the device; what the current stream is given from now on finds them there."""
+    def hand_over(self) -> list[Tensor]:
+        """Return the pieces on the device; what the current stream is given from now on finds them there."""
         ...
 
     def was_read(self) -> None:
-        """Say that all that reads the rows was given to the current stream."""
+        """Say that all that reads the pieces was given to the current stream."""
         ...
 
     def is_over(self) -> bool:
@@ -33,8 +33,8 @@ class Copier(Protocol):
 
     device: torch.device
 
-    def copy(self, slot: Slot, rows: Tensor) -> DeviceCopy:
-        """Start to copy rows, a contiguous view of a slot; may be called by any thread."""
+    def copy(self, slot: Slot, pieces: list[Tensor]) -> DeviceCopy:
+        """Start to copy pieces, contiguous views of different parts of a slot; may be called by any thread."""
         ...
 
 
@@ -49,20 +49,20 @@ class HostCopier:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def copy(self, slot: Slot, rows: Tensor) -> HostCopy:  # noqa: ARG002  the interface's
-        """Return the rows themselves."""
-        return HostCopy(rows)
+    def copy(self, slot: Slot, pieces: list[Tensor]) -> HostCopy:  # noqa: ARG002  the interface's
+        """Return the pieces themselves."""
+        return HostCopy(pieces)
 
 
 class HostCopy:
-    """Rows that are where they are needed."""
+    """Pieces that are where they are needed."""
 
-    def __init__(self, rows: Tensor) -> None:
-        self._rows = rows
+    def __init__(self, pieces: list[Tensor]) -> None:
+        self._pieces = pieces
 
-    def hand_over(self) -> Tensor:
-        """Return the rows."""
-        return self._rows
+    def hand_over(self) -> list[Tensor]:
+        """Return the pieces."""
+        return self._pieces
 
     def was_read(self) -> None:
         """Do nothing: what the host was told to read, it has read."""
@@ -86,29 +86,33 @@ class CudaCopier:
         # The allocator may have handed out memory that the current stream has not finished with.
         self._stream.wait_stream(torch.cuda.current_stream(device))
 
-    def copy(self, slot: Slot, rows: Tensor) -> CudaCopy:
-        """Start the copy on the side stream."""
-        target = self._buffers[slot.index, : rows.numel()].view(rows.shape)
+    def copy(self, slot: Slot, pieces: list[Tensor]) -> CudaCopy:
+        """Start the copies on the side stream; on the device every piece lies where it lies in the slot."""
+        buffer, targets = self._buffers[slot.index], []
         with torch.cuda.stream(self._stream), torch.inference_mode():  # nothing here is ever differentiated
-            target.copy_(rows, non_blocking=True)
-            return CudaCopy(target, self._stream.record_event())
+            for piece in pieces:
+                start = piece.storage_offset() * piece.element_size()
+                target = buffer[start : start + piece.nbytes].view(piece.dtype).view(piece.shape)
+                targets.append(target.copy_(piece, non_blocking=True))
+            return CudaCopy(targets, self._stream.record_event())
 
 
 class CudaCopy:
-    """Rows on their way to a CUDA device."""
+    """Pieces on their way to a CUDA device."""
 
-    def __init__(self, rows: Tensor, copied: torch.cuda.Event) -> None:
-        self._rows = rows
+    def __init__(self, pieces: list[Tensor], copied: torch.cuda.Event) -> None:
+        self._pieces = pieces
+        self._device = pieces[0].device
         self._last = copied
 
-    def hand_over(self) -> Tensor:
-        """Have the current stream wait for the copy; the host does not."""
-        torch.cuda.current_stream(self._rows.device).wait_event(self._last)
-        return self._rows
+    def hand_over(self) -> list[Tensor]:
+        """Have the current stream wait for the copies; the host does not."""
+        torch.cuda.current_stream(self._device).wait_event(self._last)
+        return self._pieces
 
     def was_read(self) -> None:
         """Note how far the current stream must come."""
-        self._last = torch.cuda.current_stream(self._rows.device).record_event()
+        self._last = torch.cuda.current_stream(self._device).record_event()
 
     def is_over(self) -> bool:
         """Tell whether the device has passed the copy, and what was read."""

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from math import prod
+import time
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
-import torch
 
 from engram_client.errors import InvalidBuffer
-from engram_model.prefetch.device_copy import make_copier
-from engram_model.prefetch.layer_fetch import LayerFetch, Part
+from engram_model.addressing import history_of
+from engram_model.prefetch.asked import Asked, ask_once, ask_plainly
+from engram_model.prefetch.layer_fetch import LayerFetch
 from engram_model.prefetch.metrics import Metrics
-from engram_model.prefetch.ring import StagingRing
+from engram_model.prefetch.repeats import Repeats
+from engram_model.prefetch.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import nn
 
+    from engram_client.hashing.history import NgramWindow
     from engram_model.module import EngramModule
-    from engram_model.prefetch.device_copy import Copier
     from engram_model.prefetch.settings import PrefetchSettings
-    from engram_model.store_memory import FetchTerms, StoreMemory, StoreTable
+    from engram_model.store_memory import FetchTerms, StoreMemory
     from engram_model.torch_hashing import TorchHistory
 
 
@@ -65,17 +66,12 @@ class Issuer:
         self._modules = ranks[0].modules
         self._memories = {layer: cast("StoreMemory", module.memory) for layer, module in self._modules.items()}
         self._settings = settings
-        self._columns = np.concatenate([rank.columns for rank in ranks])
-        self._num_slots = settings.num_slots or 2 * len(self._modules)
+        self._columns = [rank.columns for rank in ranks]
+        self._repeats = Repeats(settings.deduplicate)
         widest = max((memory.table.row_bytes for memory in self._memories.values()), default=0)
-        self.ring = StagingRing(
-            self._num_slots if self._modules else 0,
-            settings.max_tokens * len(self._columns) * widest,
-            settings.slot_wait_seconds,
-            pinned=torch.cuda.is_available(),
-        )
+        self._staging = Staging(ranks, settings, widest)
+        self.ring = self._staging.ring
         self.metrics = Metrics(tuple(self._modules))
-        self._copiers: dict[tuple[int, torch.device], Copier] = {}
 
     def issue(
         self, tokens: Tokens, histories: Mapping[int, TorchHistory | None] | None, order: Sequence[int]
@@ -83,12 +79,12 @@ class Issuer:
         """Send a fetch for every layer, in the order given; if one cannot be sent, those before it are ended."""
         self._check_size(tokens)
         fetches: dict[int, LayerFetch] = {}
+        windows: dict[int, NgramWindow] = {}
         try:
-            for layer in order:
-                history = None if histories is None else histories[layer]
-                rows = self._modules[layer].addressing.hash_on_host(*tokens, history)  # (B, T, columns of the hash)
-                fetches[layer] = self._send(layer, rows)
-            return Issued(fetches, {} if histories is None else self._advance(tokens, histories))
+            for layer, window in self._windows(tokens, histories, order):
+                windows[layer] = window
+                fetches[layer] = self._send(layer, window)
+            return Issued(fetches, {} if histories is None else _histories_of(windows))
         except BaseException:
             for fetch in fetches.values():
                 self._end(fetch)
@@ -101,78 +97,91 @@ class Issuer:
                 "chunks, or raise max_tokens in the settings"
             )
 
-    def _send(self, layer_id: int, rows: NDArray[np.int64]) -> LayerFetch:
-        """Start the fetch of a layer's rows (B, T, columns of the hash)."""
+    def _windows(
+        self, tokens: Tokens, histories: Mapping[int, TorchHistory | None] | None, order: Sequence[int]
+    ) -> Iterator[tuple[int, NgramWindow]]:
+        """Give each layer its tokens as they are hashed: the same for layers that hash alike and stood alike."""
+        known: dict[object, NgramWindow] = {}
+        for layer in order:
+            addressing = self._modules[layer].addressing
+            history = None if histories is None else histories[layer]
+            key = (addressing.on_host.reader.made_by, addressing.masked_tokens_are_dead, id(history))
+            if key not in known:
+                known[key] = addressing.window(*tokens, history)
+            yield layer, known[key]
+
+    def _send(self, layer_id: int, window: NgramWindow) -> LayerFetch:
+        """Start the fetch of a layer's rows."""
         memory = self._memories[layer_id]
-        ids = self._by_rank(rows)
+        asked, hash_seconds = self._ask(layer_id, window)
         while True:
             terms = memory.terms()
-            fetch = self._try_to_send(layer_id, memory.row_source(), terms, ids, (rows.shape[0], rows.shape[1]))
+            fetch = self._try_to_send(memory, terms, layer_id, asked, hash_seconds)
             if memory.terms_hold(terms):  # else another thread moved the table, before or after the ids were checked
                 if fetch is not None:
-                    self.metrics.add(layer_id, fetches=1, rows=ids.size, bytes=ids.size * terms.row_bytes)
+                    sent = asked.ids.size
+                    self.metrics.add(
+                        layer_id, fetches=1, rows=asked.num_rows, sent_rows=sent, bytes=sent * terms.row_bytes
+                    )
                     return fetch
                 raise InvalidBuffer(f"the table of layer {layer_id} refuses rows of the width that it says it has")
             if fetch is not None:
                 self._end(fetch)
 
+    def _ask(self, layer_id: int, window: NgramWindow) -> tuple[Asked, float]:
+        """Return what to ask for, and the seconds that this took."""
+        hasher = self._modules[layer_id].addressing.on_host
+        num_rows = window.num_tokens * sum(map(len, self._columns))
+        began = time.perf_counter()
+        if self._repeats.say_once(num_rows):
+            asked = ask_once(hasher.distinct_rows_of(window, layer_id), self._columns)
+        else:
+            asked = ask_plainly(hasher.rows_of(window, layer_id), self._columns)
+        return asked, time.perf_counter() - began
+
     def _try_to_send(
-        self, layer_id: int, table: StoreTable, terms: FetchTerms, ids: NDArray[np.int64], shape: tuple[int, int]
+        self, memory: StoreMemory, terms: FetchTerms, layer_id: int, asked: Asked, hash_seconds: float
     ) -> LayerFetch | None:
         """Do so once; None if the table, moved meanwhile, has rows of another width."""
-        num_bytes = ids.size * terms.row_bytes
-        if num_bytes > self.ring.slot_bytes:
-            raise ValueError(
-                f"the rows take {num_bytes} bytes, a staging buffer has {self.ring.slot_bytes}: the table's rows have "
-                "become wider since the Prefetcher was made, make a new one"
-            )
-        slot = self.ring.lend()
-        out = slot.array[:num_bytes].reshape(*ids.shape, terms.row_bytes)
+        table = memory.row_source()
+        devices = [rank.projections[layer_id].weight.device for rank in self._ranks]
+        staged = self._staging.lend(asked, terms.row_bytes, devices)
         try:
-            parts = self._parts(layer_id, *shape, terms.row_bytes)
-            pending = table.prefetch(ids, out=out, timeout=self._settings.timeout_seconds)
+            pending = table.prefetch(asked.ids, out=staged.out, timeout=self._settings.timeout_seconds)
         except Exception as error:  # an interrupt may come when rows are under way already: then the slot is lost
-            self.ring.give_back(slot, is_quiet=_at_once)
+            self.ring.give_back(staged.slot, is_quiet=_at_once)
             if isinstance(error, InvalidBuffer):
                 return None
             raise
-        return LayerFetch(pending, terms.row_format, slot, parts, self.ring, self._settings.timeout_seconds)
-
-    def _by_rank(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of all ranks, each rank's together: (B, T, columns), or (n,) for several ranks."""
-        if len(self._ranks) == 1:
-            return rows if len(self._columns) == rows.shape[-1] else rows[..., self._columns]
-        return np.concatenate([rows[..., rank.columns].reshape(-1) for rank in self._ranks])
-
-    def _parts(self, layer_id: int, batch: int, length: int, row_bytes: int) -> list[Part]:
-        parts, start = [], 0
-        for number, rank in enumerate(self._ranks):
-            shape = (batch, length, len(rank.columns), row_bytes)
-            parts.append(Part(self._copier(number, rank.projections[layer_id].weight.device), start, shape))
-            start += prod(shape)
-        return parts
-
-    def _copier(self, rank: int, device: torch.device) -> Copier:
-        copier = self._copiers.get((rank, device))
-        if copier is None:
-            copier = self._copiers[rank, device] = make_copier(device, self._num_slots, self.ring.slot_bytes)
-        return copier
-
-    def _advance(self, tokens: Tokens, histories: Mapping[int, TorchHistory | None]) -> dict[int, TorchHistory]:
-        """Return where the tokens leave the sequences: computed once for layers that hash alike and stood alike."""
-        known: dict[object, TorchHistory] = {}
-        after = {}
-        for layer, history in histories.items():
-            addressing = self._modules[layer].addressing
-            key = (addressing.on_host.reader.made_by, addressing.masked_tokens_are_dead, id(history))
-            if key not in known:
-                known[key] = addressing.history_after(*tokens, history)
-            after[layer] = known[key]
-        return after
+        report = _Report(self._repeats, asked, hash_seconds)
+        return LayerFetch(pending, terms.row_format, staged, self.ring, self._settings.timeout_seconds, report)
 
     def _end(self, fetch: LayerFetch) -> None:
         for rank in range(len(self._ranks)):
             fetch.finish(rank)
+
+
+class _Report:
+    """Tells `Repeats` how a fetch went."""
+
+    def __init__(self, repeats: Repeats, asked: Asked, hash_seconds: float) -> None:
+        self._repeats = repeats
+        self._num_rows, self._sent_rows = asked.num_rows, asked.ids.size
+        self._once = asked.is_once
+        self._hash_seconds = hash_seconds
+        repeats.begin()
+
+    def ended(self) -> None:
+        self._repeats.end(self._sent_rows)
+
+    def used(self, host_seconds: float) -> None:
+        self._repeats.record(self._num_rows, self._sent_rows, self._hash_seconds + host_seconds, once=self._once)
+
+
+def _histories_of(windows: Mapping[int, NgramWindow]) -> dict[int, TorchHistory]:
+    """Return by layer where the tokens leave the sequences; layers with one window share one."""
+    known = {id(window): history_of(window) for window in {id(each): each for each in windows.values()}.values()}
+    return {layer: known[id(window)] for layer, window in windows.items()}
 
 
 def _at_once() -> bool:

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import threading
 import time
-from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Protocol
 
 from engram_client.errors import TimeLimitExceeded
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from engram_client.formats import RowFormat
-    from engram_model.prefetch.device_copy import Copier, DeviceCopy
-    from engram_model.prefetch.ring import Slot, StagingRing
+    from engram_model.prefetch.device_copy import DeviceCopy
+    from engram_model.prefetch.ring import StagingRing
+    from engram_model.prefetch.staging import Staged
     from engram_model.store_memory import PendingRows
 
 _SECONDS_BEYOND_THE_LIMIT = 1.0  # for a fetch to report that it has ended
 
 
-class Part(NamedTuple):
-    """What one rank reads of a fetch."""
+class Report(Protocol):
+    """Whom a fetch tells how it went."""
 
-    copier: Copier
-    start: int
-    """Where in the slot its bytes begin."""
-    shape: tuple[int, int, int, int]
-    """(B, T, columns, row_bytes)."""
+    def ended(self) -> None:
+        """It has ended, however it did."""
+        ...
 
-    def rows(self, slot: Slot) -> Tensor:
-        """Return its rows, uint8, a contiguous view of the slot."""
-        return slot.memory[self.start : self.start + prod(self.shape)].view(self.shape)
+    def used(self, host_seconds: float) -> None:
+        """All ranks have decoded its rows, which took so long on the host."""
+        ...
 
 
 class LayerFetch:
@@ -44,10 +40,10 @@ class LayerFetch:
         self,
         pending: PendingRows,
         row_format: RowFormat,
-        slot: Slot,
-        parts: list[Part],
+        staged: Staged,
         ring: StagingRing,
         timeout_seconds: float,
+        report: Report,
     ) -> None:
         self.row_format = row_format
         self.sent_at = time.perf_counter()
@@ -55,13 +51,15 @@ class LayerFetch:
         """When the fetch ended, as time.perf_counter()."""
         self._limit_at = self.sent_at + timeout_seconds + _SECONDS_BEYOND_THE_LIMIT
         self._pending = pending
-        self._slot = slot
+        self._slot, self._parts = staged.slot, staged.parts
         self._is_given_back = False
         self._missed_turn: bool | None = None
-        self._parts = parts
         self._ring = ring
-        self._copies: list[DeviceCopy | None] = [None] * len(parts)
-        self._unfinished = set(range(len(parts)))
+        self._report = report
+        self._host_seconds = 0.0
+        self._times_used = 0
+        self._copies: list[DeviceCopy | None] = [None] * len(staged.parts)
+        self._unfinished = set(range(len(staged.parts)))
         self._lock = threading.Lock()
         self._landed = threading.Event()
         pending.add_done_callback(self._land)
@@ -91,10 +89,23 @@ class LayerFetch:
             )
         self._pending.result(0)
 
+    def shape(self, rank: int) -> tuple[int, ...]:
+        """Return (B, T, columns) of what a rank reads."""
+        return self._parts[rank].shape
+
     def copy_for(self, rank: int) -> DeviceCopy:
         """Return a rank's rows on their way to its device, after `wait`."""
         with self._lock:
             return self._copy_once(rank)
+
+    def was_used(self, host_seconds: float) -> None:
+        """Note what a rank took to decode its rows; when all have, the fetch is reported."""
+        with self._lock:
+            self._times_used += 1
+            self._host_seconds += host_seconds
+            all_have = self._times_used == len(self._parts)
+        if all_have:
+            self._report.used(self._host_seconds)
 
     def finish(self, rank: int) -> None:
         """Have done with a rank's part; whatever arrives later touches nothing of anybody's."""
@@ -114,6 +125,7 @@ class LayerFetch:
     def _land(self) -> None:
         """Send what has arrived on to the devices, if anybody still wants it. Runs on the client's thread."""
         try:
+            self._report.ended()
             with self._lock:
                 self.arrived_at = time.perf_counter()
                 if self._has_rows():
@@ -133,5 +145,5 @@ class LayerFetch:
         copy = self._copies[rank]
         if copy is None:
             part = self._parts[rank]
-            copy = self._copies[rank] = part.copier.copy(self._slot, part.rows(self._slot))
+            copy = self._copies[rank] = part.copier.copy(self._slot, part.pieces())
         return copy

@@ -15,9 +15,11 @@ class LayerStats:
     fetches: int = 0
     """Fetches that were sent; ranks that share one count it together."""
     rows: int = 0
-    """Rows that they asked for."""
+    """Rows that the layer reads of them, repeats included."""
+    sent_rows: int = 0
+    """Rows that were asked for: fewer where each n-gram is said once."""
     bytes: int = 0
-    """Bytes of those rows."""
+    """Bytes of the rows that were asked for."""
     turns: int = 0
     """Times that the layer's turn came."""
     late: int = 0

@@ -11,7 +11,7 @@ import torch
 from engram_client import formats
 from engram_client.errors import TimeLimitExceeded, Unavailable
 from engram_model.memory import RowsLate
-from engram_model.rows import decode_rows
+from engram_model.rows import DTYPE_OF_FORMAT, decode_rows
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from engram_client.formats import RowFormat
     from engram_model.memory import PendingEmbeddings
     from engram_model.prefetch.layer_fetch import LayerFetch
     from engram_model.prefetch.metrics import Metrics
@@ -35,6 +36,8 @@ class LayerOfRank(NamedTuple):
     projection: nn.Linear
     """Whose weight tells where the embeddings go, and as what."""
     output: FixedOutput
+    distinct: FixedOutput
+    """Where the decoded rows lie of which each n-gram is there once, before they are unfolded."""
     metrics: Metrics
     late: Literal["wait", "zero"]
 
@@ -129,12 +132,29 @@ class PrefetchedLayer:
 
     def _decode(self, fetch: LayerFetch) -> Tensor:
         """Return the embeddings of the rows that have landed."""
+        began = time.perf_counter()
         copy = fetch.copy_for(self._layer.rank)
-        rows = copy.hand_over()  # (B, T, columns, row_bytes)
-        out = self._new_output(formats.decoded_shape(fetch.row_format, tuple(rows.shape)))
-        decode_rows(rows, fetch.row_format, out=out)
+        rows, *inverse = copy.hand_over()  # (B, T, columns, row_bytes), or (distinct, width, row_bytes)
+        width = formats.decoded_shape(fetch.row_format, (rows.shape[-1],))
+        out = self._new_output(fetch.shape(self._layer.rank) + width)
+        if inverse:
+            self._unfold(rows, fetch.row_format, inverse[0], out)
+        else:
+            decode_rows(rows, fetch.row_format, out=out)
         copy.was_read()
+        fetch.was_used(time.perf_counter() - began)
         return out.flatten(-2)
+
+    def _unfold(self, rows: Tensor, row_format: RowFormat, inverse: Tensor, out: Tensor) -> None:
+        """Decode distinct rows (distinct, width, row_bytes) and put them where `inverse` says."""
+        if DTYPE_OF_FORMAT.get(row_format.name) == out.dtype:
+            values = decode_rows(rows, row_format).to(out.device)
+        else:
+            values = self._layer.distinct.view(formats.decoded_shape(row_format, tuple(rows.shape)), like=out)
+            decode_rows(rows, row_format, out=values)
+        if out.numel():
+            places = inverse.to(out.device).flatten()
+            torch.index_select(values.flatten(1), 0, places, out=out.view(len(places), -1))
 
     def _new_output(self, shape: tuple[int, ...]) -> Tensor:
         """Return the fixed buffer; memory of its own if gradients are recorded, as they keep what the layer reads."""

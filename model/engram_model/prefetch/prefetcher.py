@@ -167,7 +167,8 @@ class Prefetcher:
         """
         sent, ours = self._calls.issuer.metrics.layers(), self._metrics.layers()
         for layer, stats in ours.items():
-            stats.fetches, stats.rows, stats.bytes = sent[layer].fetches, sent[layer].rows, sent[layer].bytes
+            for name in ("fetches", "rows", "sent_rows", "bytes"):
+                setattr(stats, name, getattr(sent[layer], name))
         return PrefetchStats(layers=ours, ring=self._calls.issuer.ring.stats())
 
     def _join(
@@ -186,6 +187,7 @@ class Prefetcher:
                 rank=number,
                 projection=rank.projections[layer],
                 output=FixedOutput(settings.max_tokens * self._width(layer)),
+                distinct=FixedOutput(settings.max_tokens * self._width(layer)),
                 metrics=self._metrics,
                 late=settings.late,
             )

@@ -22,6 +22,10 @@ class PrefetchSettings:
     late: Literal["wait", "zero"] = "wait"
     """What a layer does whose rows are not there when its turn comes: `wait` for them, or pass its input through
     unchanged, as if its memories were zero (`zero`). A store that cannot be reached counts as late."""
+    deduplicate: Literal["if_it_pays", "always", "never"] = "if_it_pays"
+    """Whether each n-gram of a call is asked for once, however often it occurs. It never changes a result. `if_it_pays`
+    measures, for calls of about the same size, what it costs the host and what it saves on the way from the store, and
+    does without it where it costs more; tried again now and then."""
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "timeout_seconds", "slot_wait_seconds"):
@@ -29,5 +33,7 @@ class PrefetchSettings:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.num_slots is not None and self.num_slots < 1:
             raise ValueError(f"num_slots must be at least 1, or None, got {self.num_slots}")
+        if self.deduplicate not in ("if_it_pays", "always", "never"):
+            raise ValueError(f"deduplicate must be 'if_it_pays', 'always' or 'never', got {self.deduplicate!r}")
         if self.late not in ("wait", "zero"):
             raise ValueError(f"late must be 'wait' or 'zero', got {self.late!r}")
