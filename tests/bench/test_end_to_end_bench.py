@@ -138,20 +138,34 @@ def received(connection, num_bytes):
     return bytes(found)
 
 
-def test_the_proxy_adds_a_round_trip(through_proxy):
-    proxy, near, far = through_proxy
-    proxy.add_round_trip(ADDED_SECONDS)
-
+def round_trip_seconds(near, far):
     began = time.perf_counter()
     near.sendall(b"ask")
     assert received(far, 3) == b"ask"
-    one_way_seconds = time.perf_counter() - began
     far.sendall(b"answer")
     assert received(near, 6) == b"answer"
-    seconds = time.perf_counter() - began
+    return time.perf_counter() - began
 
-    assert one_way_seconds >= ADDED_SECONDS / 2
-    assert seconds >= ADDED_SECONDS
+
+def test_the_proxy_adds_a_round_trip_and_takes_it_away_again(through_proxy):
+    proxy, near, far = through_proxy
+
+    proxy.add_round_trip(ADDED_SECONDS)
+    assert round_trip_seconds(near, far) >= ADDED_SECONDS
+
+    proxy.add_round_trip(0)
+    assert min(round_trip_seconds(near, far) for _ in range(50)) < ADDED_SECONDS
+
+
+def test_the_proxy_delays_each_direction_by_half(through_proxy):
+    proxy, near, far = through_proxy
+    proxy.add_round_trip(ADDED_SECONDS)
+
+    for sender, receiver in ((near, far), (far, near)):
+        began = time.perf_counter()
+        sender.sendall(b"word")
+        assert received(receiver, 4) == b"word"
+        assert time.perf_counter() - began >= ADDED_SECONDS / 2
 
 
 def test_the_proxy_delays_many_bytes_as_long_as_one(through_proxy):

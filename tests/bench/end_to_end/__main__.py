@@ -17,6 +17,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -33,6 +34,7 @@ from bench.end_to_end.task import Decode, Prefill, Task
 
 _PACKAGES = ("engram-store", "grpcio", "numpy", "torch", "uvloop")
 _JUDGED_MS = (0.0, 1.0, 5.0)
+_TASKS: dict[str, Callable[[Size], Task]] = {Prefill.name: Prefill, Decode.name: Decode}
 _DRAWN_MS = {"prefill": (20.0, 50.0, 100.0, 200.0, 500.0), "decode": (2.0, 10.0, 20.0, 50.0)}
 
 
@@ -61,7 +63,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="engram-store-bench-", dir=options.directory) as directory:
         try:
             with scene(size, Path(directory, "root"), cores) as ready:
-                figures, limits = _measure(ready, effort)
+                figures, limits = _measure(ready, [_TASKS[name](size) for name in options.tasks], effort)
         except OutputsDiffer as error:
             print(f"FAILED: {error}", file=sys.stderr)
             return 1
@@ -82,6 +84,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the same shape in a few minutes: fewer rounds")
     parser.add_argument("--tiny", action="store_true", help="a model so small that its figures mean nothing: for tests")
+    parser.add_argument("--tasks", nargs="+", choices=tuple(_TASKS), default=tuple(_TASKS), help="only these")
     parser.add_argument("--rounds", type=int, help="paired rounds of what is judged (default: 15; quick: 5)")
     parser.add_argument("--directory", type=Path, help="where to put the tables")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="for the results (default: %(default)s)")
@@ -89,10 +92,9 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(ready: Scene, effort: Effort) -> tuple[list[Figures], list[Figures]]:
+def _measure(ready: Scene, tasks: Sequence[Task], effort: Effort) -> tuple[list[Figures], list[Figures]]:
     """Return the figures of all cases, and where hiding ends."""
     figures, limits = [], []
-    tasks: list[Task] = [Prefill(ready.size), Decode(ready.size)]
     for task in tasks:
         cases = dict.fromkeys(_JUDGED_MS, effort.rounds) | dict.fromkeys(_DRAWN_MS[task.name], effort.drawn_rounds)
         for added_ms, rounds in sorted(cases.items()):
