@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,21 +21,23 @@ _STYLES = {
     IN_LAYER: ("remote, fetched in the layer", "#D55E00", "D", "-"),
 }
 _LINES = {0: "-.", 1: (0, (1, 1))}  # of the limits of hiding, by block
-_LIMIT_COLOUR = "#777777"
+_LIMIT_COLOUR = "#555555"
+_EMPTY = "the same by the proxy, nothing added"
+_ROOM_BEHIND = 1.6  # for what is written beside the last limit
 
 
 def draw(figures: Sequence[Figures], limits: Sequence[Figures], out: Path) -> list[Path]:
     """Write tokens-against-round-trip.svg and .png; returns their paths."""
     tasks = list(dict.fromkeys(one["task"] for one in figures))
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "engram-store", "font.size": 10}):
-        drawing, panels = plt.subplots(1, len(tasks), figsize=(5.4 * len(tasks), 4.4), squeeze=False)
+        drawing, panels = plt.subplots(1, len(tasks), figsize=(5.8 * len(tasks), 4.6), squeeze=False)
         for panel, task in zip(panels[0], tasks, strict=True):
             _draw_forms(panel, [one for one in figures if one["task"] == task])
             _draw_limits(panel, [one for one in limits if one["task"] == task])
             panel.set_title(task)
         panels[0][0].set_ylabel("tokens a second")
         handles, labels = panels[0][0].get_legend_handles_labels()
-        drawing.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=2, frameon=False)
+        drawing.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3, frameon=False)
         paths = [out / f"tokens-against-round-trip{suffix}" for suffix in (".svg", ".png")]
         for path in paths:
             drawing.savefig(path, dpi=110, bbox_inches="tight")
@@ -43,23 +46,37 @@ def draw(figures: Sequence[Figures], limits: Sequence[Figures], out: Path) -> li
 
 
 def _draw_forms(panel: Axes, figures: Sequence[Figures]) -> None:
+    ideal = statistics.median(one["tokens_per_second"] for one in figures if one["form"] == HELD)
     for form, (label, colour, marker, line) in _STYLES.items():
         of_form = sorted((one for one in figures if one["form"] == form), key=lambda one: one["added_ms"])
+        style = {"color": colour, "marker": marker, "markersize": 5, "linestyle": line, "capsize": 3}
         delays = [one["added_ms"] for one in of_form]
-        rates = [one["tokens_per_second"] for one in of_form]
-        panel.plot(delays, rates, color=colour, marker=marker, markersize=5, linestyle=line, label=label)
+        panel.errorbar(delays, *_rates(of_form, ideal), label=label, **style)
     for one in figures:
-        if one["form"].endswith(BY_PROXY):  # what the proxy costs: the same with nothing added, as an empty marker
+        if one["form"].endswith(BY_PROXY):
             _, colour, marker, _ = _STYLES[one["form"].removesuffix(BY_PROXY)]
-            panel.plot(0, one["tokens_per_second"], color=colour, marker=marker, markersize=9, fillstyle="none")
+            (rate,), _ = _rates([one], ideal)
+            panel.plot(0, rate, color=colour, marker=marker, markersize=10, fillstyle="none", linestyle="none")
+    panel.plot([], [], color=_LIMIT_COLOUR, marker="o", markersize=10, fillstyle="none", linestyle="none", label=_EMPTY)
     panel.set_xscale("symlog", linthresh=1, linscale=0.5)
-    panel.set_xticks(sorted({one["added_ms"] for one in figures}), minor=False)
+    panel.set_xticks(sorted({one["added_ms"] for one in figures}))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.minorticks_off()
-    panel.set_xlim(left=-0.15)
     panel.set_ylim(bottom=0)
     panel.set_xlabel("milliseconds added to the round trip")
     panel.grid(visible=True, alpha=0.3)
+
+
+def _rates(figures: Sequence[Figures], ideal: float) -> tuple[list[float], list[list[float]]]:
+    """Return tokens a second, and how far the interval reaches below and above.
+
+    They are the paired ratios times the ideal's median of all rounds: a machine that was slower for one distance than
+    for another bends no line.
+    """
+    ratios = [one["to_ideal"] for one in figures]
+    below = [(one["median"] - one["low"]) * ideal for one in ratios]
+    above = [(one["high"] - one["median"]) * ideal for one in ratios]
+    return [one["median"] * ideal for one in ratios], [below, above]
 
 
 def _draw_limits(panel: Axes, limits: Sequence[Figures]) -> None:
@@ -67,7 +84,7 @@ def _draw_limits(panel: Axes, limits: Sequence[Figures]) -> None:
     for number, one in enumerate(found):
         panel.axvline(one["hidden_ms"], color=_LIMIT_COLOUR, linestyle=_LINES[number % len(_LINES)], linewidth=1.2)
         panel.annotate(
-            f"block {one['block']} hides up to {one['hidden_ms']:.3g} ms",
+            f"block {one['block']} hides {one['hidden_ms']:.3g} ms",
             (one["hidden_ms"], 0),
             xytext=(3, 5),
             textcoords="offset points",
@@ -75,3 +92,5 @@ def _draw_limits(panel: Axes, limits: Sequence[Figures]) -> None:
             color=_LIMIT_COLOUR,
             fontsize=9,
         )
+    if found:
+        panel.set_xlim(-0.2, max(panel.get_xlim()[1], *(_ROOM_BEHIND * one["hidden_ms"] for one in found)))
