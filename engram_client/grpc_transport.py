@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
+from functools import partial
 from typing import Final, TypeVar
 
 import grpc
@@ -14,6 +17,7 @@ from engram_client.errors import (
     InvalidTableName,
     ProtocolError,
     StoreClosed,
+    TimeLimitExceeded,
     Unavailable,
     VersionNotFound,
     WrongLoop,
@@ -21,13 +25,14 @@ from engram_client.errors import (
 from engram_client.fork import ForkGuard
 from engram_client.grpc_errors import error_of_call
 from engram_client.lookup_stream import LookupStream, Piece
-from engram_client.retry import with_retries
+from engram_client.retry import check_timeout, with_retries
 from engram_client.table_info import TableInfo
 from engram_store.v1 import table_service_pb2 as pb
 
-PIECE_BYTES: Final = 1 << 20  # large fetches are cut into replies of this size, which overlap on the wire
+PIECE_BYTES: Final = 1 << 20  # large fetches are cut into replies of about this size, which overlap on the wire
 
 _LARGEST_REPLY_BYTES: Final = 16 << 20
+_SHORTEST_WAIT_SECONDS: Final = 0.001
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", _LARGEST_REPLY_BYTES),
     # A server that comes back should be found within a second or so, not after gRPC's two minutes.
@@ -65,20 +70,33 @@ class GrpcTransport:
 
     async def fetch(self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float) -> None:
         """Put `rows` (n,) into `out` (n, row_bytes), in pieces of about 1 MiB that overlap on the wire."""
+        check_timeout(timeout)
         pieces = _pieces(table, rows, out)
-        what = f"fetching {len(rows)} rows of table {table.name!r} from {self._target}"
+        began = time.monotonic()
+        try:
+            # Nearly always the only attempt, whose limit the stream keeps: no task or timeout of its own to pay for.
+            await self._fetch_once(table, pieces, timeout)
+        except TimeLimitExceeded as error:
+            raise TimeLimitExceeded(f"{self._fetching(table, rows)}: {error}") from error
+        except Unavailable as error:
+            attempt = partial(self._fetch_once, table, pieces, timeout)
+            gone = time.monotonic() - began
+            await with_retries(attempt, timeout, self._fetching(table, rows), last=error, seconds_gone=gone)
 
-        async def attempt() -> None:
-            # Rows that arrived before a break are kept: the version never changes, so they are still right.
-            try:
-                await self._open_stream().fetch(table, pieces)
-            except VersionNotFound as error:
-                # A worker of the node may not have seen yet what another one has published; asked for a description,
-                # it looks. If it still does not know the version, that is the answer.
-                await self.get_table(table.name, table.version, timeout)
-                raise Unavailable(f"the node has only just found the version: {error}") from error
+    async def _fetch_once(self, table: TableInfo, pieces: list[Piece], timeout: float) -> None:
+        began = time.monotonic()
+        # Rows that arrived before a break are kept: the version never changes, so they are still right.
+        try:
+            await self._open_stream().fetch(table, pieces, timeout)
+        except VersionNotFound as error:
+            # A worker of the node may not have seen yet what another one has published; asked for a description, it
+            # looks. If it still does not know the version, that is the answer.
+            left = max(timeout - (time.monotonic() - began), _SHORTEST_WAIT_SECONDS)
+            await self.get_table(table.name, table.version, left)
+            raise Unavailable(f"the node has only just found the version: {error}") from error
 
-        await with_retries(attempt, timeout, what)
+    def _fetching(self, table: TableInfo, rows: Int64Array) -> str:
+        return f"fetching {len(rows)} rows of table {table.name!r} from {self._target}"
 
     async def close(self) -> None:
         """Close the stream and the channel; what is under way fails with StoreClosed.
@@ -143,7 +161,11 @@ class GrpcTransport:
 
 
 def _pieces(table: TableInfo, rows: Int64Array, out: Uint8Array) -> list[Piece]:
-    size = max(1, min(table.max_rows_per_lookup, PIECE_BYTES // table.row_bytes))
+    """Cut a fetch into pieces of one size, so that none of a few rows is left: it would cost as much as a large one."""
+    number = max(1, round(out.nbytes / PIECE_BYTES))
+    size = max(1, min(table.max_rows_per_lookup, math.ceil(len(rows) / number)))
+    if size >= len(rows):
+        return [Piece(rows, out)] if len(rows) else []
     return [Piece(rows[start : start + size], out[start : start + size]) for start in range(0, len(rows), size)]
 
 

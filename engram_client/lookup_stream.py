@@ -13,7 +13,8 @@ import grpc
 import numpy as np
 
 from engram_client.arrays import Int64Array, Uint8Array
-from engram_client.errors import EngramError, ProtocolError, StoreClosed, Unavailable
+from engram_client.eager_writer import EagerWriter
+from engram_client.errors import EngramError, ProtocolError, StoreClosed, TimeLimitExceeded, Unavailable
 from engram_client.grpc_errors import error_of_call, error_of_failure
 from engram_client.table_info import TableInfo
 from engram_store.codec import Reply, decode_stream_reply, encode_stream_request
@@ -70,6 +71,11 @@ class _Fetch:
         if self.unanswered == 0:
             self.done.set_result(None)
 
+    def give_up(self, timeout: float) -> None:
+        """End the fetch for having taken `timeout` seconds, unless it has ended."""
+        if not self.done.done():
+            self.done.set_exception(TimeLimitExceeded(f"no answer within {timeout:g} s"))
+
     def _error_in(self, piece: Piece, reply: Reply) -> EngramError | None:
         if reply.failure is not None:
             return error_of_failure(reply.failure)
@@ -100,27 +106,33 @@ class LookupStream:
         self._ids = itertools.count(1)
         self._waiting: dict[int, tuple[_Fetch, Piece]] = {}
         self._fetches: set[_Fetch] = set()
-        self._turns: asyncio.Queue[_Fetch] = asyncio.Queue()  # those that may send a piece, each at most once
-        # Reading and writing have a task each, because cancelling either in mid-air makes gRPC cancel the whole stream.
+        self._turns: deque[_Fetch] = deque()  # those that may send a piece, each at most once
+        self._sending: _Fetch | None = None  # the one whose piece is being written
+        # No task that somebody may cancel reads or writes: to cancel either in mid-air makes gRPC cancel the stream.
         self._reader = asyncio.create_task(self._read())
-        self._writer = asyncio.create_task(self._write())
+        self._writer = EagerWriter(call.write, self._next_request, (grpc.aio.AioRpcError, asyncio.InvalidStateError))
 
-    async def fetch(self, table: TableInfo, pieces: Sequence[Piece]) -> None:
-        """Fill the pieces that have not arrived. Raises Unavailable when the stream breaks first.
+    async def fetch(self, table: TableInfo, pieces: Sequence[Piece], timeout: float) -> None:
+        """Fill the pieces that have not arrived, the first of them on its way before anything is waited for.
 
-        When this ends in whatever way, nothing writes into the pieces any more.
+        When this ends in whatever way, nothing writes into the pieces any more. Raises Unavailable when the stream
+        breaks first, TimeLimitExceeded after `timeout` seconds.
         """
         if self.broken is not None:
             raise _fresh(self.broken)
         missing = [piece for piece in pieces if not piece.arrived]
         if not missing:
             return
-        fetch = _Fetch(table, deque(missing), len(missing), asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        fetch = _Fetch(table, deque(missing), len(missing), loop.create_future())
+        limit = loop.call_later(timeout, fetch.give_up, timeout)  # at a third of the cost of asyncio.timeout
         self._fetches.add(fetch)
         try:
             self._give_turn(fetch)
+            self._writer.wake()
             await fetch.done
         finally:
+            limit.cancel()
             self._fetches.discard(fetch)
             for number in fetch.ids:
                 self._waiting.pop(number, None)
@@ -129,30 +141,28 @@ class LookupStream:
         """End the stream; what is under way fails with StoreClosed."""
         self._break(StoreClosed(f"the store at {self._address} was closed"))
         self._call.cancel()
-        # Each by itself: a reader that had not begun ends without cancelling its writer.
         self._reader.cancel()
-        self._writer.cancel()
-        await asyncio.gather(self._reader, self._writer, return_exceptions=True)
+        await asyncio.gather(self._reader, return_exceptions=True)
 
     def _give_turn(self, fetch: _Fetch) -> None:
         if fetch.may_send() and not fetch.has_turn:
             fetch.has_turn = True
-            self._turns.put_nowait(fetch)
+            self._turns.append(fetch)
 
-    async def _write(self) -> None:
-        while True:
-            fetch = await self._turns.get()
+    def _next_request(self) -> bytes | None:
+        """Return the next piece's request, None if nobody may send one now; what was returned before is written."""
+        sent, self._sending = self._sending, None
+        if sent is not None:
+            self._give_turn(sent)  # behind those who came meanwhile
+        while self._turns:
+            fetch = self._turns.popleft()
             fetch.has_turn = False
-            if not fetch.may_send():  # it has ended meanwhile
-                continue
-            message = self._next_request(fetch)
-            try:
-                await self._call.write(message)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                return  # the stream ended; reading it tells why
-            self._give_turn(fetch)
+            if fetch.may_send():  # else it has ended meanwhile
+                self._sending = fetch
+                return self._request_of(fetch)
+        return None
 
-    def _next_request(self, fetch: _Fetch) -> bytes:
+    def _request_of(self, fetch: _Fetch) -> bytes:
         number, piece = next(self._ids), fetch.unsent.popleft()
         fetch.ids.append(number)
         fetch.bytes_under_way += piece.num_bytes
@@ -168,15 +178,14 @@ class LookupStream:
             self._break(error_of_call(error, self._address))
         except Exception as error:  # whatever it is, nobody may wait for a stream that is not read any more
             self._break(ProtocolError(f"{self._address}: {error}"))
-            self._call.cancel()
-        finally:
-            self._writer.cancel()  # nothing can be sent on a stream that nobody reads
+            self._call.cancel()  # nothing should be sent on a stream that nobody reads
 
     def _deliver(self, reply: Reply) -> None:
         fetch, piece = self._waiting.pop(reply.id, (None, None))
         if fetch is not None and piece is not None:  # nobody waits for a reply that came too late
             fetch.answer(piece, reply)
             self._give_turn(fetch)
+            self._writer.wake()
 
     def _break(self, error: EngramError) -> None:
         self.broken = self.broken or error

@@ -20,27 +20,30 @@ async def with_retries(
     timeout: float,
     what: str,
     *,
+    last: Unavailable | None = None,
+    seconds_gone: float = 0.0,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> _Result:
     """Return what `attempt` returns, repeating it while it raises Unavailable, for at most `timeout` seconds.
 
     For calls that change nothing and may therefore be sent again after any failure. `what` starts the error messages.
+    Who has made a first attempt says how it failed, `last`, and how many of the seconds are gone.
     """
     check_timeout(timeout)
-    last: Unavailable | None = None
+    delays = _delays()
     try:
-        async with asyncio.timeout(timeout):
-            for delay in _delays():
+        async with asyncio.timeout(timeout - seconds_gone):
+            while True:
+                if last is not None:
+                    await sleep(next(delays))
                 try:
                     return await attempt()
                 except Unavailable as error:
                     last = error
-                await sleep(delay)
     except TimeoutError as expired:
         if last is not None:
             raise Unavailable(f"{what}: gave up after {timeout:g} s; the last failure was: {last}") from last
         raise TimeLimitExceeded(f"{what}: no answer within {timeout:g} s") from expired
-    raise AssertionError("delays never end")
 
 
 def check_timeout(timeout: float) -> float:

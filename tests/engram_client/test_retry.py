@@ -1,5 +1,7 @@
 """Trying again waits between the attempts, longer each time, and ends at the time limit."""
 
+import asyncio
+
 import pytest
 
 from engram_client import errors
@@ -41,6 +43,22 @@ async def test_it_really_pauses_and_ends_at_the_time_limit_with_the_last_failure
 
     assert attempts.made <= 5  # at 0 s, and after pauses of at least 0.01, 0.02, 0.04 and 0.08 s
     assert str(attempts.made) in str(caught.value)
+
+
+async def test_who_has_failed_already_begins_with_a_pause_and_has_that_much_less_time():
+    pauses, attempts = [], Attempts(1_000_000)
+
+    async def sleep(seconds):
+        assert attempts.made == len(pauses)
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            await asyncio.get_running_loop().create_future()
+
+    first = errors.Unavailable("the first")
+    with pytest.raises(errors.Unavailable, match=r"gave up after 60 s; .* attempt 2"):
+        await with_retries(attempts, 60.0, "asking", last=first, seconds_gone=59.9, sleep=sleep)
+
+    assert pauses[0] <= 0.02
 
 
 async def test_what_is_no_passing_failure_is_not_tried_again():

@@ -3,6 +3,7 @@
 import asyncio
 
 import numpy as np
+import pytest
 from support.fake_node import FakeNode
 from support.rows import random_rows
 
@@ -64,13 +65,23 @@ async def test_a_fetch_that_is_cancelled_before_its_turn_is_not_sent():
     async with node.listening() as url, engram_client.connect(url) as store:
         table = await store.table("t")
         await table.fetch([0])
-        pending = table.prefetch([1])
-        await asyncio.sleep(0)  # it runs, and is handed to the stream
+        before, pending = table.prefetch([1]), table.prefetch([2])
+        await asyncio.sleep(0)  # both run: the first is being written, the second waits for the end of that
 
         pending.cancel()
-        await table.fetch([2])
+        await table.fetch([3])
+        await before
 
-    assert [list(request.rows) for request in node.requests] == [[0], [2]]
+    assert [list(request.rows) for request in node.requests] == [[0], [1], [3]]
+
+
+@pytest.mark.parametrize(("num_rows", "pieces"), [(4, [4]), (5, [5]), (6, [3, 3]), (9, [5, 4]), (13, [5, 5, 3])])
+async def test_a_fetch_is_cut_into_pieces_of_about_a_megabyte_and_of_one_size(num_rows, pieces):
+    node = FakeNode(ROWS)
+    async with node.listening() as url, engram_client.connect(url) as store:
+        await (await store.table("t")).fetch(np.zeros(num_rows, int))
+
+    assert [len(request.rows) for request in node.requests] == pieces
 
 
 async def test_large_fetches_take_turns():
