@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from engram_client.formats.row_format import Float32Array, Float64Array, Uint8Array
 
 LARGEST = 448.0  # 0x7e
@@ -29,6 +31,8 @@ E4M3_VALUES = _e4m3_values()
 
 # The values of two bytes at once, (65536,), as the bits of both: half as many look-ups.
 _PAIRS = np.stack([np.tile(E4M3_VALUES, 256), np.repeat(E4M3_VALUES, 256)], axis=-1).view(np.uint64)[:, 0]
+# The same in bfloat16, which is the upper half of a float32 and has digits enough for every E4M3 value.
+_BFLOAT16_PAIRS = (_PAIRS >> np.uint64(16) & np.uint64(0xFFFF) | _PAIRS >> np.uint64(48) << np.uint64(16)).astype("<u4")
 
 
 def look_up_e4m3(codes: Uint8Array, out: Float32Array) -> None:
@@ -37,6 +41,11 @@ def look_up_e4m3(codes: Uint8Array, out: Float32Array) -> None:
         np.take(E4M3_VALUES, codes, out=out, mode="clip")  # "clip" writes straight into `out`
     else:
         np.take(_PAIRS, codes.view("<u2"), out=out.view(np.uint64), mode="clip")
+
+
+def look_up_e4m3_as_bfloat16(codes: Uint8Array, out: NDArray[np.uint16]) -> None:
+    """Write the same values as the bits of bfloat16 into `out`, C-contiguous (..., width); the width is even."""
+    np.take(_BFLOAT16_PAIRS, codes.view("<u2"), out=out.view(np.uint32), mode="clip")
 
 
 def e4m3_codes(values: Float64Array, largest: Float64Array | float = LARGEST) -> Uint8Array:

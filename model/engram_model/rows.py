@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engram_client import formats
 from engram_client.formats import BlockScaledFloat8Rows, OneScaleFloat8Rows
+from engram_model.host_float8 import decode_as_bfloat16
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,15 +44,28 @@ def decode_rows(rows: NDArray[np.uint8] | Tensor, row_format: str | RowFormat, o
     shape = formats.decoded_shape(known, tuple(rows.shape))
     if out is not None:
         _check_out(out, shape, rows)
-        rows = rows.to(out.device)
+        decode_into(rows, known, out)
+        return out
     dtype = DTYPE_OF_FORMAT.get(known.name)
     if dtype is not None:
-        values = _viewed(rows, dtype)
-        return values if out is None else out.copy_(values)
-    straight = out is not None and out.dtype == torch.float32 and out.is_contiguous()
-    target = out if out is not None and straight else torch.empty(shape, dtype=torch.float32, device=rows.device)
-    _decode_quantized(rows, known, target)
-    return target if out is None or straight else out.copy_(target)
+        return _viewed(rows, dtype)
+    values = torch.empty(shape, dtype=torch.float32, device=rows.device)
+    _decode_quantized(rows, known, values)
+    return values
+
+
+def decode_into(rows: Tensor, known: RowFormat, out: Tensor) -> None:
+    """Do what `decode_rows` does with `out`, for a caller whose tensors are known to fit."""
+    rows = rows.to(out.device)
+    dtype = DTYPE_OF_FORMAT.get(known.name)
+    if dtype is not None:
+        out.copy_(_viewed(rows, dtype))
+    elif out.is_contiguous() and (out.dtype == torch.float32 or _has_exact_bfloat16(known, out)):
+        _decode_quantized(rows, known, out)
+    else:
+        values = torch.empty(out.shape, dtype=torch.float32, device=out.device)
+        _decode_quantized(rows, known, values)
+        out.copy_(values)
 
 
 def _check_out(out: Tensor, shape: tuple[int, ...], rows: Tensor) -> None:
@@ -82,10 +96,18 @@ def _viewed(rows: Tensor, dtype: torch.dtype) -> Tensor:
         return rows.clone(memory_format=torch.contiguous_format).view(dtype)
 
 
+def _has_exact_bfloat16(known: RowFormat, out: Tensor) -> bool:
+    """Whether bfloat16 can be decoded into straight: all bytes and scales fit, products are rounded once, if at all."""
+    return out.dtype == torch.bfloat16 and isinstance(known, BlockScaledFloat8Rows)
+
+
 def _decode_quantized(rows: Tensor, known: RowFormat, target: Tensor) -> None:
-    """Write the values of rows into `target`, contiguous float32 (..., width)."""
+    """Write the values of rows into `target`, contiguous (..., width): float32, or bfloat16 where that is exact."""
     if rows.device.type == "cpu" and not torch.compiler.is_compiling():
-        formats.decode(rows.numpy(), known.name, out=target.numpy())  # the same bits, several times as fast
+        if target.dtype == torch.bfloat16:
+            decode_as_bfloat16(rows, target)
+        else:
+            formats.decode(rows.numpy(), known.name, out=target.numpy())  # the same bits, several times as fast
     elif isinstance(known, OneScaleFloat8Rows):
         target.copy_(rows.view(torch.float8_e4m3fn))
         target.mul_(known.scale)
@@ -100,7 +122,7 @@ def _decode_groups(rows: Tensor, known: RowFormat, target: Tensor) -> None:
     groups = target.view(*target.shape[:-1], width // known.group_width, known.group_width)
     if isinstance(known, BlockScaledFloat8Rows):
         target.copy_(codes.view(torch.float8_e4m3fn))
-        groups.mul_(_e8m0_values(scales).unsqueeze(-1))
+        groups.mul_(_e8m0_values(scales).to(target.dtype).unsqueeze(-1))
     else:
         wide_scales = _viewed(scales, torch.float16).to(torch.float32)
         torch.mul(codes.view(torch.int8).reshape(groups.shape), wide_scales.unsqueeze(-1), out=groups)

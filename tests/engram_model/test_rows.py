@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from engram_client import formats
-from engram_model.rows import decode_rows
+from engram_model.rows import decode_into, decode_rows
 
 FLOATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 QUANTIZED = ["float8_e4m3", "float8_e4m3*0x1.99999ap-4", "float8_e4m3+e8m0/32", "int8+float16/32"]
@@ -55,6 +55,20 @@ def test_every_byte_under_every_scale_decodes_as_in_numpy(row_format: str) -> No
     rows = exhaustive_rows(row_format)
 
     assert same_bits(decode_rows(rows, row_format), formats.decode(rows, row_format))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_every_byte_under_every_scale_is_rounded_once_to_bfloat16(compiled: bool) -> None:
+    rows = np.tile(exhaustive_rows("float8_e4m3+e8m0/32"), (3, 1))  # more than one piece
+    expected = torch.from_numpy(formats.decode(rows, "float8_e4m3+e8m0/32")).bfloat16()
+    out = torch.full(expected.shape, 7, dtype=torch.bfloat16)
+    torch.compiler.reset()
+    decode = torch.compile(decode_into, backend="eager", fullgraph=True) if compiled else decode_into
+
+    decode(torch.from_numpy(rows), formats.find_format("float8_e4m3+e8m0/32"), out)
+
+    assert torch.equal(out.isnan(), expected.isnan())
+    assert torch.equal(out.nan_to_num(nan=1.0).view(torch.int16), expected.nan_to_num(nan=1.0).view(torch.int16))
 
 
 @pytest.mark.parametrize("row_format", FORMATS)

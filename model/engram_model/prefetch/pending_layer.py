@@ -11,7 +11,7 @@ import torch
 from engram_client import formats
 from engram_client.errors import TimeLimitExceeded, Unavailable
 from engram_model.memory import RowsLate
-from engram_model.rows import DTYPE_OF_FORMAT, decode_rows
+from engram_model.rows import DTYPE_OF_FORMAT, decode_into, decode_rows
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -140,7 +140,7 @@ class PrefetchedLayer:
         if inverse:
             self._unfold(rows, fetch.row_format, inverse[0], out)
         else:
-            decode_rows(rows, fetch.row_format, out=out)
+            decode_into(rows, fetch.row_format, out)
         copy.was_read()
         fetch.was_used(time.perf_counter() - began)
         return out.flatten(-2)
@@ -151,7 +151,7 @@ class PrefetchedLayer:
             values = decode_rows(rows, row_format).to(out.device)
         else:
             values = self._layer.distinct.view(formats.decoded_shape(row_format, tuple(rows.shape)), like=out)
-            decode_rows(rows, row_format, out=values)
+            decode_into(rows, row_format, values)
         if out.numel():
             places = inverse.to(out.device).flatten()
             torch.index_select(values.flatten(1), 0, places, out=out.view(len(places), -1))
