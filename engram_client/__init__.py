@@ -142,6 +142,6 @@ def _transport(url: StoreUrl) -> Transport:
 
         return EmbeddedTransport(url.address)
     leave_fork_to_us()
-    from engram_client.grpc_transport import GrpcTransport
+    from engram_client.node_transport import NodeTransport
 
-    return GrpcTransport(url.address)
+    return NodeTransport(url.address)

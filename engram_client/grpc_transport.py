@@ -25,7 +25,7 @@ from engram_client.errors import (
 from engram_client.fork import ForkGuard
 from engram_client.grpc_errors import error_of_call
 from engram_client.lookup_stream import LookupStream, Piece
-from engram_client.retry import check_timeout, with_retries
+from engram_client.retry import check_timeout, once, with_retries
 from engram_client.table_info import TableInfo
 from engram_store.v1 import table_service_pb2 as pb
 
@@ -50,7 +50,9 @@ _Response = TypeVar("_Response", bound=Message)
 class GrpcTransport:
     """Speaks to one node. Connects on the first call, so that it can be made before a fork or outside a loop."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, retries: bool = True) -> None:
+        self.workers = pb.Workers()  # what the node said last of its processes
+        self._retries = retries
         self._target = target
         self._guard = ForkGuard()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,11 +63,13 @@ class GrpcTransport:
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
         response = await self._call("ListTables", pb.ListTablesRequest(), pb.ListTablesResponse, timeout)
+        self.workers = response.workers
         return [_info(table) for table in response.tables]
 
     async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
         """Describe one version of a table; "" is the current one."""
         response = await self._call("GetTable", _get_table_request(name, version), pb.GetTableResponse, timeout)
+        self.workers = response.workers
         return _info(response.table)
 
     async def fetch(self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float) -> None:
@@ -79,6 +83,8 @@ class GrpcTransport:
         except TimeLimitExceeded as error:
             raise TimeLimitExceeded(f"{self._fetching(table, rows)}: {error}") from error
         except Unavailable as error:
+            if not self._retries:
+                raise
             attempt = partial(self._fetch_once, table, pieces, timeout)
             gone = time.monotonic() - began
             await with_retries(attempt, timeout, self._fetching(table, rows), last=error, seconds_gone=gone)
@@ -133,7 +139,7 @@ class GrpcTransport:
             except DecodeError as error:
                 raise ProtocolError(f"{self._target}: the answer to {method} is no {response.__name__}") from error
 
-        return await with_retries(attempt, timeout, f"{method} at {self._target}")
+        return await (with_retries if self._retries else once)(attempt, timeout, f"{method} at {self._target}")
 
     def _open_stream(self) -> LookupStream:
         channel = self._open_channel()

@@ -15,6 +15,16 @@ _LONGEST_TIMEOUT_SECONDS: Final = 10_000_000  # some months; more than the timer
 _Result = TypeVar("_Result")
 
 
+async def once(attempt: Callable[[], Awaitable[_Result]], timeout: float, what: str) -> _Result:
+    """Return what a single `attempt` returns, for those who have somebody else to ask when it fails."""
+    check_timeout(timeout)
+    try:
+        async with asyncio.timeout(timeout):
+            return await attempt()
+    except TimeoutError as expired:
+        raise TimeLimitExceeded(f"{what}: no answer within {timeout:g} s") from expired
+
+
 async def with_retries(
     attempt: Callable[[], Awaitable[_Result]],
     timeout: float,

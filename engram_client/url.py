@@ -42,6 +42,18 @@ def parse_url(url: str | os.PathLike[str] | None) -> StoreUrl:
     raise InvalidUrl(f"{text!r} is no store; {_HELP}")
 
 
+def worker_address(address: str, listen: str) -> str | None:
+    """Return where another worker of the node at `address` is, which `listen` is its port of or its socket's name.
+
+    None if it cannot be beside `address`: a node that is reached by a detour may speak of another kind of address.
+    """
+    if address.startswith("unix:"):
+        is_name = listen not in ("", ".", "..") and "/" not in listen and "\0" not in listen
+        return f"{address.rpartition('/')[0]}/{quote(listen)}" if is_name else None
+    is_port = listen.isascii() and listen.isdigit() and 1 <= int(listen) <= _HIGHEST_PORT
+    return f"{address.rpartition(':')[0]}:{int(listen)}" if is_port else None
+
+
 def _text(url: str | os.PathLike[str]) -> str:
     if isinstance(url, str | os.PathLike) and isinstance(text := os.fspath(url), str):
         return text

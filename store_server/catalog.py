@@ -17,6 +17,7 @@ from store_server.storage.names import check_table_name
 if TYPE_CHECKING:
     from store_server.config import ServerConfig
     from store_server.storage.data_root import Place
+    from store_server.storage.row_memory import RowMemory
 
 log = structlog.get_logger()
 
@@ -51,10 +52,10 @@ class Catalog:
     A version that cannot be opened is not served and named in the log; all others are.
     """
 
-    def __init__(self, root: DataRoot, config: ServerConfig) -> None:
+    def __init__(self, root: DataRoot, config: ServerConfig, memory: RowMemory | None = None) -> None:
         self.tables: Tables = {}
         self._root = root
-        self._opener = VersionOpener(root, config)
+        self._opener = VersionOpener(root, config, memory)
         self._next_to_refresh = 0
         self._reloading = threading.Lock()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 UNIX: Final = "unix://"
+_HIGHEST_PORT: Final = 65535
 # A name may stand for addresses of a kind that this host has not, such as ::1 where there is no IPv6.
 _NOT_OF_THIS_HOST: Final = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT))
 
@@ -33,7 +34,11 @@ class ListenAddress:
         if text.startswith(f"{UNIX}/") and len(text) > len(UNIX) + 1:
             return cls(text, "", 0)
         host, _, port = text.rpartition(":")
-        if not host.strip("[]") or "/" in text or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        if (
+            not host.strip("[]")
+            or "/" in text
+            or not (port.isascii() and port.isdigit() and int(port) <= _HIGHEST_PORT)
+        ):
             raise ValueError(f"listen must be HOST:PORT with a port of 0 to 65535, or unix:///PATH, got {text!r}")
         return cls(text, host.strip("[]"), int(port))
 
@@ -41,6 +46,18 @@ class ListenAddress:
     def path(self) -> str:
         """The path of the Unix socket, "" for a port."""
         return self.text.removeprefix(UNIX) if self.host == "" else ""
+
+    def of_worker(self, number: int) -> str:
+        """Return where a worker of a node at this address listens: some ports on, or at the path with a number added.
+
+        The first, number 0, is at this very address; port 0 stays 0. Raises ValueError for a port that none can have.
+        """
+        if self.path:
+            return f"{self.text}.{number}" if number else self.text
+        port = self.port + number if self.port else 0
+        if port > _HIGHEST_PORT:
+            raise ValueError(f"worker {number} would listen on port {port}, above {_HIGHEST_PORT}; got {self.text!r}")
+        return self.for_clients(port)
 
     def for_grpc(self) -> str:
         """Return the address as gRPC takes it."""

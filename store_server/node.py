@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -16,12 +16,14 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from engram_store.v1 import table_service_pb2 as pb
 from store_server.catalog import Catalog
 from store_server.config import ServerConfig
 from store_server.listen_address import CannotListen, ListenAddress
 from store_server.services import lookup, tables
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import DataRoot, StorageError
+from store_server.storage.row_memory import RowMemory
 
 log = structlog.get_logger()
 
@@ -49,17 +51,21 @@ class NothingToServe(NodeFailed):
 
 
 class Node:
-    """A node that listens. `address` is what clients connect to, with the port that was picked."""
+    """A node that listens. `address` is what clients connect to, with the port that was picked.
 
-    def __init__(self, config: ServerConfig, root: DataRoot) -> None:
+    `memory` is where tables in RAM lie, by default memory of this process.
+    """
+
+    def __init__(self, config: ServerConfig, root: DataRoot, memory: RowMemory | None = None) -> None:
         self.address = ""
         self._config = config
-        self._catalog = Catalog(root, config)
+        self._catalog = Catalog(root, config, memory)
         self._threads = ThreadPoolExecutor(
             config.gather_threads, thread_name_prefix="gather", initializer=_run_after_others
         )
         self._under_way = CallsUnderWay()
         self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way)
+        self._tables = tables.TableService(self._catalog, self._under_way)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
         self._follower: asyncio.Task[None] | None = None
@@ -74,7 +80,7 @@ class Node:
         served = [state.opened_current() is not None for state in self._catalog.tables.values()]
         if served and not any(served):
             raise NothingToServe(f"not one of the {len(served)} tables can be served; the log above says why")
-        handlers = (self._lookups.handler(), tables.TableService(self._catalog, self._under_way).handler())
+        handlers = (self._lookups.handler(), self._tables.handler())
         self._server.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (lookup.SERVICE, tables.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -85,6 +91,10 @@ class Node:
         await self._report_health()
         self._follower = asyncio.create_task(self._follow_data_root())
         log.info("listening", address=self.address, tables=sum(served), damaged=len(served) - sum(served))
+
+    def name_workers(self, node: str, listen: Sequence[str]) -> None:
+        """Tell clients from now on of all the processes of this node; see the message Workers."""
+        self._tables.workers = pb.Workers(node=node, listen=listen)
 
     async def drain(self) -> None:
         """Tell everybody that this node stops, finish what is under way within `drain_seconds`, cut the rest."""
@@ -165,9 +175,9 @@ def _run_after_others() -> None:
 
 
 @asynccontextmanager
-async def running(config: ServerConfig) -> AsyncIterator[Node]:
+async def running(config: ServerConfig, memory: RowMemory | None = None) -> AsyncIterator[Node]:
     """Run a node as long as the block lasts."""
-    node = Node(config, DataRoot.open(config.root))
+    node = Node(config, DataRoot.open(config.root), memory)
     try:
         await node.start()
         yield node

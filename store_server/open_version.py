@@ -14,6 +14,7 @@ from store_server.storage import ResidentSet, StorageError
 if TYPE_CHECKING:
     from store_server.config import ServerConfig
     from store_server.storage import Backend, DataRoot, Manifest
+    from store_server.storage.row_memory import RowMemory
 
 log = structlog.get_logger()
 
@@ -33,16 +34,17 @@ class OpenVersion:
 
 
 class VersionOpener:
-    """Opens versions of a data root as the settings of a node say.
+    """Opens versions of a data root as the settings of a node say; `memory` is where those in RAM go.
 
     `is_loading` says whether it is loading one into memory, which one thread does at a time.
     """
 
-    def __init__(self, root: DataRoot, config: ServerConfig) -> None:
+    def __init__(self, root: DataRoot, config: ServerConfig, memory: RowMemory | None = None) -> None:
         self.root = root
         self.resident_set = ResidentSet(config.memory_budget_bytes)
         self.is_loading = False
         self._config = config
+        self._memory = memory
         self._stop = threading.Event()
 
     def open(self, table: str, version: str, *, in_memory: bool) -> OpenVersion:
@@ -65,6 +67,7 @@ class VersionOpener:
             table,
             version,
             in_memory=in_memory,
+            memory=self._memory,
             huge_pages=self._config.huge_pages,
             resident_set=self.resident_set,
             stop=self._stop,

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-import structlog
 import typer
-import uvloop
 
-from store_server.allocator import keep_freed_memory
 from store_server.commands.byte_size import parse_byte_size
 from store_server.commands.failure import CommandFailed
 from store_server.config import ServerConfig
-from store_server.file_limit import raise_file_limit
-from store_server.listen_address import CannotListen
-from store_server.node import NodeFailed, running
+from store_server.logs import log_to_stderr
+from store_server.placement import CannotPlace, parse_numbers, place, take_place
+from store_server.workers.settings import divided
+from store_server.workers.supervisor import WorkersFailed, supervise
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from store_server.placement import Placement
 
 EXAMPLES: Final = (
     "engram-store serve ./data --listen 0.0.0.0:50051 --memory-budget 64GiB",
     "engram-store serve ./data --in-memory demo/layer-1",
+    "engram-store serve ./data --listen 0.0.0.0:50051 --workers 4 --pin-cores 0-7",
 )
 
 
@@ -35,6 +34,15 @@ def serve(
     listen: Annotated[
         str, typer.Option(help="HOST:PORT to listen on (port 0 picks a free one), or unix:///PATH.")
     ] = "127.0.0.1:50051",
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Processes that serve, each on a port of its own (PORT, PORT+1, ...; PATH, PATH.1, ...). They share "
+            "what is in RAM; clients learn of them and spread their load.",
+        ),
+    ] = 1,
     in_memory: Annotated[
         list[str] | None,
         typer.Option("--in-memory", metavar="NAME", help="Load this table into RAM. May be given several times."),
@@ -48,6 +56,20 @@ def serve(
             help="How much of the mapped tables may lie in RAM, such as 8GiB; what was not used lately goes.",
         ),
     ] = None,
+    pin_cores: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST", help="Run on these cores only, such as 0,2,4-7; each worker has its part of them."
+        ),
+    ] = None,
+    numa_nodes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Run on the cores of these NUMA nodes, such as 0 or 0,1, and take memory there; each worker has one "
+            "node, in turn. A table in RAM lies on the node of the worker that loads it.",
+        ),
+    ] = None,
     drain_seconds: Annotated[
         float, typer.Option(metavar="SECONDS", help="After SIGTERM, how long lookups that are under way may take.")
     ] = 10.0,
@@ -55,11 +77,8 @@ def serve(
     """Serve the tables of a data root over gRPC.
 
     Prints one line, "listening on HOST:PORT", when it is ready. SIGTERM or SIGINT (Ctrl-C) finishes what is under way
-    and ends with exit code 0; a second one ends at once.
+    and ends with exit code 0; a second one ends at once. A worker that dies is started again.
     """
-    _log_to_stderr()
-    keep_freed_memory()
-    raise_file_limit()
     try:
         config = ServerConfig(
             root=root,
@@ -69,61 +88,35 @@ def serve(
             memory_budget_bytes=memory_budget,
             drain_seconds=drain_seconds,
         )
-        uvloop.run(_serve(config))
-    except (ValueError, NodeFailed, CannotListen) as error:
+        placements = place(workers, pin_cores=_numbers(pin_cores), numa_nodes=_numbers(numa_nodes))
+        log_to_stderr()
+        code = _serve_with_workers(config, placements) if workers > 1 else _serve_here(config, placements[0])
+    except (ValueError, CannotPlace, WorkersFailed) as error:
         raise CommandFailed(str(error)) from error
+    if code:
+        raise typer.Exit(code)
 
 
-async def _serve(config: ServerConfig) -> None:
-    ready, stop = asyncio.Event(), asyncio.Event()
-    _on_signals(ready, stop)
-    async with running(config) as node:
-        ready.set()
-        typer.echo(f"listening on {node.address}")
-        sys.stdout.flush()
-        await stop.wait()
-        await node.drain()
+def _serve_with_workers(config: ServerConfig, placements: Sequence[Placement | None]) -> int:
+    return asyncio.run(supervise(divided(config, len(placements)), placements, _say_listening))
 
 
-def _on_signals(ready: asyncio.Event, stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
+def _serve_here(config: ServerConfig, placement: Placement | None) -> int:
+    from store_server.serving import ServingFailed  # not in the parent of workers: it needs none of this
+    from store_server.serving import serve as serve_until_told
 
-    def received(number: signal.Signals) -> None:
-        is_second = stop.is_set()
-        stop.set()
-        log.info("second signal, ending at once" if is_second else "signal received", signal=number.name)
-        if is_second:
-            os._exit(128 + number)
-        if not ready.is_set():  # tables are being loaded, which may take long, and nothing is under way
-            os._exit(0)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, received, number)
+    take_place(placement)
+    try:
+        serve_until_told(config, listening=lambda node: _say_listening(node.address))
+    except ServingFailed as error:
+        raise CommandFailed(str(error)) from error
+    return 0
 
 
-def _log_to_stderr() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        logger_factory=_StderrLogger,
-    )
+def _numbers(given: str | None) -> tuple[int, ...]:
+    return () if given is None else parse_numbers(given)
 
 
-class _StderrLogger:
-    """Writes lines to standard error. One that cannot be written, as its reader is gone or a disk full, stops nothing.
-
-    Past `sys.stderr`, which would keep such a line and fail again at the end of the process.
-    """
-
-    def __init__(self, *_: object) -> None:
-        """Take what structlog gives a factory, the name of the logger."""
-
-    def msg(self, line: str) -> None:
-        with contextlib.suppress(OSError):
-            os.write(2, f"{line}\n".encode(errors="backslashreplace"))
-
-    debug = info = warning = error = critical = exception = msg
+def _say_listening(address: str) -> None:
+    typer.echo(f"listening on {address}")
+    sys.stdout.flush()

@@ -28,6 +28,8 @@ class TableService:
     """Describes the versions of a catalog, after a look at the data root: what was just published is found at once."""
 
     def __init__(self, catalog: Catalog, under_way: CallsUnderWay) -> None:
+        self.workers: pb.Workers | None = None
+        """What clients are told of the processes of this node; None while it is but one."""
         self._catalog = catalog
         self._under_way = under_way
         self._look = SharedLook(catalog)
@@ -47,7 +49,7 @@ class TableService:
         # What cannot be read is not offered; the health service and the log name it.
         current = [self._catalog.tables[name].opened_current() for name in sorted(self._catalog.tables)]
         tables = [_table(found) for found in current if found is not None]
-        return pb.ListTablesResponse(tables=tables).SerializeToString()
+        return pb.ListTablesResponse(tables=tables, workers=self.workers).SerializeToString()
 
     async def _get_table(self, message: bytes, context: Context) -> bytes:
         request = await _parsed(pb.GetTableRequest(), message, context)
@@ -60,7 +62,7 @@ class TableService:
                     found = await asyncio.to_thread(self._catalog.open, request.name, request.version)
             except StorageError as error:
                 await failures.abort(context, failures.of_storage(error))
-        return pb.GetTableResponse(table=_table(found)).SerializeToString()
+        return pb.GetTableResponse(table=_table(found), workers=self.workers).SerializeToString()
 
     def _is_served(self, name: str, version: str) -> bool:
         try:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import threading
 
     from store_server.storage.backend import Backend
+    from store_server.storage.row_memory import RowMemory
 
 TABLES, STAGING, LOCK = "tables", "staging", "LOCK"
 VERSIONS, CURRENT, MANIFEST = "versions", "CURRENT", "table.json"
@@ -140,12 +141,14 @@ class DataRoot:
         version: str,
         *,
         in_memory: bool = False,
+        memory: RowMemory | None = None,
         huge_pages: bool = False,
         resident_set: ResidentSet | None = None,
         stop: threading.Event | None = None,
     ) -> Backend:
         """Open a version for gathering: mapped as it lies, or with `in_memory` loaded and its digests checked.
 
+        Loaded into `memory`, by default this process's own.
         What is mapped belongs to `resident_set`, by default to one of its own without a budget. Loading ends with
         LoadingStopped once `stop` is set.
         Raises TableNotFound, VersionNotFound, TableDamaged, NotEnoughMemory and PackageMissing.
@@ -153,7 +156,7 @@ class DataRoot:
         stored = self.stored_version(name, version)
         with contextlib.closing(open_files(stored)) as files:
             if in_memory:
-                return MemoryBackend(stored, files, huge_pages=huge_pages, stop=stop)
+                return MemoryBackend(stored, files, memory=memory, huge_pages=huge_pages, stop=stop)
             return MappedBackend(stored, files, resident_set or ResidentSet())
 
     def stored_version(self, name: str, version: str) -> StoredVersion:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import mmap
-from pathlib import Path
+import threading
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from store_server.storage.errors import BackendClosed, LoadingStopped, NotEnoughMemory
+from store_server.storage.errors import BackendClosed, LoadingStopped
 from store_server.storage.row_layout import FlatRows
+from store_server.storage.row_memory import LoadedRows, PrivateMemory
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from store_server.storage.files.version_files import VersionFiles
+    from store_server.storage.row_memory import RowMemory
     from store_server.storage.stored_version import StoredVersion
-
-_log = logging.getLogger(__name__)
-_HUGE_PAGE_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 class MemoryBackend:
-    """A version held in anonymous memory; the files it was loaded from are no longer needed.
+    """A version held in memory; the files it was loaded from are no longer needed.
 
     `huge_pages` says whether the kernel accepted the wish for huge pages.
     """
@@ -38,32 +33,34 @@ class MemoryBackend:
         stored: StoredVersion,
         files: VersionFiles,
         *,
+        memory: RowMemory | None = None,
         huge_pages: bool = False,
         stop: threading.Event | None = None,
     ) -> None:
-        """Load all blocks, their digests checked; `stop` is looked at before each.
+        """Load all blocks into `memory`, by default this process's own, their digests checked.
 
-        Raises TableDamaged, StorageFailure, NotEnoughMemory, LoadingStopped.
+        `stop` is looked at before each block. Raises TableDamaged, StorageFailure, NotEnoughMemory, LoadingStopped.
         """
-        manifest = stored.manifest
         self._stored = stored
-        self.num_rows = manifest.num_rows
-        self.row_bytes = manifest.row_bytes
-        memory = _reserve(stored.table, manifest.num_bytes)
-        self.huge_pages = huge_pages and _ask_for_huge_pages(stored.table, memory)
-        table = np.frombuffer(memory, np.uint8).reshape(manifest.num_rows, manifest.row_bytes)
-        for block in range(manifest.num_blocks):
-            if stop is not None and stop.is_set():
-                raise LoadingStopped(stored.table)
-            first_row = block * manifest.block_rows
-            files.read_checked_into(block, table[first_row : first_row + manifest.block_rows])
-        table.flags.writeable = False
-        self._table: NDArray[np.uint8] | None = table
+        self.num_rows = stored.manifest.num_rows
+        self.row_bytes = stored.manifest.row_bytes
+        stop = stop or threading.Event()
+
+        def load(table: NDArray[np.uint8]) -> None:
+            block_rows = stored.manifest.block_rows
+            for block in range(stored.manifest.num_blocks):
+                if stop.is_set():
+                    raise LoadingStopped(stored.table)
+                files.read_checked_into(block, table[block * block_rows : (block + 1) * block_rows])
+
+        loaded = (memory or PrivateMemory()).loaded(stored, load, huge_pages=huge_pages, stop=stop)
+        self.huge_pages = loaded.huge_pages
+        self._loaded: LoadedRows | None = loaded
 
     @property
     def resident(self) -> bool:
         """True while open: there is no disk behind the rows."""
-        return self._table is not None
+        return self._loaded is not None
 
     def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """See Backend.gather."""
@@ -85,31 +82,12 @@ class MemoryBackend:
 
     def close(self) -> None:
         """See Backend.close."""
-        self._table = None
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded.let_go()
 
     def _open_table(self) -> NDArray[np.uint8]:
-        table = self._table
-        if table is None:
+        loaded = self._loaded
+        if loaded is None:
             raise BackendClosed(self._stored.table, self._stored.version)
-        return table
-
-
-def _reserve(table: str, num_bytes: int) -> mmap.mmap:
-    try:
-        return mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except (OSError, OverflowError) as error:
-        raise NotEnoughMemory(table, num_bytes, str(error)) from error
-
-
-def _ask_for_huge_pages(table: str, memory: mmap.mmap) -> bool:
-    """Return whether the kernel took the wish; a node without huge pages serves all the same, and says so."""
-    try:
-        memory.madvise(mmap.MADV_HUGEPAGE)
-        setting = _HUGE_PAGE_SETTING.read_text()
-    except OSError as error:
-        _log.warning("no huge pages for table %s: %s", table, error)
-        return False
-    if "[never]" in setting:
-        _log.warning("no huge pages for table %s: %s is set to never", table, _HUGE_PAGE_SETTING)
-        return False
-    return True
+        return loaded.table

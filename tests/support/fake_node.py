@@ -33,6 +33,7 @@ class FakeNode:
         self.requests: list[lookup.LookupStreamRequest] = []
         self.refusals: list[tuple[grpc.StatusCode, str]] = []
         self.streams = 0
+        self.workers: tables.Workers | None = None
         self.table = tables.Table(
             name="t",
             version="v1",
@@ -50,17 +51,20 @@ class FakeNode:
         await send(self.right_answer(request))
 
     @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[str]:
-        """Serve as long as the block lasts; gives the URL."""
+    async def listening(self, port: int = 0) -> AsyncIterator[str]:
+        """Serve as long as the block lasts; gives the URL. Port 0 picks one."""
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         services = {
-            "engram_store.v1.TableService": {"GetTable": grpc.unary_unary_rpc_method_handler(self._get_table)},
+            "engram_store.v1.TableService": {
+                "GetTable": grpc.unary_unary_rpc_method_handler(self._get_table),
+                "ListTables": grpc.unary_unary_rpc_method_handler(self._list_tables),
+            },
             "engram_store.v1.LookupService": {"LookupStream": grpc.stream_stream_rpc_method_handler(self._stream)},
         }
         server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
         )
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
         try:
             yield f"grpc://127.0.0.1:{port}"
@@ -74,7 +78,10 @@ class FakeNode:
             status.details.add().Pack(ErrorInfo(reason=reason, domain="engram-store"))
             context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
             await context.abort(code, "no such luck")
-        return tables.GetTableResponse(table=self.table).SerializeToString()
+        return tables.GetTableResponse(table=self.table, workers=self.workers).SerializeToString()
+
+    async def _list_tables(self, _request: bytes, _context: grpc.aio.ServicerContext) -> bytes:
+        return tables.ListTablesResponse(tables=[self.table], workers=self.workers).SerializeToString()
 
     async def _stream(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         self.streams += 1

@@ -10,10 +10,12 @@ class ListTablesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListTablesResponse(_message.Message):
-    __slots__ = ("tables",)
+    __slots__ = ("tables", "workers")
     TABLES_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
     tables: _containers.RepeatedCompositeFieldContainer[Table]
-    def __init__(self, tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ...) -> None: ...
+    workers: Workers
+    def __init__(self, tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ...) -> None: ...
 
 class GetTableRequest(_message.Message):
     __slots__ = ("name", "version")
@@ -24,10 +26,20 @@ class GetTableRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class GetTableResponse(_message.Message):
-    __slots__ = ("table",)
+    __slots__ = ("table", "workers")
     TABLE_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
     table: Table
-    def __init__(self, table: _Optional[_Union[Table, _Mapping]] = ...) -> None: ...
+    workers: Workers
+    def __init__(self, table: _Optional[_Union[Table, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ...) -> None: ...
+
+class Workers(_message.Message):
+    __slots__ = ("node", "listen")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    LISTEN_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    listen: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., listen: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Table(_message.Message):
     __slots__ = ("name", "version", "num_rows", "row_bytes", "row_format", "fingerprint", "backend", "max_rows_per_lookup")

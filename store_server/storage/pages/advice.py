@@ -26,6 +26,8 @@ DONTNEED: Final = 4
 """Take the pages out of this process; the page cache may keep them."""
 POPULATE_READ: Final = 22  # Python 3.11 has no name for it
 """Read the pages and map them; raises OSError for one that cannot be read."""
+POPULATE_WRITE: Final = 23
+"""The same, for writing; raises OSError where there is no memory for one. As old as POPULATE_READ."""
 
 _PROCESS_MADVISE: Final = 440  # the same on every architecture
 _RANGES_A_CALL: Final = 1024  # UIO_MAXIOV

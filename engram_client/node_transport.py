@@ -1,0 +1,177 @@
+"""Rows from a node of one process or of several: each fetch goes to the worker that has the least to do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from engram_client.arrays import Int64Array, Uint8Array
+from engram_client.errors import EngramError, StoreClosed, TimeLimitExceeded, Unavailable
+from engram_client.grpc_transport import PIECE_BYTES, GrpcTransport
+from engram_client.retry import check_timeout
+from engram_client.table_info import TableInfo
+from engram_client.url import worker_address
+
+_ASK_SECONDS: Final = 5.0  # for a worker to answer before it counts as gone
+_FIRST_PAUSE_SECONDS: Final = 0.05
+_LONGEST_PAUSE_SECONDS: Final = 10.0  # some may never answer: their ports may not be open to this client
+_Part: TypeAlias = tuple[Int64Array, Uint8Array]
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """One process of the node. It gets fetches while it `answers`; where that `is_doubted`, it is asked for a sign."""
+
+    transport: GrpcTransport
+    answers: bool = False
+    is_doubted: bool = True
+    bytes_under_way: int = 0
+
+    @contextlib.contextmanager
+    def carrying(self, num_bytes: int) -> Iterator[None]:
+        self.bytes_under_way += num_bytes
+        try:
+            yield
+        finally:
+            self.bytes_under_way -= num_bytes
+
+
+class NodeTransport:
+    """Speaks to one node, by the address of the URL and, once it has named them, to each of its workers.
+
+    Descriptions, and with them the word on what is current, come by the address of the URL. So do all rows as long as
+    no worker has answered, those that none could give, and any error: an address of a worker may lead elsewhere.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._direct = GrpcTransport(address)
+        self._named: tuple[str, tuple[str, ...]] = ("", ())  # the node, and where its workers listen
+        self._workers: list[_Worker] = []
+        self._former: list[_Worker] = []  # to be closed
+        self._asking: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def list_tables(self, timeout: float) -> list[TableInfo]:
+        """Describe the current version of every table, ordered by name."""
+        tables = await self._direct.list_tables(timeout)
+        self._learn()
+        return tables
+
+    async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
+        """Describe one version of a table; "" is the current one."""
+        table = await self._direct.get_table(name, version, timeout)
+        self._learn()
+        return table
+
+    async def fetch(self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float) -> None:
+        """Put `rows` (n,) into `out` (n, row_bytes): large fetches in one part a worker, the parts at once."""
+        num_workers = sum(worker.answers for worker in self._workers)
+        num_parts = min(num_workers, max(1, out.nbytes // PIECE_BYTES))
+        if num_parts == 0:
+            await self._direct.fetch(table, rows, out, timeout)
+        elif num_parts == 1:
+            await self._fetch_part(table, (rows, out), timeout)
+        else:
+            await self._fetch_parts(table, _divided(rows, out, num_parts), timeout)
+
+    async def close(self) -> None:
+        """Close all connections; what is under way fails with StoreClosed. Raises WrongLoop as GrpcTransport does."""
+        await self._direct.close()
+        self._closed = True
+        asking, self._asking = self._asking, None
+        if asking is not None and not asking.get_loop().is_closed():
+            asking.cancel()
+            await asyncio.wait({asking})
+        workers, self._workers = self._workers + self._former, []
+        for worker in workers:
+            await worker.transport.close()
+
+    async def _fetch_parts(self, table: TableInfo, parts: list[_Part], timeout: float) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in parts:
+                    group.create_task(self._fetch_part(table, part, timeout))
+        except BaseExceptionGroup as failed:  # the first to fail has ended the others
+            raise failed.exceptions[0] from None
+
+    async def _fetch_part(self, table: TableInfo, part: _Part, timeout: float) -> None:
+        """Ask one worker, and when it is gone another; at last the address of the URL, until the time limit."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + check_timeout(timeout)
+        left, tried = timeout, set[_Worker]()
+        while (worker := self._least_busy(tried)) is not None and left > 0:
+            tried.add(worker)
+            try:
+                with worker.carrying(part[1].nbytes):
+                    await worker.transport.fetch(table, *part, left)
+            except TimeLimitExceeded:
+                self._doubt(worker, answers=True)  # perhaps it is only slow
+                raise
+            except (Unavailable, StoreClosed):
+                if self._closed:
+                    raise
+                self._doubt(worker, answers=False)
+            except EngramError:
+                break
+            else:
+                return
+            left = deadline - now()
+        if left <= 0:
+            raise Unavailable(f"table {table.name!r} of {self._address}: no worker answered within {timeout:g} s")
+        await self._direct.fetch(table, *part, left)
+
+    def _least_busy(self, tried: set[_Worker]) -> _Worker | None:
+        workers = [worker for worker in self._workers if worker.answers and worker not in tried]
+        return min(workers, key=lambda worker: worker.bytes_under_way, default=None)
+
+    def _learn(self) -> None:
+        """Take note of the workers that the node has just named."""
+        named = (self._direct.workers.node, tuple(self._direct.workers.listen))
+        if named == self._named or self._closed:
+            return
+        self._named = named
+        self._former += self._workers
+        addresses = [worker_address(self._address, listen) for listen in named[1]] if len(named[1]) > 1 else []
+        self._workers = [_Worker(GrpcTransport(address, retries=False)) for address in addresses if address is not None]
+        random.shuffle(self._workers)  # of those with nothing to do the first is asked: not the same by every client
+        self._ask()
+
+    def _doubt(self, worker: _Worker, *, answers: bool) -> None:
+        worker.answers, worker.is_doubted = answers, True
+        self._ask()
+
+    def _ask(self) -> None:
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_until_all_answer())
+
+    async def _ask_until_all_answer(self) -> None:
+        """Find out which workers answer, and once more those that do not, for as long as there are any."""
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            while self._former:
+                await self._former.pop().transport.close()
+            await asyncio.gather(*(self._ask_one(worker) for worker in self._workers if worker.is_doubted))
+            if not any(worker.is_doubted for worker in self._workers) and not self._former:
+                return
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads load; nothing secret
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            with contextlib.suppress(EngramError):
+                await self.list_tables(_ASK_SECONDS)  # the node may be another by now, with other workers
+
+    async def _ask_one(self, worker: _Worker) -> None:
+        try:
+            await worker.transport.list_tables(_ASK_SECONDS)
+            worker.answers = worker.transport.workers.node == self._named[0]
+        except EngramError:
+            worker.answers = False
+        worker.is_doubted = not worker.answers
+
+
+def _divided(rows: Int64Array, out: Uint8Array, num_parts: int) -> list[_Part]:
+    ends = [len(rows) * number // num_parts for number in range(num_parts + 1)]
+    return [(rows[ends[i] : ends[i + 1]], out[ends[i] : ends[i + 1]]) for i in range(num_parts)]

@@ -1,0 +1,76 @@
+"""Run one node in this process until it is told to stop: what `serve` does, and each of its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+from store_server.allocator import keep_freed_memory
+from store_server.file_limit import raise_file_limit
+from store_server.listen_address import CannotListen
+from store_server.node import Node, NodeFailed, running
+from store_server.storage import StorageError
+
+if TYPE_CHECKING:
+    from store_server.config import ServerConfig
+    from store_server.storage.row_memory import RowMemory
+
+log = structlog.get_logger()
+
+
+class ServingFailed(Exception):
+    """The node cannot start; says why in a sentence."""
+
+
+def serve(
+    config: ServerConfig,
+    *,
+    listening: Callable[[Node], None],
+    starting: Callable[[], None] = lambda: None,
+    memory: RowMemory | None = None,
+) -> None:
+    """Run a node. SIGTERM or SIGINT finishes what is under way, a second one ends the process at once.
+
+    `starting` is called when its event loop runs, `listening` once clients may come. Raises ServingFailed.
+    """
+    keep_freed_memory()
+    raise_file_limit()
+    try:
+        uvloop.run(_serve(config, listening, starting, memory))
+    except (ValueError, NodeFailed, CannotListen, StorageError) as error:
+        raise ServingFailed(str(error)) from error
+
+
+async def _serve(
+    config: ServerConfig, listening: Callable[[Node], None], starting: Callable[[], None], memory: RowMemory | None
+) -> None:
+    ready, stop = asyncio.Event(), asyncio.Event()
+    _on_signals(ready, stop)
+    starting()
+    async with running(config, memory) as node:
+        ready.set()
+        listening(node)
+        await stop.wait()
+        await node.drain()
+
+
+def _on_signals(ready: asyncio.Event, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def received(number: signal.Signals) -> None:
+        is_second = stop.is_set()
+        stop.set()
+        log.info("second signal, ending at once" if is_second else "signal received", signal=number.name)
+        if is_second:
+            os._exit(128 + number)
+        if not ready.is_set():  # tables are being loaded, which may take long, and nothing is under way
+            os._exit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received, number)

@@ -1,0 +1,58 @@
+"""What a worker is started with: its settings, in one argument that `ps` shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from store_server.config import ServerConfig
+from store_server.listen_address import ListenAddress
+from store_server.placement import Placement
+from store_server.storage.pages.resident_set import LEAST_BUDGET_BYTES
+
+
+def divided(config: ServerConfig, workers: int) -> list[ServerConfig]:
+    """Return the settings of each worker of a node: its own address and its part of the memory budget.
+
+    Raises ValueError.
+    """
+    listen, budget = ListenAddress.parse(config.listen), config.memory_budget_bytes
+    if budget is not None and budget // workers < LEAST_BUDGET_BYTES:
+        raise ValueError(
+            f"a memory budget for {workers} workers must be at least {workers * LEAST_BUDGET_BYTES:,}, got {budget:,}"
+        )
+    share = None if budget is None else budget // workers
+    return [
+        dataclasses.replace(config, listen=listen.of_worker(number), memory_budget_bytes=share)
+        for number in range(workers)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """One worker. `config.listen` is its own address; `control` and `memory` are descriptors that it inherits."""
+
+    number: int
+    config: ServerConfig
+    placement: Placement | None
+    control: int
+    memory: int
+
+    def to_argument(self) -> str:
+        """Return the settings as text."""
+        values = dataclasses.asdict(self)
+        values["config"] |= {"root": str(self.config.root), "in_memory": sorted(self.config.in_memory)}
+        return json.dumps(values)
+
+    @classmethod
+    def from_argument(cls, text: str) -> WorkerSettings:
+        """Return what `to_argument` wrote."""
+        values = json.loads(text)
+        config = values["config"]
+        config |= {"root": Path(config["root"]), "in_memory": frozenset(config["in_memory"])}
+        values["config"] = ServerConfig(**config)
+        if (placement := values["placement"]) is not None:
+            values["placement"] = Placement(cores=tuple(placement["cores"]), numa_node=placement["numa_node"])
+        return cls(**values)

@@ -1,0 +1,177 @@
+"""The parent of a node's workers: starts them, and again those that die, passes signals on, ends with all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from store_server.listen_address import ListenAddress
+from store_server.workers.kept_files import KeptFiles
+from store_server.workers.process import WorkerProcess, how_it_ended, with_listen
+from store_server.workers.restarts import MOST_DEATHS, Restarts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from store_server.config import ServerConfig
+    from store_server.placement import Placement
+
+log = structlog.get_logger()
+
+_SECONDS_TO_END: Final = 15.0  # beyond those for what is under way: for closing, and for a disk that does not answer
+_TOLD_TO_END: Final = (0, -signal.SIGTERM, -signal.SIGINT)  # by a signal where it could not yet be heard
+
+
+class WorkersFailed(Exception):
+    """A node of several workers cannot start, or cannot go on."""
+
+
+class Supervisor:
+    """Runs one worker for each of `configs`, which differ in where they listen."""
+
+    def __init__(self, configs: Sequence[ServerConfig], placements: Sequence[Placement | None]) -> None:
+        self._configs = list(configs)
+        self._placements = placements
+        self._node = secrets.token_hex(8)
+        self._files = KeptFiles()
+        self._workers: dict[int, WorkerProcess] = {}
+        self._signals: list[signal.Signals] = []
+        self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self, is_ready: Callable[[str], None]) -> int:
+        """Run until told to stop and return the exit code; `is_ready` gets the first worker's address.
+
+        Raises WorkersFailed once all workers have ended.
+        """
+        self._hear_signals()
+        try:
+            if await self._start_all():
+                is_ready(self._configs[0].listen)
+                await self._keep_all()
+        finally:
+            codes = await self._end_all()
+            self._files.close()
+        return self._exit_code(codes)
+
+    def _hear_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP on purpose
+                loop.add_signal_handler(number, self._pass_on, number)
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        log.info("signal received, passed on to the workers", signal=number.name)
+        self._signals.append(number)
+        if not self._stop.done():
+            self._stop.set_result(None)
+        for worker in self._workers.values():
+            # A terminal that was closed ends a node as SIGTERM does: what is under way is finished.
+            worker.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+
+    async def _start_all(self) -> bool:
+        """Start the workers and wait until all of them are ready; False if told to stop meanwhile."""
+        for number in range(len(self._configs)):
+            self._start(number)
+        for worker in list(self._workers.values()):
+            if not await self._has_come(worker.listening):
+                return False
+            # Picked by the worker, perhaps: whoever takes its place listens there, too.
+            self._configs[worker.number] = with_listen(self._configs[worker.number], worker.listening.result())
+        for worker in list(self._workers.values()):
+            worker.name_workers(self._node, self._listen_names())
+            if not await self._has_come(worker.ready):
+                return False
+            log.info("worker ready", worker=worker.number, address=worker.listening.result(), pid=worker.pid)
+        return True
+
+    def _start(self, number: int) -> WorkerProcess:
+        worker = WorkerProcess.start(number, self._configs[number], self._placements[number], self._files)
+        self._workers[number] = worker
+        return worker
+
+    async def _has_come(self, event: asyncio.Future[Any]) -> bool:
+        """Wait for what a worker says; False if told to stop. Raises WorkersFailed if any of them ends before."""
+        await _first_of(self._stop, event, *(worker.ended for worker in self._workers.values()))
+        if self._stop.done():
+            return False
+        for worker in self._workers.values():
+            if worker.ended.done():
+                how = f"worker {worker.number} did not start: {how_it_ended(worker.ended.result())}"
+                raise WorkersFailed(worker.failure or how)
+        return True
+
+    async def _keep_all(self) -> None:
+        """Start again what dies, until told to stop. Raises WorkersFailed when one dies too often."""
+        keeping = [asyncio.create_task(self._keep(number)) for number in self._workers]
+        try:
+            await _first_of(self._stop, *keeping)
+            for task in keeping:
+                if task.done():
+                    task.result()
+        finally:
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
+
+    async def _keep(self, number: int) -> None:
+        restarts = Restarts()
+        while True:
+            worker = self._workers[number]
+            code = await asyncio.shield(worker.ended)
+            if self._stop.done():
+                return
+            delay = restarts.delay_after(worker.lived_seconds)
+            reason = worker.failure or how_it_ended(code)
+            if delay is None:
+                raise WorkersFailed(f"worker {number} died {MOST_DEATHS} times in a row: {reason}")
+            log.error("worker died, another takes its place", worker=number, reason=reason, seconds=delay)
+            await asyncio.sleep(delay)
+            worker = self._start(number)
+            await _first_of(worker.listening, worker.ended)
+            if worker.listening.done():
+                worker.name_workers(self._node, self._listen_names())
+                log.info("worker replaced", worker=number, address=worker.listening.result(), pid=worker.pid)
+
+    async def _end_all(self) -> list[int]:
+        """End the workers that still run, within their time; return all exit codes."""
+        workers = list(self._workers.values())
+        if not self._signals:
+            for worker in workers:
+                worker.send_signal(signal.SIGTERM)
+        ends = [worker.ended for worker in workers]
+        if ends:
+            seconds = self._configs[0].drain_seconds + _SECONDS_TO_END
+            _, late = await asyncio.wait(ends, timeout=seconds)
+            for worker in workers:
+                if worker.ended in late:
+                    log.error("worker does not end, killed", worker=worker.number, seconds=seconds)
+                    worker.send_signal(signal.SIGKILL)
+            await asyncio.wait(ends)
+        return [end.result() for end in ends]
+
+    def _exit_code(self, codes: list[int]) -> int:
+        first, *more = self._signals
+        if more or first == signal.SIGHUP:
+            return 128 + (more[0] if more else first)
+        return 0 if all(code in _TOLD_TO_END for code in codes) else 1
+
+    def _listen_names(self) -> list[str]:
+        """Return where the workers listen, as clients are told: see the message Workers."""
+        addresses = [ListenAddress.parse(config.listen) for config in self._configs]
+        return [PurePath(address.path).name if address.path else str(address.port) for address in addresses]
+
+
+async def _first_of(*events: asyncio.Future[Any]) -> None:
+    await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def supervise(
+    configs: Sequence[ServerConfig], placements: Sequence[Placement | None], is_ready: Callable[[str], None]
+) -> int:
+    """Run a worker for each of `configs` until told to stop; see Supervisor.run."""
+    return await Supervisor(configs, placements).run(is_ready)

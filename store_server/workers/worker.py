@@ -1,0 +1,89 @@
+"""What a worker runs, started by its parent: python -m store_server.workers.worker SETTINGS."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from store_server.placement import CannotPlace, take_place
+from store_server.workers.channel import Channel
+from store_server.workers.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from store_server.node import Node
+
+
+def main(argument: str) -> int:
+    """Run one worker and return its exit status; why it failed goes to the parent."""
+    settings = WorkerSettings.from_argument(argument)
+    control, memory = Channel.inherited(settings.control), Channel.inherited(settings.memory)
+    control.set_timeout(0)
+    try:
+        take_place(settings.placement)  # before threads are started and memory is taken
+        _serve(settings, control, memory)
+    except CannotPlace as error:
+        return _failed(control, error)
+    return 0
+
+
+def _serve(settings: WorkerSettings, control: Channel, memory: Channel) -> None:
+    from store_server.logs import log_to_stderr
+    from store_server.serving import ServingFailed, serve
+    from store_server.storage.shared_memory import SharedMemory
+    from store_server.workers.kept_files import AskedFiles
+
+    log_to_stderr(worker=settings.number)
+    talk = Talk(control)
+    try:
+        serve(settings.config, listening=talk.listening, starting=talk.begin, memory=SharedMemory(AskedFiles(memory)))
+    except ServingFailed as error:
+        sys.exit(_failed(control, error))
+
+
+class Talk:
+    """What a worker says to its parent and hears from it."""
+
+    def __init__(self, control: Channel) -> None:
+        self._control = control
+        self._node: Node | None = None
+
+    def begin(self) -> None:
+        """Hear the parent from now on, and its end."""
+        asyncio.get_running_loop().add_reader(self._control.fileno(), self._hear)
+
+    def listening(self, node: Node) -> None:
+        """Say that clients may come."""
+        self._node = node
+        self._say({"listening": node.address})
+
+    def _hear(self) -> None:
+        try:
+            received = self._control.receive()
+        except BlockingIOError:
+            return
+        except OSError:
+            received = None
+        if received is None:  # nobody would end this process, or take notice of it
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif self._node is not None:
+            self._node.name_workers(received.message["node"], received.message["workers"])
+            self._say({"ready": True})
+
+    def _say(self, message: dict[str, object]) -> None:
+        try:
+            self._control.send(message)
+        except OSError:  # the parent has gone; hearing it tells so
+            return
+
+
+def _failed(control: Channel, error: Exception) -> int:
+    control.send({"failed": str(error)})
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

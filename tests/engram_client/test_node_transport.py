@@ -1,0 +1,240 @@
+"""A node of several processes as its client sees it: load spread, workers left out, strangers ignored."""
+
+import asyncio
+import contextlib
+import socket
+
+import numpy as np
+import pytest
+from support.fake_node import BreakStream, FakeNode
+from support.rows import random_rows
+
+import engram_client
+from engram_client import errors
+from engram_client.url import worker_address
+from engram_store.v1 import lookup_service_pb2 as lookup
+from engram_store.v1 import table_service_pb2 as tables
+
+ROWS = random_rows(20_000, 264)
+PATIENCE_SECONDS = 30
+
+
+@contextlib.asynccontextmanager
+async def workers(*nodes):
+    """Nodes that say they are the workers of one; gives the first one's URL."""
+    async with contextlib.AsyncExitStack() as stack:
+        urls = [await stack.enter_async_context(node.listening()) for node in nodes]
+        name_workers(nodes, [port_of(url) for url in urls])
+        yield urls[0]
+
+
+def name_workers(nodes, ports, node="n"):
+    for each in nodes:
+        each.workers = tables.Workers(node=node, listen=list(map(str, ports)))
+
+
+def port_of(url):
+    return int(url.rpartition(":")[2])
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+async def fetch_until(table, condition):
+    """Fetch, two at a time, so that more than one worker is asked, until the condition holds; every row is checked."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            for rows in await asyncio.gather(table.fetch([1, 2]), table.fetch([1, 2])):
+                assert np.array_equal(rows, ROWS[[1, 2]])
+
+
+class HeldNode(FakeNode):
+    """Answers the lookups of row 7 only once it may."""
+
+    def __init__(self):
+        super().__init__(ROWS)
+        self.may_answer = asyncio.Event()
+        self.held = 0
+        self.script = self.answer_late
+
+    async def answer_late(self, request, send):
+        if list(request.rows) == [7]:
+            self.held += 1
+            await self.may_answer.wait()
+        await self.answer_rightly(request, send)
+
+
+async def test_each_fetch_goes_to_the_worker_with_the_least_under_way():
+    nodes = [HeldNode(), HeldNode(), HeldNode()]
+    async with workers(*nodes) as url, engram_client.connect(url) as store:
+        table = await store.table("t")
+        await fetch_until_all_answer(table, nodes)
+
+        pending = [table.prefetch([7]) for _ in range(9)]
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while sum(node.held for node in nodes) < 9:
+                await table.fetch([1])
+        held = [node.held for node in nodes]
+        for node in nodes:
+            node.may_answer.set()
+
+        assert held == [3, 3, 3]
+        for rows in pending:
+            assert np.array_equal(await rows, ROWS[[7]])
+
+
+async def fetch_until_all_answer(table, nodes):
+    """Until as many fetches at once as there are nodes reach each of them."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            before = [len(node.requests) for node in nodes]
+            await asyncio.gather(*(table.fetch([1]) for _ in nodes))
+            if all(len(node.requests) > count for node, count in zip(nodes, before, strict=True)):
+                return
+
+
+async def test_a_large_fetch_is_divided_among_the_workers():
+    nodes = [FakeNode(ROWS, max_rows_per_lookup=100_000) for _ in range(2)]
+    ids = np.random.default_rng(0).integers(0, len(ROWS), 40_000)
+    async with workers(*nodes) as url, engram_client.connect(url, timeout=60) as store:
+        table = await store.table("t")
+        await fetch_until_all_answer(table, nodes)
+        before = [asked_rows(node) for node in nodes]
+
+        rows = await table.fetch(ids)
+
+        assert np.array_equal(rows, ROWS[ids])
+        assert [asked_rows(node) - count for node, count in zip(nodes, before, strict=True)] == [20_000, 20_000]
+
+
+def asked_rows(node):
+    return sum(len(request.rows) for request in node.requests)
+
+
+async def test_a_worker_that_breaks_off_costs_no_fetch_and_is_used_again_once_it_answers():
+    async def break_off(_request, _send):
+        broken.append(1)
+        raise BreakStream
+
+    one, other, broken = FakeNode(ROWS), FakeNode(ROWS), []
+    async with workers(one, other) as url, engram_client.connect(url) as store:
+        table = await store.table("t")
+        await fetch_until(table, lambda: other.requests)
+        other.script = break_off
+        await fetch_until(table, lambda: broken)
+
+        other.script = other.answer_rightly
+        before = len(other.requests)
+        await fetch_until(table, lambda: len(other.requests) > before)
+
+
+async def test_a_worker_that_dies_in_a_large_fetch_costs_nothing_but_its_part_again():
+    async def die(request, send):
+        if len(request.rows) > 1000:
+            raise BreakStream
+        await other.answer_rightly(request, send)
+
+    one, other = (FakeNode(ROWS, max_rows_per_lookup=100_000) for _ in range(2))
+    ids = np.random.default_rng(1).integers(0, len(ROWS), 40_000)
+    async with workers(one, other) as url, engram_client.connect(url, timeout=60) as store:
+        table = await store.table("t")
+        await fetch_until_all_answer(table, (one, other))
+        other.script = die
+
+        assert np.array_equal(await table.fetch(ids), ROWS[ids])
+
+
+async def test_when_no_worker_is_left_the_address_of_the_url_is_tried_until_the_time_limit():
+    async def break_off(_request, _send):
+        raise BreakStream
+
+    nodes = FakeNode(ROWS), FakeNode(ROWS)
+    async with workers(*nodes) as url, engram_client.connect(url) as store:
+        table = await store.table("t")
+        await fetch_until_all_answer(table, nodes)
+        for node in nodes:
+            node.script = break_off
+
+        with pytest.raises(errors.Unavailable, match=r"gave up after 0\.\d+ s.*broke the stream"):
+            await table.fetch([1], timeout=0.5)
+
+
+async def test_ports_at_which_nobody_or_somebody_else_listens_are_left_alone():
+    """As behind a proxy that gives the ports of a node other numbers."""
+    node, sibling, stranger = FakeNode(ROWS), FakeNode(ROWS), FakeNode(random_rows(20_000, 264, seed=9))
+    async with workers(node, sibling) as url, stranger.listening() as elsewhere, engram_client.connect(url) as store:
+        ports = [port_of(url), free_port(), port_of(elsewhere), int(node.workers.listen[1])]
+        name_workers((node, sibling), ports)
+        name_workers((stranger,), ports, node="another")
+        table = await store.table("t")
+
+        await fetch_until(table, lambda: sibling.requests)
+
+        assert not stranger.requests
+
+
+async def test_what_a_worker_does_not_know_is_decided_at_the_address_of_the_url():
+    async def refuse(request, send):
+        failure = lookup.Failure(code=5, message="never heard of it", reason="ERROR_REASON_TABLE_NOT_FOUND")
+        await send(lookup.LookupStreamResponse(id=request.id, failure=failure))
+
+    node, confused = FakeNode(ROWS), FakeNode(ROWS, refuse)
+    async with workers(node, confused) as url, engram_client.connect(url) as store:
+        table = await store.table("t")
+
+        await fetch_until(table, lambda: confused.requests)
+
+
+async def test_a_node_that_comes_back_with_other_workers_is_followed():
+    node, former, newcomer = FakeNode(ROWS), FakeNode(ROWS), FakeNode(ROWS)
+    async with workers(node, former) as url, newcomer.listening() as another, engram_client.connect(url) as store:
+        table = await store.table("t")
+        await fetch_until(table, lambda: former.requests)
+        name_workers((node, newcomer), [port_of(url), port_of(another)], node="restarted")
+
+        await table.refresh()
+
+        await fetch_until(table, lambda: newcomer.requests)
+
+
+async def test_closing_ends_what_workers_have_under_way():
+    nodes = HeldNode(), HeldNode()
+    async with workers(*nodes) as url:
+        store = engram_client.connect(url)
+        table = await store.table("t")
+        await fetch_until_all_answer(table, nodes)
+        pending = [table.prefetch([7]) for _ in range(4)]
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not all(node.held for node in nodes):
+                await table.fetch([1])
+
+        await store.close()
+
+        for rows in pending:
+            with pytest.raises(errors.StoreClosed):
+                await rows
+        with pytest.raises(errors.StoreClosed):
+            await table.fetch([1])
+        for node in nodes:
+            node.may_answer.set()
+
+
+@pytest.mark.parametrize(
+    ("address", "listen", "expected"),
+    [
+        ("host:50051", "50052", "host:50052"),
+        ("[fe80::1%25eth0]:50051", "50052", "[fe80::1%25eth0]:50052"),
+        ("host:50051", "node.sock.1", None),
+        ("host:50051", "0", None),
+        ("host:50051", "70000", None),
+        ("unix:/run/a%20b/node.sock", "node.sock.1", "unix:/run/a%20b/node.sock.1"),
+        ("unix:/run/node.sock", "a b", "unix:/run/a%20b"),
+        ("unix:/run/node.sock", "../other", None),
+        ("unix:/run/node.sock", "..", None),
+    ],
+)
+def test_a_worker_is_beside_the_one_that_was_asked(address, listen, expected):
+    assert worker_address(address, listen) == expected
