@@ -199,6 +199,7 @@ class _Facts(NamedTuple):
     row_bytes: int
     row_format: str
     fingerprint: str
+    version: str | None
 
 
 class FetchTerms(NamedTuple):
@@ -211,6 +212,11 @@ class FetchTerms(NamedTuple):
     def row_bytes(self) -> int:
         """Width of a row."""
         return self.facts.row_bytes
+
+    @property
+    def version(self) -> str | None:
+        """Version of the table; None if it tells none."""
+        return self.facts.version
 
 
 class _Needed(NamedTuple):
@@ -234,7 +240,8 @@ def _blocking(table: TableFacts) -> StoreTable:
 
 
 def _facts_of(table: TableFacts) -> _Facts:
-    return _Facts(table.num_rows, table.row_bytes, table.row_format, table.fingerprint)
+    version = getattr(table, "version", None)
+    return _Facts(table.num_rows, table.row_bytes, table.row_format, table.fingerprint, version)
 
 
 def _check(facts: _Facts, needed: _Needed) -> RowFormat:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engram_client.hashing.distinct_rows import DistinctRows
+    from engram_model.prefetch.hot_rows import HotRows, Split
 
 
 class Share(NamedTuple):
@@ -24,6 +25,19 @@ class Share(NamedTuple):
     """Of its rows: (B, T, columns), or (distinct, width) if they are to be unfolded."""
     inverse: NDArray[np.int32] | None
     """(B, T, columns / width), which of the distinct ones each unit of columns is."""
+    split: Split | None = None
+    """Which of the rows are on the device already; None where none are looked for there."""
+
+    @property
+    def num_sent(self) -> int:
+        """Rows that are asked for."""
+        return prod(self.shape) if self.split is None else len(self.split.missing)
+
+    @property
+    def numbers(self) -> list[NDArray[np.int32]]:
+        """What the device needs beside the rows: the inverse, and which rows are held and where all go, if any."""
+        numbers = [] if self.inverse is None else [self.inverse]
+        return numbers if self.split is None else [*numbers, self.split.held, self.split.places]
 
     @property
     def unfolded_shape(self) -> tuple[int, ...]:
@@ -37,13 +51,19 @@ class Asked(NamedTuple):
     """The rows of one layer, for all ranks."""
 
     ids: NDArray[np.int64]
-    """Row numbers; those of one rank in the shape of its share, else (n,), each rank's after the other's."""
+    """Row numbers; those of one rank in the shape of its share, else (n,), each rank's after the other's, and without
+    those that are held."""
     shares: tuple[Share, ...]
 
     @property
     def is_once(self) -> bool:
         """Whether each n-gram is said once."""
         return any(share.inverse is not None for share in self.shares)
+
+    @property
+    def num_held(self) -> int:
+        """Rows that are not asked for because they are held."""
+        return sum(len(share.split.held) for share in self.shares if share.split is not None)
 
     @property
     def num_rows(self) -> int:
@@ -61,6 +81,17 @@ def ask_once(distinct: DistinctRows, columns: Sequence[NDArray[np.int64]]) -> As
     num_columns = distinct.inverse.shape[-1] * distinct.rows.shape[-1]
     shares = [distinct if len(owned) == num_columns else distinct.of_columns(owned) for owned in columns]
     return _in_turn([share.rows for share in shares], [share.inverse for share in shares])
+
+
+def leave_out_held(asked: Asked, hot: HotRows) -> Asked:
+    """Ask for the same without the rows that are held on the device."""
+    ids, shares, first = asked.ids.reshape(-1), [], 0
+    for share in asked.shares:
+        split = hot.split(ids[share.first : share.first + prod(share.shape)])
+        shares.append(share._replace(first=first, split=split))
+        first += len(split.missing)
+    missing = [share.split.missing for share in shares if share.split is not None]
+    return Asked(missing[0] if len(missing) == 1 else np.concatenate(missing), tuple(shares))
 
 
 def _cut(rows: NDArray[np.int64], owned: NDArray[np.int64]) -> NDArray[np.int64]:

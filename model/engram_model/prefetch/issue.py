@@ -6,10 +6,12 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
+import torch
 
 from engram_client.errors import InvalidBuffer
 from engram_model.addressing import history_of
-from engram_model.prefetch.asked import Asked, ask_once, ask_plainly
+from engram_model.prefetch.asked import Asked, ask_once, ask_plainly, leave_out_held
+from engram_model.prefetch.hot_rows import HotRows, most_frequent
 from engram_model.prefetch.layer_fetch import LayerFetch
 from engram_model.prefetch.metrics import Metrics
 from engram_model.prefetch.repeats import Repeats
@@ -72,6 +74,7 @@ class Issuer:
         self._staging = Staging(ranks, settings, widest)
         self.ring = self._staging.ring
         self.metrics = Metrics(tuple(self._modules))
+        self._hot: dict[int, HotRows] = {}
 
     def issue(
         self, tokens: Tokens, histories: Mapping[int, TorchHistory | None] | None, order: Sequence[int]
@@ -113,15 +116,22 @@ class Issuer:
     def _send(self, layer_id: int, window: NgramWindow) -> LayerFetch:
         """Start the fetch of a layer's rows."""
         memory = self._memories[layer_id]
-        asked, hash_seconds = self._ask(layer_id, window)
+        wanted, hash_seconds = self._ask(layer_id, window)
         while True:
             terms = memory.terms()
-            fetch = self._try_to_send(memory, terms, layer_id, asked, hash_seconds)
+            hot = self._usable_hot(layer_id, terms)
+            asked = wanted if hot is None else leave_out_held(wanted, hot)
+            fetch = self._try_to_send(memory, terms, layer_id, asked, hot, hash_seconds)
             if memory.terms_hold(terms):  # else another thread moved the table, before or after the ids were checked
                 if fetch is not None:
                     sent = asked.ids.size
                     self.metrics.add(
-                        layer_id, fetches=1, rows=asked.num_rows, sent_rows=sent, bytes=sent * terms.row_bytes
+                        layer_id,
+                        fetches=1,
+                        rows=asked.num_rows,
+                        sent_rows=sent,
+                        held_rows=asked.num_held,
+                        bytes=sent * terms.row_bytes,
                     )
                     return fetch
                 raise InvalidBuffer(f"the table of layer {layer_id} refuses rows of the width that it says it has")
@@ -140,12 +150,17 @@ class Issuer:
         return asked, time.perf_counter() - began
 
     def _try_to_send(
-        self, memory: StoreMemory, terms: FetchTerms, layer_id: int, asked: Asked, hash_seconds: float
+        self,
+        memory: StoreMemory,
+        terms: FetchTerms,
+        layer_id: int,
+        asked: Asked,
+        hot: HotRows | None,
+        hash_seconds: float,
     ) -> LayerFetch | None:
         """Do so once; None if the table, moved meanwhile, has rows of another width."""
         table = memory.row_source()
-        devices = [rank.projections[layer_id].weight.device for rank in self._ranks]
-        staged = self._staging.lend(asked, terms.row_bytes, devices)
+        staged = self._staging.lend(asked, terms.row_bytes, self._devices(layer_id), hot)
         try:
             pending = table.prefetch(asked.ids, out=staged.out, timeout=self._settings.timeout_seconds)
         except Exception as error:  # an interrupt may come when rows are under way already: then the slot is lost
@@ -155,6 +170,47 @@ class Issuer:
             raise
         report = _Report(self._repeats, asked, hash_seconds)
         return LayerFetch(pending, terms.row_format, staged, self.ring, self._settings.timeout_seconds, report)
+
+    def hold_frequent_rows(self, tokens: Tokens) -> dict[int, int]:
+        """Hold on the devices what a sample reads most often; return by layer how many rows."""
+        for layer, window in self._windows(tokens, None, tuple(self._modules)):
+            rows = self._modules[layer].addressing.on_host.rows_of(window, layer)
+            self._hold(layer, np.concatenate([rows[..., columns].reshape(-1) for columns in self._columns]))
+        return {layer: len(hot) for layer, hot in self._hot.items()}
+
+    def _hold(self, layer_id: int, rows: NDArray[np.int64]) -> None:
+        self._hot.pop(layer_id, None)
+        memory = self._memories[layer_id]
+        while True:
+            terms = memory.terms()
+            if terms.version is None:
+                raise ValueError(
+                    f"the table of layer {layer_id} does not tell its version, so no row of it can be held"
+                )
+            limit = self._settings.hot_bytes // terms.row_bytes
+            if limit == 0:
+                raise ValueError(
+                    f"hot_bytes must hold a row of layer {layer_id}, {terms.row_bytes} bytes, got "
+                    f"{self._settings.hot_bytes}"
+                )
+            ids = most_frequent(rows, limit)
+            rows_of_ids = np.empty((len(ids), terms.row_bytes), np.uint8)
+            limit_seconds = self._settings.timeout_seconds
+            memory.row_source().prefetch(ids, out=rows_of_ids, timeout=limit_seconds).result()
+            if memory.terms_hold(terms):
+                break
+        if len(ids):
+            self._hot[layer_id] = HotRows(ids, torch.from_numpy(rows_of_ids), self._devices(layer_id), terms)
+
+    def _usable_hot(self, layer_id: int, terms: FetchTerms) -> HotRows | None:
+        """Return the rows that are held of the table as it is now, where the layer is now."""
+        hot = self._hot.get(layer_id)
+        if hot is None or not hot.are_of(terms):
+            return None
+        return hot if all(hot.on(device) is not None for device in self._devices(layer_id)) else None
+
+    def _devices(self, layer_id: int) -> list[torch.device]:
+        return [rank.projections[layer_id].weight.device for rank in self._ranks]
 
     def _end(self, fetch: LayerFetch) -> None:
         for rank in range(len(self._ranks)):

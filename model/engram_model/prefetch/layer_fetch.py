@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from engram_client.formats import RowFormat
     from engram_model.prefetch.device_copy import DeviceCopy
     from engram_model.prefetch.ring import StagingRing
-    from engram_model.prefetch.staging import Staged
+    from engram_model.prefetch.staging import Part, Staged
     from engram_model.store_memory import PendingRows
 
 _SECONDS_BEYOND_THE_LIMIT = 1.0  # for a fetch to report that it has ended
@@ -89,9 +89,9 @@ class LayerFetch:
             )
         self._pending.result(0)
 
-    def shape(self, rank: int) -> tuple[int, ...]:
-        """Return (B, T, columns) of what a rank reads."""
-        return self._parts[rank].shape
+    def part(self, rank: int) -> Part:
+        """Return what a rank reads."""
+        return self._parts[rank]
 
     def copy_for(self, rank: int) -> DeviceCopy:
         """Return a rank's rows on their way to its device, after `wait`."""

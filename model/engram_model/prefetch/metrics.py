@@ -18,6 +18,9 @@ class LayerStats:
     """Rows that the layer reads of them, repeats included."""
     sent_rows: int = 0
     """Rows that were asked for: fewer where each n-gram is said once."""
+    held_rows: int = 0
+    """Rows that were not asked for because the device had them, of those that are read or, where n-grams are said once,
+    of those."""
     bytes: int = 0
     """Bytes of the rows that were asked for."""
     turns: int = 0

@@ -11,6 +11,7 @@ import torch
 from engram_client import formats
 from engram_client.errors import TimeLimitExceeded, Unavailable
 from engram_model.memory import RowsLate
+from engram_model.prefetch.hot_rows import put_together
 from engram_model.rows import DTYPE_OF_FORMAT, decode_into, decode_rows
 
 if TYPE_CHECKING:
@@ -134,11 +135,16 @@ class PrefetchedLayer:
         """Return the embeddings of the rows that have landed."""
         began = time.perf_counter()
         copy = fetch.copy_for(self._layer.rank)
-        rows, *inverse = copy.hand_over()  # (B, T, columns, row_bytes), or (distinct, width, row_bytes)
+        part = fetch.part(self._layer.rank)
+        rows, *numbers = copy.hand_over()  # (sent, row_bytes)
+        if part.held is not None:
+            *numbers, which, places = numbers
+            rows = put_together(rows, part.held, which, places)
+        rows = rows.view(*part.share.shape, rows.shape[-1])
         width = formats.decoded_shape(fetch.row_format, (rows.shape[-1],))
-        out = self._new_output(fetch.shape(self._layer.rank) + width)
-        if inverse:
-            self._unfold(rows, fetch.row_format, inverse[0], out)
+        out = self._new_output(part.share.unfolded_shape + width)
+        if numbers:
+            self._unfold(rows, fetch.row_format, numbers[0], out)
         else:
             decode_into(rows, fetch.row_format, out)
         copy.was_read()

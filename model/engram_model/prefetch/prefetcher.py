@@ -144,6 +144,25 @@ class Prefetcher:
             layers[layer] = PrefetchedLayer(fetch, self._layers[layer])
         return PrefetchedLayers(layers)
 
+    def hold_frequent_rows(self, input_ids: Tensor | ArrayLike) -> dict[int, int]:
+        """Fetch the rows that a sample of text reads most often, and hold them on the device from now on.
+
+        Each layer holds as many as fit into the settings' `hot_bytes`, of those that the sample (B, T), of any size,
+        reads more than once. What is held is not asked for, is found by one look-up for a whole call, and never changes
+        a result: rows are held as the bytes that the store sends, and left aside as soon as their table moves to
+        another version or the layer to another device. Called again, it holds others instead. It pays where rows are
+        asked for faster than the way from the store can carry, and text is like the sample; it costs the host a
+        look-up for each row. Ranks that share fetches hold the same rows, each on its device; one of them calls this.
+
+        Returns:
+            Layer id to the rows held.
+
+        Raises:
+            ValueError: the settings' `hot_bytes` hold no row of a layer, or a table does not tell its version.
+            EngramError: as fetching.
+        """
+        return self._calls.issuer.hold_frequent_rows(_tokens(input_ids, None, None))
+
     def output(self, layer_id: int, batch: int, length: int) -> Tensor:
         """Return a layer's fixed output, (batch, length, columns * embedding_dim), for a graph to be captured with.
 
@@ -167,7 +186,7 @@ class Prefetcher:
         """
         sent, ours = self._calls.issuer.metrics.layers(), self._metrics.layers()
         for layer, stats in ours.items():
-            for name in ("fetches", "rows", "sent_rows", "bytes"):
+            for name in ("fetches", "rows", "sent_rows", "held_rows", "bytes"):
                 setattr(stats, name, getattr(sent[layer], name))
         return PrefetchStats(layers=ours, ring=self._calls.issuer.ring.stats())
 

@@ -27,10 +27,15 @@ class PrefetchSettings:
     measures, for calls of about the same size, what it costs the host and what it saves on the way from the store, and
     does without it where it costs more; tried again now and then."""
 
+    hot_bytes: int = 0
+    """Bytes of each layer's rows, as the store sends them, to hold on each rank's device after `hold_frequent_rows`."""
+
     def __post_init__(self) -> None:
         for name in ("max_tokens", "timeout_seconds", "slot_wait_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.hot_bytes < 0:
+            raise ValueError(f"hot_bytes must not be negative, got {self.hot_bytes}")
         if self.num_slots is not None and self.num_slots < 1:
             raise ValueError(f"num_slots must be at least 1, or None, got {self.num_slots}")
         if self.deduplicate not in ("if_it_pays", "always", "never"):

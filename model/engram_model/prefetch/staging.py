@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
@@ -19,11 +18,12 @@ if TYPE_CHECKING:
 
     from engram_model.prefetch.asked import Asked, Share
     from engram_model.prefetch.device_copy import Copier
+    from engram_model.prefetch.hot_rows import HotRows
     from engram_model.prefetch.issue import Rank
     from engram_model.prefetch.ring import Slot
     from engram_model.prefetch.settings import PrefetchSettings
 
-_INVERSE_BYTES: Final = 4  # of an int32
+_NUMBER_BYTES: Final = 4  # of an int32
 _ALIGNMENT: Final = 16
 
 
@@ -32,15 +32,16 @@ class Part(NamedTuple):
 
     copier: Copier
     rows: Tensor
-    """uint8 (B, T, columns, row_bytes), or (distinct, width, row_bytes) to be unfolded: a view of the slot."""
-    inverse: Tensor | None
-    """int32 (B, T, columns / width), which of the distinct ones each unit of columns is: a view of the slot."""
-    shape: tuple[int, ...]
-    """(B, T, columns), as the layer reads them."""
+    """uint8 (sent, row_bytes), a view of the slot."""
+    numbers: list[Tensor]
+    """int32, views of the slot: the share's numbers."""
+    share: Share
+    held: Tensor | None
+    """uint8 (rows held, row_bytes), on the rank's device, if the share leaves rows out."""
 
     def pieces(self) -> list[Tensor]:
         """Return what must come to the device."""
-        return [self.rows] if self.inverse is None else [self.rows, self.inverse]
+        return [self.rows, *self.numbers]
 
 
 class Staged(NamedTuple):
@@ -54,31 +55,31 @@ class Staged(NamedTuple):
 
 
 class Staging:
-    """Lends slots that are laid out: all rows first, then the inverse of each rank that unfolds its rows."""
+    """Lends slots that are laid out: all rows first, then the numbers of each rank."""
 
     def __init__(self, ranks: Sequence[Rank], settings: PrefetchSettings, widest_row_bytes: int) -> None:
         num_layers = len(ranks[0].modules)
         num_columns = sum(len(rank.columns) for rank in ranks)
-        inverse_bytes = 0 if settings.deduplicate == "never" else _INVERSE_BYTES
-        slack = _ALIGNMENT * len(ranks) if inverse_bytes else 0
+        numbers_a_row = int(settings.deduplicate != "never") + 2 * int(settings.hot_bytes > 0)
+        slack = _ALIGNMENT * len(ranks) * numbers_a_row
         self._num_slots = settings.num_slots or 2 * num_layers
         self.ring = StagingRing(
             self._num_slots if num_layers else 0,
-            settings.max_tokens * num_columns * (widest_row_bytes + inverse_bytes) + slack,
+            settings.max_tokens * num_columns * (widest_row_bytes + _NUMBER_BYTES * numbers_a_row) + slack,
             settings.slot_wait_seconds,
             pinned=torch.cuda.is_available(),
         )
         self._copiers: dict[tuple[int, torch.device], Copier] = {}
 
-    def lend(self, asked: Asked, row_bytes: int, devices: Sequence[torch.device]) -> Staged:
-        """Return a slot for what is asked, on its way to each rank's device.
+    def lend(self, asked: Asked, row_bytes: int, devices: Sequence[torch.device], hot: HotRows | None) -> Staged:
+        """Return a slot for what is asked, on its way to each rank's device, where `hot` are held.
 
         Raises:
             ValueError: a slot has no room for rows of that width.
             RingFull: none came free within the limit.
         """
         num_bytes = asked.ids.size * row_bytes
-        inverse_starts, end = _inverse_starts(asked, num_bytes)
+        starts, end = _number_starts(asked, num_bytes)
         if end > self.ring.slot_bytes:
             raise ValueError(
                 f"the rows take {end} bytes, a staging buffer has {self.ring.slot_bytes}: the table's rows have "
@@ -87,7 +88,7 @@ class Staging:
         slot = self.ring.lend()
         try:
             parts = [
-                self._part(rank, slot, share, row_bytes, inverse_starts[rank], device)
+                self._part(rank, slot, share, row_bytes, starts[rank], device, hot)
                 for rank, (share, device) in enumerate(zip(asked.shares, devices, strict=True))
             ]
         except BaseException:
@@ -96,16 +97,24 @@ class Staging:
         return Staged(slot, slot.array[:num_bytes].reshape(*asked.ids.shape, row_bytes), parts)
 
     def _part(
-        self, rank: int, slot: Slot, share: Share, row_bytes: int, inverse_start: int, device: torch.device
+        self,
+        rank: int,
+        slot: Slot,
+        share: Share,
+        row_bytes: int,
+        number_starts: list[int],
+        device: torch.device,
+        hot: HotRows | None,
     ) -> Part:
-        start, end = share.first * row_bytes, (share.first + prod(share.shape)) * row_bytes
-        rows = slot.memory[start:end].view(*share.shape, row_bytes)
-        inverse = None
-        if share.inverse is not None:
-            inverse_end = inverse_start + share.inverse.nbytes
-            inverse = slot.memory[inverse_start:inverse_end].view(torch.int32).view(share.inverse.shape)
-            inverse.numpy()[...] = share.inverse
-        return Part(self._copier(rank, device), rows, inverse, share.unfolded_shape)
+        start, end = share.first * row_bytes, (share.first + share.num_sent) * row_bytes
+        rows = slot.memory[start:end].view(share.num_sent, row_bytes)
+        numbers = []
+        for number_start, values in zip(number_starts, share.numbers, strict=True):
+            staged = slot.memory[number_start : number_start + values.nbytes].view(torch.int32).view(values.shape)
+            staged.numpy()[...] = values
+            numbers.append(staged)
+        held = None if hot is None or share.split is None else hot.on(device)
+        return Part(self._copier(rank, device), rows, numbers, share, held)
 
     def _copier(self, rank: int, device: torch.device) -> Copier:
         copier = self._copiers.get((rank, device))
@@ -114,12 +123,14 @@ class Staging:
         return copier
 
 
-def _inverse_starts(asked: Asked, start: int) -> tuple[list[int], int]:
-    """Return where each rank's inverse begins, behind the rows, and where the last ends."""
-    starts, end = [], start
+def _number_starts(asked: Asked, end: int) -> tuple[list[list[int]], int]:
+    """Return where each rank's numbers begin, behind the rows, and where the last of them end."""
+    starts: list[list[int]] = []
     for share in asked.shares:
-        starts.append(-(-end // _ALIGNMENT) * _ALIGNMENT)
-        end = end if share.inverse is None else starts[-1] + share.inverse.nbytes
+        starts.append([])
+        for values in share.numbers:
+            starts[-1].append(-(-end // _ALIGNMENT) * _ALIGNMENT)
+            end = starts[-1][-1] + values.nbytes
     return starts, end
 
 
