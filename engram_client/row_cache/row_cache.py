@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from engram_client.row_cache.frequency import FrequencySketch
 from engram_client.row_cache.key_hash import hash_keys, high_half, place_in
+from engram_client.row_cache.remembered import ENTRY_BYTES, RememberedScores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 WAYS: Final = 8
 _NO_KEY: Final = -1
 _SLOT_BYTES: Final = 8 + 4  # key and score
-_SKETCH_BYTES: Final = 16  # a slot
-_CLAIM_BYTES: Final = 4  # a set
-_LOOKUPS_A_SLOT_AND_HALVING: Final = 4
-_PASSES: Final = 4
+_REMEMBERED_A_SLOT: Final = 2
+_LOOKUPS_A_SLOT_AND_HALVING: Final = 5
 _BATCH_ROWS: Final = 8192  # what is worked on at a time: the arrays in between stay in the processor's cache
 
 
@@ -28,17 +26,18 @@ class RowCache:
     """Rows of one width under integer keys, within a fixed number of bytes.
 
     Slots come in sets of eight; the hash of a key names its set, so finding a key compares eight numbers that lie side
-    by side. A row is admitted when the least valued one of its set has a lower score. The score is the logarithm of a
-    frequency that halves over time: what is looked up again gains, what is not sinks, and a row that was looked up once
-    cannot push out one that is looked up often. How often a row that is not held was wanted is told by a sketch.
+    by side. Of a batch the best rows of each set are admitted against its least valued ones. The score is the logarithm
+    of a frequency that halves over time: what is looked up again gains, what is not sinks, and a row that was looked up
+    once cannot push out one that is looked up often. Scores of rows that are not held are remembered for a while.
 
-    Measured on 800,000 tokens of the kernel's manual, one column, as a share of what the best fixed choice of as many
-    rows saves when it is loaded beforehand (0.845 of that is left to it if it pays for loading): least recently used
-    0.57; this with an exact count of every row ever seen 0.71; with the sketch 0.68, and with 1, 2, 4, 16 ways 0.60,
-    0.64, 0.67, 0.69, at 0.4, 0.5, 0.8, 1.6 times the cost. Sketches of 4, 8, 32 bytes a slot: 0.60, 0.62, 0.69, but
-    32 displace rows. Its counters in 1, 2, 3 rows: 0.65, 0.68, 0.68. Halving every 2, 3, 6, 8 lookups a slot: 0.66,
-    0.68, 0.65, 0.65. Admitting only half, a quarter, none of the rows seen once: 0.62, 0.60, 0.57, for fewer copies.
-    tests/bench/less_to_send.py shows the whole, where what is kept beside the rows takes a tenth of the bytes.
+    Measured on 800,000 tokens of the kernel's manual, one column of each order, as a share of what the best fixed
+    choice of as many rows saves when it is loaded beforehand (0.85 of that is left to it if it pays for loading). With
+    room for as many rows as that choice, what is kept beside them not counted, any row against any other and nothing
+    forgotten: this score 0.75 (halving every 4, 5, 6, 8 lookups a slot: 0.74, 0.75, 0.74, 0.72), without halving 0.65,
+    two of them with short and long memory 0.76, count by age 0.76. Scores of as many rows remembered as are held 0.73,
+    twice, four times as many 0.74, 0.75, none 0.71. A choice that knows the future: 1.10. With all bytes counted, this:
+    0.69; remembering three a slot the same; sets of 16, 32: 0.70, 0.71, for more work.
+    tests/bench/less_to_send.py shows the whole, where what is kept beside the rows takes a fourteenth of the bytes.
 
     Not safe for threads: the event loop that it works for keeps its calls apart.
 
@@ -60,17 +59,16 @@ class RowCache:
         self._num_sets = num_sets
         self._keys = np.full((num_sets, WAYS), _NO_KEY, np.int64)
         self._scores = np.full((num_sets, WAYS), -np.inf, np.float32)
-        self._claims = np.zeros(num_sets, np.int32)
         self._rows = _items(np.empty((self.num_slots, row_bytes), np.uint8))
-        self._frequency = FrequencySketch(self.num_slots * _SKETCH_BYTES)
+        self._remembered = RememberedScores(self.num_slots * _REMEMBERED_A_SLOT)
         self._halving_lookups = self.num_slots * _LOOKUPS_A_SLOT_AND_HALVING
         self._lookups = 0  # since the last halving
 
     @property
     def nbytes(self) -> int:
         """Bytes held, at most cache_bytes; a call needs some megabytes more while it runs."""
-        arrays = (self._keys, self._scores, self._claims, self._rows)
-        return sum(array.nbytes for array in arrays) + self._frequency.nbytes
+        arrays = (self._keys, self._scores, self._rows)
+        return sum(array.nbytes for array in arrays) + self._remembered.nbytes
 
     def take(self, keys: Int64Array, out: Uint8Array) -> Int64Array:
         """Put the rows that are held into `out` (n, row_bytes) and return the places of the other keys, ascending.
@@ -105,22 +103,39 @@ class RowCache:
     def _put(self, keys: Int64Array, rows: Uint8Array) -> None:
         hashes = hash_keys(keys)
         sets = self._sets_of(hashes)
-        scores = np.log2(self._frequency.count(hashes), dtype=np.float32) + self._now()
-        items, left = _items(rows), np.arange(len(keys))  # left: places of the rows that may still be admitted
-        for _ in range(_PASSES):  # each admits at most one row a set
-            left = left[self._not_held(keys[left], sets[left])]
-            ways, lowest = self._least_valued(sets[left])
-            is_worth_more = scores[left] >= lowest
-            left, ways = left[is_worth_more], ways[is_worth_more]
-            if not left.size:
-                return
-            is_first = self._claim(sets[left])
-            chosen = left[is_first]
-            slots = sets[chosen] * WAYS + ways[is_first]
-            self._rows[slots] = items[chosen]
-            self._keys.reshape(-1)[slots] = keys[chosen]
-            self._scores.reshape(-1)[slots] = scores[chosen]
-            left = left[~is_first]
+        scores = np.logaddexp2(self._remembered.recall(hashes), self._now())
+        chosen, slots = self._choose(keys, sets, scores)
+        is_refused = np.ones(len(keys), np.bool_)
+        is_refused[chosen] = False
+        self._remember_rows_in(slots)
+        self._remembered.note(hashes[is_refused], scores[is_refused])
+        self._rows[slots] = _items(rows)[chosen]
+        self._keys.reshape(-1)[slots] = keys[chosen]
+        self._scores.reshape(-1)[slots] = scores[chosen]
+
+    def _choose(self, keys: Int64Array, sets: Int64Array, scores: NDArray[np.float32]) -> tuple[Int64Array, Int64Array]:
+        """Return the places of the keys to admit and a slot for each: in a set, the best against the least valued."""
+        in_set = self._scores.take(sets, axis=0)
+        ways = in_set.argmin(axis=1)
+        worth_more = np.flatnonzero(scores >= in_set[np.arange(len(sets)), ways])
+        worth_more = worth_more[self._not_held(keys[worth_more], sets[worth_more])]
+        order = worth_more[np.lexsort((keys[worth_more], -scores[worth_more], sets[worth_more]))]
+        order = order[_differs_from_before(keys[order])]  # a key that repeats came to lie beside itself
+        numbers, is_first = np.arange(len(order)), _differs_from_before(sets[order])
+        ranks = numbers - np.maximum.accumulate(np.where(is_first, numbers, 0))
+        order, ranks = order[ranks < WAYS], ranks[ranks < WAYS]
+        later = np.flatnonzero(ranks)  # those that are not the first of their set take the next in value
+        ascending = in_set[order[later]].argsort(axis=1, kind="stable")  # stable: the first is the one of argmin
+        ways[order[later]] = ascending[np.arange(len(later)), ranks[later]]
+        slots = sets[order] * WAYS + ways[order]
+        is_worth_more = scores[order] >= self._scores.reshape(-1)[slots]
+        return order[is_worth_more], slots[is_worth_more]
+
+    def _remember_rows_in(self, slots: Int64Array) -> None:
+        """Note what the rows in these slots are worth, for they are about to be replaced."""
+        keys = self._keys.reshape(-1)[slots]
+        is_used = keys != _NO_KEY
+        self._remembered.note(hash_keys(keys[is_used]), self._scores.reshape(-1)[slots[is_used]])
 
     def _sets_of(self, hashes: NDArray[np.uint64]) -> Int64Array:
         return place_in(high_half(hashes), self._num_sets)
@@ -137,19 +152,6 @@ class RowCache:
         is_not_held[held] = False
         return is_not_held
 
-    def _least_valued(self, sets: Int64Array) -> tuple[Int64Array, NDArray[np.float32]]:
-        """Return the way with the lowest score in each set, and that score."""
-        scores = self._scores.take(sets, axis=0)
-        ways = scores.argmin(axis=1)
-        return ways, scores[np.arange(len(sets)), ways]
-
-    def _claim(self, sets: Int64Array) -> NDArray[np.bool_]:
-        """Return True for one of each number in `sets`."""
-        claimant = np.arange(len(sets), dtype=np.int32)
-        self._claims[sets] = claimant
-        is_first: NDArray[np.bool_] = self._claims[sets] == claimant
-        return is_first
-
     def _now(self) -> np.float32:
         """Return what a lookup at this moment counts, as a logarithm: later ones weigh more, up to twice as much."""
         return np.float32(self._lookups / self._halving_lookups)
@@ -159,12 +161,19 @@ class RowCache:
         while self._lookups >= self._halving_lookups:
             self._lookups -= self._halving_lookups
             self._scores -= 1
-            self._frequency.age()
+            self._remembered.age()
 
 
 def set_bytes(row_bytes: int) -> int:
     """Return what one set of slots takes, everything counted."""
-    return WAYS * (_SLOT_BYTES + row_bytes + _SKETCH_BYTES) + _CLAIM_BYTES
+    return WAYS * (_SLOT_BYTES + row_bytes + _REMEMBERED_A_SLOT * ENTRY_BYTES)
+
+
+def _differs_from_before(values: Int64Array) -> NDArray[np.bool_]:
+    """Return True for the first of each run of equal values."""
+    differs = np.ones(len(values), np.bool_)
+    differs[1:] = values[1:] != values[:-1]
+    return differs
 
 
 def _items(rows: Uint8Array) -> NDArray[np.void]:
