@@ -114,6 +114,7 @@ def _report(size: Size, effort: Effort, cores: Cores) -> dict[str, Any]:
     return {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "processor": platform.processor(), "system": platform.platform()},
+        "load_average": os.getloadavg(),  # above 2, somebody else used the cores too
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
         "cores": {"model": sorted(cores.model), "io": sorted(cores.io)},
         "model": asdict(size) | {"row_format": ROW_FORMAT, "columns": size.config.num_columns},
