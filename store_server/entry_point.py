@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from store_server.grpc_threads import poll_where_grpc_waits
+
 
 def main() -> int:
     """Run the command line, or say what is missing; returns the exit status."""
+    poll_where_grpc_waits()
     try:
         from store_server.commands import main as run
     except ModuleNotFoundError as error:

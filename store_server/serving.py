@@ -13,7 +13,6 @@ import uvloop
 
 from store_server.allocator import keep_freed_memory
 from store_server.file_limit import raise_file_limit
-from store_server.grpc_threads import poll_where_grpc_waits
 from store_server.listen_address import CannotListen
 from store_server.node import Node, NodeFailed, running
 from store_server.storage import StorageError
@@ -41,7 +40,6 @@ def serve(
     `starting` is called when its event loop runs, `listening` once clients may come. Raises ServingFailed.
     """
     keep_freed_memory()
-    poll_where_grpc_waits()
     raise_file_limit()
     try:
         uvloop.run(_serve(config, listening, starting, memory))
