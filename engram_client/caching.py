@@ -27,7 +27,7 @@ class CacheUse:
 
     def __init__(self, window_rows: int) -> None:
         self.looked_up = 0
-        """Rows that the cache was asked for; those of fetches that it stood aside for do not count."""
+        """Rows of the fetches that the cache took part in, be it for a share of them while it is on trial."""
         self.hits = 0
         """Rows that it had."""
         self.payoff = Payoff(window_rows)
@@ -91,25 +91,26 @@ class CachingTransport:
         if cache is None or use is None or not use.payoff.takes_part(len(rows)):
             await self._inner.fetch(table, rows, out, timeout)
             return
-        watch = Stopwatch()
+        watch, share = Stopwatch(), use.payoff.share
         with watch.running():
             keys = rows | self._first_key(table)
-            missing = cache.take(keys, out)
+            missing = cache.take(keys, out, share)
         if missing.size:
             fetched = np.empty((missing.size, table.row_bytes), np.uint8)
             del cache  # nobody else may keep it alive: its bytes are counted once
             with self._pace.fetching(missing.size):
                 await self._inner.fetch(table, rows[missing], fetched, timeout)
-            with watch.running():
+            with watch.running(share):
                 out[missing] = fetched
+            with watch.running():
                 # Looked for again: while this waited, the cache may have been closed, or replaced by a smaller one.
                 if (cache := self._caches.get(table.row_bytes)) is not None:
-                    cache.put(keys[missing], fetched)
+                    cache.put(keys[missing], fetched, share)
         hits = len(rows) - missing.size
         use.looked_up += len(rows)
         use.hits += hits
         saved = hits * self._pace.seconds_a_row
-        use.payoff.record(len(rows), saved_seconds=saved, spent_seconds=watch.seconds)
+        use.payoff.record(len(rows), saved_seconds=saved / share, spent_seconds=watch.seconds / share)
 
     async def close(self) -> None:
         """Let go of everything; what is under way fails with StoreClosed."""

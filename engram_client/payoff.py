@@ -9,6 +9,8 @@ from typing import Final
 
 _FIRST_REST_WINDOWS: Final = 63
 _LONGEST_REST_WINDOWS: Final = 511
+_STEPS_A_WINDOW: Final = 16
+_TRIED_SHARE: Final = 1 / 8
 _REMEMBERED_ROWS: Final = 1 << 20
 
 
@@ -18,6 +20,9 @@ class Payoff:
     The step takes part for a window of rows; the first half warms it up, the second is judged. If it took more time
     than it saved, it rests for 63 windows and tries again, resting twice as long after each further failure, up to
     511 windows. So a step that never pays costs, from the first rest on, a sixty-fourth of its price or less.
+
+    A step that can be tried on a part of the rows may follow `share`: on trial, after each sixteenth of the window that
+    it lost on, an eighth is enough to go on judging it.
     """
 
     def __init__(self, window_rows: int) -> None:
@@ -26,6 +31,14 @@ class Payoff:
         self._rows_to_rest = 0
         self._rows_seen = 0
         self._gained_seconds = 0.0
+        self._is_on_trial = True
+        self._share = 1.0
+        self._rows_in_step, self._gained_in_step = 0, 0.0
+
+    @property
+    def share(self) -> float:
+        """Share of the rows that it is worth trying the step on; 1 once a window has paid."""
+        return self._share
 
     @property
     def resting(self) -> bool:
@@ -40,7 +53,11 @@ class Payoff:
         return False
 
     def record(self, rows: int, *, saved_seconds: float, spent_seconds: float) -> None:
-        """Note what the step saved and took in a fetch of `rows` that it took part in."""
+        """Note what the step saved and took in a fetch of `rows` that it took part in.
+
+        Where it was tried on a share of them, both are those of the share, divided by it.
+        """
+        self._follow(rows, saved_seconds - spent_seconds)
         is_warm = self._rows_seen >= self._window_rows // 2
         self._rows_seen += rows
         if is_warm:
@@ -48,8 +65,18 @@ class Payoff:
         if self._rows_seen >= self._window_rows and is_warm:
             self._judge()
 
+    def _follow(self, rows: int, gained_seconds: float) -> None:
+        """Choose the share of the next sixteenth of a window by what this one gained."""
+        self._rows_in_step += rows
+        self._gained_in_step += gained_seconds
+        if self._is_on_trial and self._rows_in_step * _STEPS_A_WINDOW >= self._window_rows:
+            self._share = 1.0 if self._gained_in_step > 0 else _TRIED_SHARE
+            self._rows_in_step, self._gained_in_step = 0, 0.0
+
     def _judge(self) -> None:
+        self._is_on_trial = self._gained_seconds <= 0
         if self._gained_seconds > 0:
+            self._share = 1.0
             self._rest_windows = _FIRST_REST_WINDOWS
         else:
             self._rows_to_rest = self._rest_windows * self._window_rows
@@ -109,8 +136,8 @@ class Stopwatch:
         self.seconds = 0.0
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Add the time that the block takes."""
+    def running(self, share: float = 1.0) -> Iterator[None]:
+        """Add the time that the block takes, or a share of it."""
         began = time.perf_counter()
         yield
-        self.seconds += time.perf_counter() - began
+        self.seconds += share * (time.perf_counter() - began)

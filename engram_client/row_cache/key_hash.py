@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 _FIRST: Final = np.uint64(0x9E3779B97F4A7C15)
 _SECOND: Final = np.uint64(0xD6E8FEB86659FD93)
 _HALF: Final = np.uint64(32)
-_LOW_HALF: Final = np.uint64(0xFFFFFFFF)
 
 
 def hash_keys(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -26,11 +25,6 @@ def hash_keys(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
 def high_half(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return the upper 32 bits, below 2**32."""
     return hashes >> _HALF
-
-
-def low_half(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the lower 32 bits."""
-    return hashes & _LOW_HALF
 
 
 def place_in(hashes: NDArray[np.uint64], size: int) -> NDArray[np.int64]:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from engram_client.row_cache.key_hash import high_half, low_half, place_in
+from engram_client.row_cache.key_hash import high_half, place_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _WAYS: Final = 8
+_TAG_SHIFT: Final = np.uint64(16)
 ENTRY_BYTES: Final = 2 + 2  # tag and score
 
 
@@ -54,7 +55,7 @@ class RememberedScores:
         self._scores -= np.float16(1)
 
     def _sets_of(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        return place_in(low_half(hashes), len(self._tags))
+        return place_in(high_half(hashes), len(self._tags))
 
     def _is_tagged(self, sets: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         is_tagged: NDArray[np.bool_] = self._tags.take(sets, axis=0) == _tags_of(hashes)[:, None]
@@ -62,4 +63,4 @@ class RememberedScores:
 
 
 def _tags_of(hashes: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    return high_half(hashes).astype(np.uint16)  # of the upper half the lower bits
+    return (hashes >> _TAG_SHIFT).astype(np.uint16)  # of the half that does not name the set, the better bits

@@ -70,27 +70,32 @@ class RowCache:
         arrays = (self._keys, self._scores, self._rows)
         return sum(array.nbytes for array in arrays) + self._remembered.nbytes
 
-    def take(self, keys: Int64Array, out: Uint8Array) -> Int64Array:
+    def take(self, keys: Int64Array, out: Uint8Array, share: float = 1.0) -> Int64Array:
         """Put the rows that are held into `out` (n, row_bytes) and return the places of the other keys, ascending.
 
-        Keys (n,) are at least 0; rows of `out` at the places returned are left alone.
+        Keys (n,) are at least 0; rows of `out` at the places returned are left alone. With a share below 1 only that
+        share of the sets is used, here and in `put`, and keys of the others are missing: what happens in those sets is
+        what would happen there with all of them.
         """
         missing = [
-            start + self._take(keys[start : start + _BATCH_ROWS], out[start : start + _BATCH_ROWS])
+            start + self._take(keys[start : start + _BATCH_ROWS], out[start : start + _BATCH_ROWS], share)
             for start in range(0, len(keys), _BATCH_ROWS)
         ]
         return np.concatenate(missing) if missing else np.empty(0, np.int64)
 
-    def put(self, keys: Int64Array, rows: Uint8Array) -> None:
+    def put(self, keys: Int64Array, rows: Uint8Array, share: float = 1.0) -> None:
         """Offer the rows (n, row_bytes) of keys that `take` did not find; keeps copies of those that are worth it.
 
         Keys may repeat and may have been put in meanwhile, each time with the same row.
         """
         for start in range(0, len(keys), _BATCH_ROWS):
-            self._put(keys[start : start + _BATCH_ROWS], rows[start : start + _BATCH_ROWS])
+            self._put(keys[start : start + _BATCH_ROWS], rows[start : start + _BATCH_ROWS], share)
 
-    def _take(self, keys: Int64Array, out: Uint8Array) -> Int64Array:
-        places, slots = self._find(keys, self._sets_of(hash_keys(keys)))
+    def _take(self, keys: Int64Array, out: Uint8Array, share: float) -> Int64Array:
+        hashes = hash_keys(keys)
+        asked = self._places_in(share, hashes)
+        found, slots = self._find(keys[asked], self._sets_of(hashes[asked]))
+        places = asked[found]
         if places.size:
             _items(out)[places] = self._rows[slots]
             scores = self._scores.reshape(-1)
@@ -100,8 +105,10 @@ class RowCache:
         is_missing[places] = False
         return np.flatnonzero(is_missing)
 
-    def _put(self, keys: Int64Array, rows: Uint8Array) -> None:
+    def _put(self, keys: Int64Array, rows: Uint8Array, share: float) -> None:
         hashes = hash_keys(keys)
+        offered = self._places_in(share, hashes)
+        keys, hashes = keys[offered], hashes[offered]
         sets = self._sets_of(hashes)
         scores = np.logaddexp2(self._remembered.recall(hashes), self._now())
         chosen, slots = self._choose(keys, sets, scores)
@@ -109,7 +116,7 @@ class RowCache:
         is_refused[chosen] = False
         self._remember_rows_in(slots)
         self._remembered.note(hashes[is_refused], scores[is_refused])
-        self._rows[slots] = _items(rows)[chosen]
+        self._rows[slots] = _items(rows)[offered[chosen]]
         self._keys.reshape(-1)[slots] = keys[chosen]
         self._scores.reshape(-1)[slots] = scores[chosen]
 
@@ -136,6 +143,12 @@ class RowCache:
         keys = self._keys.reshape(-1)[slots]
         is_used = keys != _NO_KEY
         self._remembered.note(hash_keys(keys[is_used]), self._scores.reshape(-1)[slots[is_used]])
+
+    def _places_in(self, share: float, hashes: NDArray[np.uint64]) -> Int64Array:
+        """Return the places of the hashes that fall into the first share of the sets."""
+        if share == 1:
+            return np.arange(len(hashes))
+        return np.flatnonzero(self._sets_of(hashes) < share * self._num_sets)
 
     def _sets_of(self, hashes: NDArray[np.uint64]) -> Int64Array:
         return place_in(high_half(hashes), self._num_sets)

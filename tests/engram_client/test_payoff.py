@@ -95,3 +95,20 @@ def test_the_pace_follows_a_wire_that_slows_down():
             clock.seconds += seconds
 
     assert pace.seconds_a_row == pytest.approx(5 / (1 << 20), rel=0.01)
+
+
+def test_a_step_that_loses_on_trial_is_tried_on_an_eighth_until_it_gains():
+    payoff, shares = Payoff(1600), []
+    for gain in (-1.0, 0.5, -1.0):
+        payoff.record(100, saved_seconds=max(gain, 0), spent_seconds=max(-gain, 0))
+        shares.append(payoff.share)
+
+    assert shares == [1 / 8, 1, 1 / 8]
+
+
+def test_a_step_that_has_paid_for_a_window_is_taken_whole_through_a_bad_patch():
+    payoff = Payoff(1600)
+    for gain in [-1.0] * 8 + [1.0] * 8 + [-1.0] * 4:
+        payoff.record(100, saved_seconds=max(gain, 0), spent_seconds=max(-gain, 0))
+
+    assert payoff.share == 1

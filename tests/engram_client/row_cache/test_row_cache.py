@@ -150,3 +150,22 @@ def test_it_holds_no_more_bytes_than_it_was_given_and_uses_nearly_all(cache_byte
 def test_bytes_for_less_than_one_set_are_refused():
     with pytest.raises(ValueError, match=f"at least {set_bytes(264)} .* got 100"):
         RowCache(100, 264)
+
+
+def test_a_share_of_the_sets_does_what_it_does_among_all_of_them():
+    whole, part, chosen = cache_of(64), cache_of(64), np.random.default_rng(3)
+    hits = {whole: 0, part: 0}
+    for _ in range(60):
+        keys = np.unique(chosen.zipf(1.2, 400) % 3000)
+        found = []
+        for cache, share in ((whole, 1.0), (part, 0.25)):
+            out = np.zeros((len(keys), ROW_BYTES), np.uint8)
+            missing = cache.take(keys, out, share)
+            held = np.setdiff1d(np.arange(len(keys)), missing)
+            assert np.array_equal(out[held], rows_of(keys[held]))
+            cache.put(keys[missing], rows_of(keys[missing]), share)
+            hits[cache] += len(held)
+            found.append(set(keys[held].tolist()))
+        assert found[1] <= found[0]
+
+    assert 0.1 < hits[part] / hits[whole] < 0.5
