@@ -45,9 +45,15 @@ def warm_up(remote, prefetcher, input_ids):
     torch.cuda.synchronize()
 
 
+@pytest.mark.parametrize("deduplicate", ["always", "never"])
+@pytest.mark.parametrize("hot_bytes", [0, 320])
 @pytest.mark.parametrize("row_format", ["float32", "bfloat16"])
-def test_layers_give_the_bits_of_local_tables_on_the_device(on_gpu, row_format):
-    remote, prefetcher = on_gpu(row_format=row_format)
+def test_layers_give_the_bits_of_local_tables_on_the_device(on_gpu, row_format, hot_bytes, deduplicate):
+    remote, prefetcher = on_gpu(row_format=row_format, hot_bytes=hot_bytes, deduplicate=deduplicate)
+    if hot_bytes:
+        for table in remote.tables.values():
+            table.version = "v1"
+        prefetcher.hold_frequent_rows(torch.randint(0, 50, (2, 200)))
     states, own_states = ({layer: EngramState() for layer in remote.modules} for _ in range(2))
 
     for length in (7, 1, 1, 4):

@@ -36,7 +36,8 @@ class Prefetcher:
     the layers look up themselves. Layers whose table is in the module are passed through as they are.
 
     Host memory: `num_slots` buffers for `max_tokens` tokens of the widest layer; on CUDA the same once more on the
-    device; and a fixed output for `max_tokens` tokens of each layer.
+    device; and a fixed output for `max_tokens` tokens of each layer. Each of a call's n-grams is asked for once while
+    that pays (the settings' `deduplicate`); unfolding them takes memory for as many more decoded rows as are distinct.
 
     Args:
         modules: the Engram layers, each with another layer id.
