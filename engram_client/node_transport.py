@@ -70,7 +70,7 @@ class NodeTransport:
 
     async def fetch(self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float) -> None:
         """Put `rows` (n,) into `out` (n, row_bytes): large fetches in one part a worker, the parts at once."""
-        num_workers = sum(worker.answers for worker in self._workers)
+        num_workers = sum(worker.answers for worker in self._workers) if self._workers else 0
         num_parts = min(num_workers, max(1, out.nbytes // PIECE_BYTES))
         if num_parts == 0:
             await self._direct.fetch(table, rows, out, timeout)

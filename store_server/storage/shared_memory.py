@@ -73,6 +73,9 @@ class SharedMemory:
                     has_huge_pages = _fill(file, stored, load, huge_pages=huge_pages, stop=stop)
                     fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
             return LoadedRows(_mapped_for_reading(file, stored, stop), has_huge_pages, let_go)
+        except OSError as error:
+            let_go()
+            raise NotEnoughMemory(stored.table, stored.manifest.num_bytes, f"cannot be shared: {error}") from error
         except BaseException:
             let_go()
             raise
@@ -121,14 +124,11 @@ def _fill(
 ) -> bool:
     """Put all rows into the file; return whether its pages are huge."""
     reserve(stored).close()  # the kernel sees at once whether a table is larger than RAM, but not for such a file
-    try:
-        os.ftruncate(file, stored.manifest.num_bytes)
-        memory = mmap.mmap(file, stored.manifest.num_bytes, flags=mmap.MAP_SHARED)
-        has_huge_pages = huge_pages and ask_for_huge_pages(stored.table, memory, _HUGE_PAGE_SETTING)
-        table = as_table(memory, stored)
-        _touch(table, POPULATE_WRITE, stored.table, stop)
-    except OSError as error:
-        raise NotEnoughMemory(stored.table, stored.manifest.num_bytes, str(error)) from error
+    os.ftruncate(file, stored.manifest.num_bytes)
+    memory = mmap.mmap(file, stored.manifest.num_bytes, flags=mmap.MAP_SHARED)
+    has_huge_pages = huge_pages and ask_for_huge_pages(stored.table, memory, _HUGE_PAGE_SETTING)
+    table = as_table(memory, stored)
+    _touch(table, POPULATE_WRITE, stored.table, stop)
     load(table)
     return has_huge_pages
 

@@ -57,7 +57,7 @@ class KeptFiles:
             channel.send({"error": error.strerror})
             return
         held[key] += 1
-        channel.send({}, file)
+        channel.send({"table": key[0], "version": key[1]}, file)
 
     def _file(self, key: tuple[str, str]) -> int:
         if key not in self._files:
@@ -80,10 +80,15 @@ class AskedFiles:
 
     def file(self, table: str, version: str) -> int:
         """Return a descriptor of the version's file, which the caller closes. Raises OSError."""
+        asked = {"table": table, "version": version}
         with self._asking:
-            self._channel.send({"ask": "file", "table": table, "version": version})
-            received = self._channel.receive()
-        if received is None or not received.descriptors:
+            try:
+                self._channel.send({"ask": "file", **asked})
+                received = self._channel.receive()
+            except TimeoutError:
+                self._channel.close()  # an answer that comes now would be taken for that to the next question
+                raise
+        if received is None or received.message != asked:
             raise OSError("the parent has gone" if received is None else received.message["error"])
         return received.descriptors[0]
 

@@ -176,6 +176,20 @@ async def test_ports_at_which_nobody_or_somebody_else_listens_are_left_alone():
         assert not stranger.requests
 
 
+async def test_a_worker_that_does_not_answer_at_first_is_asked_again():
+    node, late = FakeNode(ROWS), FakeNode(ROWS)
+    async with workers(node, late) as url, engram_client.connect(url) as store:
+        workers_of_the_node = late.workers
+        name_workers((late,), workers_of_the_node.listen, node="not there yet")
+        table = await store.table("t")
+        await fetch_until(table, lambda: len(node.requests) > 100)
+        assert not late.requests
+
+        late.workers = workers_of_the_node
+
+        await fetch_until(table, lambda: late.requests)
+
+
 async def test_what_a_worker_does_not_know_is_decided_at_the_address_of_the_url():
     async def refuse(request, send):
         failure = lookup.Failure(code=5, message="never heard of it", reason="ERROR_REASON_TABLE_NOT_FOUND")

@@ -113,27 +113,27 @@ def test_what_was_half_loaded_by_one_that_failed_is_loaded_anew_by_the_next(stor
 
 def test_who_comes_while_another_loads_waits_for_it(stored, keeper):
     loading, may_go_on, second_files = threading.Event(), threading.Event(), Files(stored)
-    seen = []
+
+    class Waited(threading.Event):
+        def wait(self, timeout=None):
+            may_go_on.set()
+            return super().wait(timeout)
 
     def wait(_block):
         loading.set()
         assert may_go_on.wait(60)
 
-    def load_second():
-        seen.append(gathered(MemoryBackend(stored, second_files, memory=SharedMemory(keeper))))
-
     first = threading.Thread(target=lambda: MemoryBackend(stored, Files(stored, wait), memory=SharedMemory(keeper)))
-    second = threading.Thread(target=load_second)
     first.start()
-    assert loading.wait(60)
-    second.start()
-    assert seen == []
-    may_go_on.set()
-    for thread in (first, second):
-        thread.join(60)
+    try:
+        assert loading.wait(60)
+        second = MemoryBackend(stored, second_files, memory=SharedMemory(keeper), stop=Waited())
+    finally:
+        may_go_on.set()
+        first.join(60)
 
     assert second_files.read == 0
-    assert np.array_equal(seen[0], ROWS)
+    assert np.array_equal(gathered(second), ROWS)
 
 
 def test_who_waits_for_another_gives_up_when_told_to_stop(stored, keeper):
