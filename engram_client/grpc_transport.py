@@ -29,7 +29,9 @@ from engram_client.retry import check_timeout, once, with_retries
 from engram_client.table_info import TableInfo
 from engram_store.v1 import table_service_pb2 as pb
 
-PIECE_BYTES: Final = 1 << 20  # large fetches are cut into replies of about this size, which overlap on the wire
+# Large fetches are cut into replies of about this size, which overlap on the wire. Half of it costs both sides a tenth
+# more of processor time, twice of it lets less overlap and keeps others waiting longer.
+PIECE_BYTES: Final = 2 << 20
 
 _LARGEST_REPLY_BYTES: Final = 16 << 20
 _SHORTEST_WAIT_SECONDS: Final = 0.001
@@ -73,7 +75,7 @@ class GrpcTransport:
         return _info(response.table)
 
     async def fetch(self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float) -> None:
-        """Put `rows` (n,) into `out` (n, row_bytes), in pieces of about 1 MiB that overlap on the wire."""
+        """Put `rows` (n,) into `out` (n, row_bytes), in pieces of about 2 MiB that overlap on the wire."""
         check_timeout(timeout)
         pieces = _pieces(table, rows, out)
         began = time.monotonic()

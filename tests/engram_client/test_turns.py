@@ -9,7 +9,7 @@ from support.rows import random_rows
 
 import engram_client
 
-ROWS = random_rows(16, 256 << 10)  # four to a piece
+ROWS = random_rows(16, 256 << 10)  # eight to a piece
 SMALL, LARGE = np.array([0]), np.resize(np.arange(1, 16), 160)
 
 
@@ -75,8 +75,8 @@ async def test_a_fetch_that_is_cancelled_before_its_turn_is_not_sent():
     assert [list(request.rows) for request in node.requests] == [[0], [1], [3]]
 
 
-@pytest.mark.parametrize(("num_rows", "pieces"), [(4, [4]), (5, [5]), (6, [3, 3]), (9, [5, 4]), (13, [5, 5, 3])])
-async def test_a_fetch_is_cut_into_pieces_of_about_a_megabyte_and_of_one_size(num_rows, pieces):
+@pytest.mark.parametrize(("num_rows", "pieces"), [(8, [8]), (11, [11]), (12, [6, 6]), (17, [9, 8]), (26, [9, 9, 8])])
+async def test_a_fetch_is_cut_into_pieces_of_about_two_megabytes_and_of_one_size(num_rows, pieces):
     node = FakeNode(ROWS)
     async with node.listening() as url, engram_client.connect(url) as store:
         await (await store.table("t")).fetch(np.zeros(num_rows, int))
