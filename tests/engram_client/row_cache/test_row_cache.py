@@ -169,3 +169,42 @@ def test_a_share_of_the_sets_does_what_it_does_among_all_of_them():
         assert found[1] <= found[0]
 
     assert 0.1 < hits[part] / hits[whole] < 0.5
+
+
+def admitted_from_a_crowd(cache, keys):
+    """Long after all that came before, offer keys with twelve new ones that precede them; returns how many get in."""
+    cache.take(np.arange(10_000, 10_320), np.zeros((320, ROW_BYTES), np.uint8))  # eight halvings of eight slots
+    crowd = np.concatenate([np.arange(200, 212), keys])
+    cache.put(crowd, rows_of(crowd))
+    return len(keys) - len(cache.take(keys, np.zeros((len(keys), ROW_BYTES), np.uint8)))
+
+
+def test_of_a_batch_too_large_for_a_set_those_that_were_refused_before_come_first():
+    cache, refused = cache_of(1), np.array([900, 901])
+    for _ in range(4):
+        look_up(cache, np.arange(8))
+    for _ in range(2):
+        assert look_up(cache, refused) == 0
+
+    assert admitted_from_a_crowd(cache, refused) == 2
+
+
+def test_of_a_batch_too_large_for_a_set_those_that_were_pushed_out_before_come_first():
+    cache, pushed_out = cache_of(1), np.array([900])
+    look_up(cache, pushed_out)
+    for _ in range(4):
+        look_up(cache, np.arange(8))
+    assert cache.take(pushed_out, np.zeros((1, ROW_BYTES), np.uint8)).size == 1
+
+    assert admitted_from_a_crowd(cache, pushed_out) == 1
+
+
+def test_a_row_that_is_held_already_takes_no_second_slot():
+    cache, keys = cache_of(1), np.arange(4)
+    cache.put(keys, rows_of(keys))
+    cache.put(keys, rows_of(keys))  # another fetch had asked for the same meanwhile
+    assert look_up(cache, keys) == 4  # from now on others do not push them out
+    others = np.arange(10, 14)
+    cache.put(others, rows_of(others))
+
+    assert look_up(cache, np.concatenate([keys, others])) == 8
