@@ -46,7 +46,7 @@ $(LOWEST_VENV)/installed: Makefile pyproject.toml constraints-lowest.txt
 ## test-lowest     the client's tests with the lowest versions of its dependencies
 test-lowest: $(LOWEST_VENV)/installed
 	$(LOWEST_VENV)/bin/pytest tests/engram_store tests/engram_client/test_misbehaving_nodes.py \
-		tests/engram_client/hashing tests/engram_client/test_token_map_file.py \
+		tests/engram_client/hashing tests/engram_client/test_token_map_file.py tests/engram_client/test_node_transport.py \
 		tests/engram_client/test_formats.py tests/engram_client/test_formats_quantized.py
 
 # What only the benchmarks need: the peers' packages, and what draws the figures. Peers that are programs come from the

@@ -35,7 +35,7 @@ PIECE_BYTES: Final = 2 << 20
 
 _LARGEST_REPLY_BYTES: Final = 16 << 20
 _SHORTEST_WAIT_SECONDS: Final = 0.001
-_CHANNEL_OPTIONS: Final = (
+CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", _LARGEST_REPLY_BYTES),
     # A server that comes back should be found within a second or so, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -160,7 +160,7 @@ class GrpcTransport:
         if self._channel is None:
             keep_message_memory()
             self._loop = asyncio.get_running_loop()
-            self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
         return self._channel
 
     def _check_loop(self) -> None:

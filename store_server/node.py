@@ -27,12 +27,12 @@ from store_server.storage.row_memory import RowMemory
 
 log = structlog.get_logger()
 
-_OPTIONS: Final = (
+GRPC_OPTIONS: Final = (
     # Two servers that share a port in silence would answer each other's clients.
     ("grpc.so_reuseport", 0),
     ("grpc.max_send_message_length", 16 << 20),
     # Clients may ping every ten seconds to notice a node that vanished.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     # A client that vanished in mid-stream is noticed, and its stream ended, within a minute.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -67,7 +67,7 @@ class Node:
         self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way)
         self._tables = tables.TableService(self._catalog, self._under_way)
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(options=GRPC_OPTIONS)
         self._follower: asyncio.Task[None] | None = None
         self._reported: set[str] = set()
 
