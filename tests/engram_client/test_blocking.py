@@ -282,11 +282,12 @@ def test_stores_that_follow_one_another_share_a_thread(transport):
 
 
 @contextlib.contextmanager
-def interrupted() -> Iterator[pytest.ExceptionInfo[KeyboardInterrupt]]:
-    """Interrupt the block, as Ctrl-C does, once this thread waits for a result."""
+def interrupted(begun: threading.Event) -> Iterator[pytest.ExceptionInfo[KeyboardInterrupt]]:
+    """Interrupt the block, as Ctrl-C does, once what it waits for has begun and this thread waits for the result."""
     this, over = threading.get_ident(), threading.Event()
 
     def interrupt():
+        assert begun.wait(60)
         wait_until_it_waits(this)
         signal.pthread_kill(this, signal.SIGINT)
         # A signal that comes just before a thread goes to sleep is heard when it wakes: people press the keys again.
@@ -309,9 +310,8 @@ def test_an_interrupted_result_ends_the_fetch_and_gives_the_buffer_back(transpor
     transport.may_close.set()
     with store_of(transport) as store:
         pending = store.table("t").prefetch([1])
-        assert transport.begun.wait(60)
 
-        with interrupted():
+        with interrupted(transport.begun):
             pending.result()
 
         assert pending.done()
@@ -321,10 +321,9 @@ def test_an_interrupted_result_ends_the_fetch_and_gives_the_buffer_back(transpor
 def test_an_interrupted_call_is_ended(transport):
     transport.may_close.set()
     with store_of(transport) as store:
-        with interrupted():
+        with interrupted(transport.begun):
             store.tables()
 
-        assert transport.begun.is_set()
         assert transport.cancelled == 1
 
 
@@ -343,14 +342,14 @@ def stuck():
 
     pending = engram_client.BlockingPendingRows(loop.start(fetch()), "rows of table 't'", cancel_seconds=0.05)
     assert begun.wait(60)
-    yield pending, release
+    yield pending, begun, release
     release.set()
     loop.close(nothing, 60)
 
 
 @pytest.mark.parametrize("end", [lambda pending: pending.result(timeout=0.01), lambda pending: pending.cancel()])
 def test_a_fetch_that_cannot_be_ended_in_time_keeps_its_buffer_and_says_so(stuck, end):
-    pending, release = stuck
+    pending, _, release = stuck
 
     with pytest.raises(errors.TimeLimitExceeded, match="do not use its buffer"):
         end(pending)
@@ -362,9 +361,9 @@ def test_a_fetch_that_cannot_be_ended_in_time_keeps_its_buffer_and_says_so(stuck
 
 
 def test_an_interrupt_of_a_fetch_that_cannot_be_ended_in_time_says_so_too(stuck):
-    pending, _ = stuck
+    pending, begun, _ = stuck
 
-    with interrupted() as caught:
+    with interrupted(begun) as caught:
         pending.result()
 
     assert "do not use its buffer" in caught.value.__notes__[0]
