@@ -7,18 +7,18 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from reference import engram_hash as reference
+from support.tables import write_table
 
-from engram_client.compression import compress_vocabulary
 from store_server.commands.demo.equality import require_equal_outputs, require_equal_rows
 from store_server.commands.demo.gate_strip import ASCII, BLOCKS, gate_strip, levels_for
-from store_server.commands.demo.job import prepare_job
+from store_server.commands.demo.job import Job, prepare_job
 from store_server.commands.demo.side_by_side import run_side_by_side
 from store_server.commands.demo.tables import written_rows
 from store_server.commands.demo.text import Passage, read_text
@@ -89,6 +89,11 @@ def tokenizer():
     )
 
 
+@pytest.fixture(scope="module")
+def job() -> Job:
+    return prepare_job(Passage("a text", "Two words.", True, 100), min_rows=1000)
+
+
 def distinct_rows(token_ids: list[int], token_map: list[int]) -> int:
     """Counted with the hash that shares nothing with the package."""
     primes = reference.find_primes(list(LAYERS), [NOMINAL_SIZE] * ORDERS, HEADS)
@@ -109,15 +114,14 @@ def test_the_demo_succeeds(shown):
     assert "all 2 " not in shown.out
 
 
-def test_the_amounts_are_those_of_an_independent_count(shown, tokenizer):
+def test_the_amounts_are_those_of_an_independent_count(shown, tokenizer, job):
     token_ids = tokenizer.encode(TEXT, add_special_tokens=False).ids
-    token_map, _ = compress_vocabulary(tokenizer)
 
     rows = len(token_ids) * ORDERS * HEADS * len(LAYERS)
     assert len(token_ids) > 2 * SEQUENCE_TOKENS  # whole sequences and a part of one
     assert shown.number("tokens") == len(token_ids)
     assert shown.number("rows") == rows
-    assert shown.number("distinct rows") == distinct_rows(token_ids, token_map.tolist())
+    assert shown.number("distinct rows") == distinct_rows(token_ids, job.vocabulary.token_map.tolist())
     assert shown.number("bytes") == rows * ROW_BYTES
 
 
@@ -162,29 +166,58 @@ def test_neither_a_node_nor_a_file_is_left_behind(shown):
     assert list(shown.temporary.iterdir()) == []
 
 
-@pytest.fixture
-def half_way(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, int]]:
-    """A demo whose node has just started to listen, and the node's process id."""
-    with subprocess.Popen(DEMO, env=environment(tmp_path), stderr=subprocess.PIPE, text=True) as demo:
+def node_below(folder: Path) -> int:
+    """A descriptor of the one node there."""
+    (node,) = nodes_below(folder)
+    return os.pidfd_open(node)
+
+
+def has_ended(node: int) -> bool:
+    """Wait for the end of a process that need not be a child of this one."""
+    ended, _, _ = select.select([node], [], [], TIME_LIMIT_SECONDS)
+    os.close(node)
+    return bool(ended)
+
+
+def test_a_demo_that_is_told_to_end_leaves_neither_a_node_nor_a_file(tmp_path: Path):
+    text, temporary = tmp_path / "text.txt", tmp_path / "temporary"
+    text.write_text(TEXT, encoding="utf-8")
+    temporary.mkdir()
+    command = [*DEMO, str(text)]
+    with subprocess.Popen(command, env=environment(temporary), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as demo:
         try:
-            assert any("start a memory node" in line for line in demo.stderr)
-            (node,) = nodes_below(tmp_path)
-            yield demo, node
+            assert any(b"start a memory node" in line for line in demo.stderr)
+            node = node_below(temporary)
+
+            demo.terminate()
+
+            assert has_ended(node)
+            _, said = demo.communicate(timeout=TIME_LIMIT_SECONDS)
         finally:
             demo.kill()
 
+    assert (demo.returncode, list(temporary.iterdir())) == (128 + signal.SIGTERM, []), said.decode()
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_node_does_not_outlive_a_demo_that_is_ended(half_way, tmp_path: Path, number: signal.Signals):
-    demo, node = half_way
-    node_ended = os.pidfd_open(node)
 
-    demo.send_signal(number)
+def test_the_node_does_not_outlive_a_program_that_is_killed(tmp_path: Path):
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from store_server.commands.demo.node import running_node\n"
+        "with running_node(Path(sys.argv[1]), log=Path(sys.argv[2])):\n"
+        "    print('running', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    write_table(tmp_path / "root", "t", np.zeros((10, 8), np.uint8))
+    command = [sys.executable, "-c", program, str(tmp_path / "root"), str(tmp_path / "log")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"running\n"
+        node = node_below(tmp_path)
 
-    assert select.select([node_ended], [], [], TIME_LIMIT_SECONDS)[0]
-    os.close(node_ended)
-    assert demo.wait(TIME_LIMIT_SECONDS) == (143 if number == signal.SIGTERM else -signal.SIGKILL)
-    assert number == signal.SIGKILL or list(tmp_path.iterdir()) == []
+        process.kill()
+
+    assert process.returncode == -signal.SIGKILL
+    assert has_ended(node)
 
 
 @pytest.mark.parametrize(
@@ -271,8 +304,7 @@ class Rows:
 
 
 @pytest.mark.parametrize("flipped", [False, True])
-def test_a_single_bit_of_a_single_row_makes_the_demo_fail(flipped: bool):
-    job = prepare_job(Passage("a text", "Two words.", True, 100), min_rows=1000)
+def test_a_single_bit_of_a_single_row_makes_the_demo_fail(job: Job, flipped: bool):
     tables = {
         layer: Rows(written_rows(layer, spec), spec.fingerprint, flipped=False) for layer, spec in job.specs.items()
     }
