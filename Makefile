@@ -21,9 +21,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/engram-store demo $(if $(TEXT),"$(TEXT)")
 
-## test            all tests that run in minutes
+# Whole files to a process, as the tests of a file share nodes and tables. Every process imports torch, and many a test
+# starts nodes of its own: more than four take memory and save no time.
+## test            all tests that run in minutes, on as many cores as there are, up to four
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # These have not been run yet: nobody of us had a GPU. Each skips, and says why, where torch sees no CUDA device.
 ## test-gpu        the tests that need a GPU (not yet run on one)
