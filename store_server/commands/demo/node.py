@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
+import os
 import select
-import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -14,29 +13,29 @@ from store_server.commands.demo.steps import step
 from store_server.commands.failure import CommandFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 15.0  # more than the node takes to drain
-_PR_SET_PDEATHSIG: Final = 1
+_PROGRAM: Final = "store_server.commands.demo.with_parent"
 
 
 @contextmanager
 def running_node(root: Path, *, log: Path) -> Iterator[str]:
     """Serve the tables of `root` on a free port of this machine and yield HOST:PORT; the node's log goes to a file.
 
-    The node is ended with the block, whatever the reason. Raises CommandFailed when it does not start.
+    The node is ended with the block, whatever the reason, and with this process. Raises CommandFailed when it does not
+    start.
     """
-    command = [sys.executable, "-m", "store_server", "serve", str(root), "--listen", "127.0.0.1:0"]
+    serve = ["serve", str(root), "--listen", "127.0.0.1:0"]
     with log.open("wb") as stderr:
         node = subprocess.Popen(  # noqa: S603  our own program
-            command,
+            [sys.executable, "-m", _PROGRAM, str(os.getpid()), *serve],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            preexec_fn=_end_with_parent(),
         )
     with node:
         try:
@@ -65,9 +64,3 @@ def _end(node: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         node.kill()
         node.wait()
-
-
-def _end_with_parent() -> Callable[[], object]:
-    """Return what makes the node get SIGTERM when the demo is killed in a way that it cannot clean up after."""
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork: in the child only the call is left to do
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

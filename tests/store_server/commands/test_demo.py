@@ -19,6 +19,7 @@ from support.tables import write_table
 from store_server.commands.demo.equality import require_equal_outputs, require_equal_rows
 from store_server.commands.demo.gate_strip import ASCII, BLOCKS, gate_strip, levels_for
 from store_server.commands.demo.job import Job, prepare_job
+from store_server.commands.demo.node import running_node
 from store_server.commands.demo.side_by_side import run_side_by_side
 from store_server.commands.demo.tables import written_rows
 from store_server.commands.demo.text import Passage, read_text
@@ -218,6 +219,18 @@ def test_the_node_does_not_outlive_a_program_that_is_killed(tmp_path: Path):
 
     assert process.returncode == -signal.SIGKILL
     assert has_ended(node)
+
+
+def test_no_signal_is_lost_while_the_node_is_started(tmp_path: Path):
+    """What a signal raises in a hook of a fork is dropped by Python: there must be no such hook to be in."""
+    write_table(tmp_path / "root", "t", np.zeros((10, 8), np.uint8))
+    forks: list[str] = []
+    os.register_at_fork(before=lambda: forks.append("forked"))
+
+    with running_node(tmp_path / "root", log=tmp_path / "log") as address:
+        assert address
+
+    assert not forks
 
 
 @pytest.mark.parametrize(
