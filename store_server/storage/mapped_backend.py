@@ -82,8 +82,12 @@ class MappedBackend:
         step = max(1, self._resident_set.most_pages_under_way // _READ_AHEADS_AT_ONCE // pages_a_row)
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
-            self._read_ahead(held, some)
+            were_read = self._read_ahead(held, some)
             held.layout.gather(some, out[start : start + step])
+            # Afterwards: where another thread unmapped around its own pages, the gather may have had to map some again.
+            if self._resident_set.has_budget:
+                for page_map, pages in were_read:
+                    page_map.unmap_around(pages)
 
     def gather_from_ram(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> bool:
         """See Backend.gather_from_ram."""
@@ -143,20 +147,20 @@ class MappedBackend:
     def _is_trusted(self) -> bool:
         return self._may_ask and self._surprises <= _MOST_SURPRISES
 
-    def _read_ahead(self, held: _Held, rows: NDArray[np.int64]) -> None:
+    def _read_ahead(self, held: _Held, rows: NDArray[np.int64]) -> list[tuple[PageMap, NDArray[np.int64]]]:
+        """Bring the pages of rows into RAM; returns those that may not have been there."""
         pages, believe = held.pages_of(rows), self._is_trusted()
         self._note_used(pages)
+        wanted = [(page_map, page_map.missing(some) if believe else np.unique(some)) for page_map, some in pages]
         try:
-            read_ahead(
-                [(page_map, page_map.missing(some) if believe else np.unique(some)) for page_map, some in pages],
-                self._resident_set,
-            )
+            read_ahead(wanted, self._resident_set)
         except PagesUnreadable as error:
             file_map = error.page_map.file_map
             self._check_length(file_map)
             if error.may_pass:
                 raise StorageFailure(file_map.path, f"rows cannot be read now: {error.reason}") from error
             raise self._damaged(file_map, f"rows cannot be read from disk: {error.reason}") from error
+        return wanted
 
     def _note_used(self, pages: list[tuple[PageMap, NDArray[np.int64]]]) -> None:
         if self._resident_set.has_budget:

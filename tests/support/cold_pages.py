@@ -16,7 +16,7 @@ def forget_pages(root: Path, name: str) -> float:
     What a process has mapped stays, as this one has tables of LMDB that it wrote; and all of a tmpfs.
     """
     stored = _stored(root, name)
-    for path in {stored.data_path, *(Path(segment.path) for segment in stored.manifest.segments)}:
+    for path in _paths(stored):
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -30,6 +30,27 @@ def pages_in_cache(root: Path, name: str) -> Residency:
         found = residency_of(files.map().maps)
     assert found is not None
     return found
+
+
+def bytes_mapped_here(root: Path, name: str) -> int:
+    """How much of the files of a table's current version this process has mapped and in RAM."""
+    return mapped_bytes_of(_paths(_stored(root, name)))
+
+
+def mapped_bytes_of(paths: set[Path]) -> int:
+    """How much of files this process has mapped and in RAM: their part of its RSS."""
+    names, mapped, counts = {str(path.resolve()) for path in paths}, 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first, *rest = line.split(maxsplit=5)
+        if not first.endswith(":"):  # addresses, rights, offset, device, inode, path
+            counts = len(rest) == 5 and rest[4] in names
+        elif counts and first == "Rss:":
+            mapped += int(rest[0]) << 10
+    return mapped
+
+
+def _paths(stored: StoredVersion) -> set[Path]:
+    return {stored.data_path, *(Path(segment.path) for segment in stored.manifest.segments)}
 
 
 def _stored(root: Path, name: str) -> StoredVersion:

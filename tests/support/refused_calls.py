@@ -6,8 +6,8 @@ import platform
 from dataclasses import dataclass
 
 _NUMBERS = {
-    "x86_64": {"madvise": 28, "mincore": 27, "process_madvise": 440},
-    "aarch64": {"madvise": 233, "mincore": 232, "process_madvise": 440},
+    "x86_64": {"ioctl": 16, "madvise": 28, "mincore": 27, "process_madvise": 440},
+    "aarch64": {"ioctl": 29, "madvise": 233, "mincore": 232, "process_madvise": 440},
 }
 _LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000

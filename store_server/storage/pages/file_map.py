@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from dataclasses import dataclass
@@ -53,6 +54,11 @@ class FileMap:
     def file_bytes(self) -> int:
         """Return the size of the file now: to touch the map where the file was cut short is SIGBUS."""
         return self._mapped.size()
+
+    def refuse_huge_pages(self) -> None:
+        """Have pages mapped one by one: of a huge one the kernel unmaps all or nothing."""
+        with contextlib.suppress(OSError):  # a kernel that has none
+            self._mapped.madvise(mmap.MADV_NOHUGEPAGE)
 
     def drop_cached(self, start: int, num_bytes: int) -> None:
         """Let the page cache forget pages of a range that no process has mapped. Raises OSError.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from store_server.storage.pages.advice import DONTNEED, advise
+from store_server.storage.pages.mapped_pages import REGION_BYTES, mapped_ranges
 from store_server.storage.pages.residency import pages_in_ram
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _UNKNOWN, _IN_RAM, _USED_LATELY = 0, 1, 3
 _SLICE_PAGES: Final = 1 << 14  # asked about, and looked through for pages to drop, at once
 _PAGE_BITS: Final = mmap.PAGESIZE.bit_length() - 1
+# What a fault maps around a page before Linux 6.18, debugging apart; see fault_around_bytes.
+_FAULT_AROUND_BYTES: Final = 64 << 10
 
 
 class PageMap:
@@ -85,6 +88,18 @@ class PageMap:
         ranges[:, 1] = (ends - firsts) * mmap.PAGESIZE
         return ranges
 
+    def unmap_around(self, pages: NDArray[np.int64]) -> None:
+        """Take out of this process what faults on `pages` have mapped around them and nobody asked for.
+
+        A fault, and so MADV_POPULATE_READ, maps what the page cache holds near the page, whatever MADV_RANDOM says.
+        """
+        with self._changing:  # what another thread notes as read meanwhile stays
+            try:
+                around = self._mapped_around(pages)
+            except OSError:  # an older kernel, or no descriptor is left
+                around = self._near(pages)
+            self._unmap(around[self._states.take(around) == _UNKNOWN])
+
     def refresh(self, deadline: float | None = None) -> bool:
         """Ask the kernel about one slice after another, until `deadline` by time.monotonic or for one whole round.
 
@@ -116,12 +131,34 @@ class PageMap:
             self._states[unused] = _UNKNOWN
             self._in_slice[first // _SLICE_PAGES] -= unused.size
             self.all_in_ram = self.all_in_ram and not unused.size
+            if unused.size:
+                self._unmap(first + np.flatnonzero(states == _UNKNOWN))
         if unused.size:
             with contextlib.suppress(OSError):  # what the kernel keeps is found by `refresh`
-                advise(self.ranges(unused), DONTNEED)
                 # The page cache keeps what is mapped, which is what is in use: one call for the range drops the rest.
                 self.file_map.drop_cached(first * mmap.PAGESIZE, (end - first) * mmap.PAGESIZE)
         return end
+
+    def _mapped_around(self, pages: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the pages that this process has mapped in the regions of `pages`, in order."""
+        begin, end = self.file_map.address, self.file_map.address + self.num_pages * mmap.PAGESIZE
+        regions = np.unique((begin + pages * mmap.PAGESIZE) // REGION_BYTES)[:, None] + np.array([0, 1])
+        ranges = mapped_ranges((regions * REGION_BYTES).clip(begin, end).astype(np.uint64)).astype(np.int64)
+        firsts, ends = ((ranges - begin) >> _PAGE_BITS).T
+        counts = ends - firsts
+        return np.repeat(ends - counts.cumsum(), counts) + np.arange(counts.sum())
+
+    def _near(self, pages: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the pages that a fault on one of `pages` may map, in order."""
+        window = max(1, _FAULT_AROUND_BYTES // mmap.PAGESIZE)
+        shift = (self.file_map.address >> _PAGE_BITS) % window  # windows are aligned by address
+        near = (np.unique((pages + shift) // window)[:, None] * window - shift + np.arange(window)).ravel()
+        return near[(near >= 0) & (near < self.num_pages)]
+
+    def _unmap(self, pages: NDArray[np.int64]) -> None:
+        if pages.size:
+            with contextlib.suppress(OSError):  # what the kernel keeps is found by `refresh`
+                advise(self.ranges(pages), DONTNEED)
 
     def _refresh_slice(self, number: int) -> None:
         first = number * _SLICE_PAGES

@@ -43,6 +43,8 @@ class ResidentSet:
 
     def add(self, page_map: PageMap) -> None:
         """Count a map's pages for as long as it lives."""
+        if self.has_budget:
+            page_map.file_map.refuse_huge_pages()
         with self._dropping:
             self._maps = [known for known in self._maps if known() is not None]
             self._maps.append(weakref.ref(page_map))

@@ -8,16 +8,19 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.cold_pages import forget_pages, pages_in_cache
+from support.cold_pages import bytes_mapped_here, forget_pages, mapped_bytes_of, pages_in_cache
 from support.rows import random_rows
 
 from store_server.storage import Backend, BackendClosed, DataRoot, ResidentSet, StorageFailure
 from store_server.storage.pages.advice import POPULATE_READ, advise, can_populate
+from store_server.storage.pages.file_map import FileMap
+from store_server.storage.pages.page_map import PageMap
 
 MIB = 1 << 20
 WAIT_SECONDS = 30.0
@@ -132,7 +135,7 @@ def test_a_budget_is_kept_while_rows_in_use_stay(root: Path, publish: Publish) -
     in_use = chosen.integers(0, len(table), 16)
     gathered(backend, in_use)
 
-    for _ in range(60):
+    for _ in range(25):
         rows = chosen.integers(0, len(table), 1000)
         assert np.array_equal(gathered(backend, rows), table[rows])
         assert known_to_be_in_ram(backend, in_use)
@@ -157,6 +160,55 @@ def test_a_budget_holds_for_several_tables_together_and_for_what_others_read(roo
     for backend in backends:
         backend.close()
     assert resident_set.pages_in_ram() == 0
+
+
+@pytest.mark.parametrize("kind", ["mmap", "safetensors"])
+def test_a_budget_is_kept_when_the_page_cache_holds_the_whole_table(root: Path, publish: Publish, kind: str) -> None:
+    """A fault then maps what lies around its page in the cache, which nobody asked for."""
+    budget, table = 16 * MIB, random_rows(120_000, 264)
+    version = publish(root, "t", table, backend=kind)
+    backend = DataRoot.open(root).open_backend("t", version, resident_set=ResidentSet(budget))
+    chosen = np.random.default_rng(5)
+
+    for _ in range(6):
+        rows = chosen.integers(0, len(table), 1000)
+        assert np.array_equal(gathered(backend, rows), table[rows])
+        assert bytes_mapped_here(root, "t") <= budget
+    assert bytes_mapped_here(root, "t") > budget // 2
+    backend.close()
+
+
+def test_a_budget_is_kept_when_many_threads_read_a_table_that_the_page_cache_holds(
+    root: Path, publish: Publish
+) -> None:
+    budget, table = 16 * MIB, random_rows(120_000, 264)
+    version = publish(root, "t", table)
+    backend = DataRoot.open(root).open_backend("t", version, resident_set=ResidentSet(budget))
+
+    def read(seed: int) -> bool:
+        chosen = np.random.default_rng(seed).integers(0, len(table), (8, 500))
+        return all(np.array_equal(gathered(backend, rows), table[rows]) for rows in chosen)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(read, range(4)))
+    assert bytes_mapped_here(root, "t") <= budget
+    backend.close()
+
+
+def test_what_is_mapped_without_being_known_goes_with_what_is_dropped_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(1000 * mmap.PAGESIZE))
+    with path.open("rb") as file:
+        page_map = PageMap(FileMap(path, file.fileno(), 1000 * mmap.PAGESIZE), 264)
+    ResidentSet(16 * MIB).add(page_map)
+    assert not page_map.file_map.data[:: mmap.PAGESIZE].any()  # now all is mapped
+    page_map.note_read(np.arange(0, 1000, 2))
+    page_map.note_used(np.array([10, 20]))
+
+    page_map.drop_unused(0, 1000)
+
+    assert page_map.pages_in_ram() == 2
+    assert mapped_bytes_of({path}) == 2 * mmap.PAGESIZE
 
 
 def test_what_is_under_way_has_a_bound(root: Path) -> None:

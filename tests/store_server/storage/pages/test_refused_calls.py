@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ SCRIPT = """
     import sys
     import numpy as np
     from support.refused_calls import Refused, refuse
-    from store_server.storage import DataRoot
+    from store_server.storage import DataRoot, ResidentSet
 
     try:
         refuse({refused})
@@ -53,6 +54,13 @@ NEVER_KNOWN_TO_BE_WARM = """
 """
 NO_HUGE_PAGES = """
     assert backend.huge_pages is False
+    backend.gather(rows, out)
+"""
+
+ONLY_THE_PAGES_OF_ROWS_ARE_MAPPED = """
+    from support.cold_pages import bytes_mapped_here
+    backend.gather(rows[:10], out[:10])
+    assert bytes_mapped_here(root.path, "t") <= 20 * 4096, bytes_mapped_here(root.path, "t")
     backend.gather(rows, out)
 """
 
@@ -97,6 +105,29 @@ def test_nothing_is_believed_where_the_kernel_does_not_say_what_is_in_ram(
 
     refused = 'Refused("mincore", error=1)'
     assert said_while_rows_are_right(root, tmp_path / "found", refused, NEVER_KNOWN_TO_BE_WARM) == ""
+
+
+def test_with_a_budget_what_faults_map_beside_the_rows_goes_also_where_the_kernel_does_not_say_what_is_mapped(
+    root: Path, publish: Publish, tmp_path: Path
+) -> None:
+    publish(root, "t", ROWS)
+    if forget_pages(root, "t") == 1:
+        pytest.skip("this file system keeps its pages; the test needs one on a disk")
+    read_page_by_page(next(root.glob("tables/t/versions/*/rows.*")))
+
+    options = "resident_set=ResidentSet(16 << 20)"
+    refused = 'Refused("ioctl")'
+    assert (
+        said_while_rows_are_right(root, tmp_path / "found", refused, ONLY_THE_PAGES_OF_ROWS_ARE_MAPPED, options) == ""
+    )
+
+
+def read_page_by_page(path: Path) -> None:
+    """Have the page cache hold a file as a kernel does that knows of no pages larger than 4 KiB."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        mapped.madvise(mmap.MADV_RANDOM)
+        for start in range(0, len(mapped), mmap.PAGESIZE):
+            mapped[start]
 
 
 def test_a_table_in_memory_is_served_where_huge_pages_are_refused(root: Path, publish: Publish, tmp_path: Path) -> None:
