@@ -1,4 +1,4 @@
-"""Rows of plain floats: float32, float16, bfloat16. They hold NaN and infinity like any other value."""
+"""Rows of plain floats: float32, float16, bfloat16. They hold NaN and infinity; no number becomes infinite."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engram_client.formats.row_format import Unstorable
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from engram_client.formats.row_format import Float32Array, Uint8Array
+
+_INFINITY = np.uint32(0x7F80)  # of bfloat16
 
 
 class Float32Rows:
@@ -38,7 +44,9 @@ class Float16Rows:
     def encode(self, values: Float32Array) -> Uint8Array:
         """See RowFormat.encode."""
         with np.errstate(over="ignore"):
-            return values.astype("<f2").view(np.uint8)
+            halves = values.astype("<f2")
+        _require_no_new_infinity(self.name, values, np.isinf(halves), "65,504")
+        return halves.view(np.uint8)
 
 
 class BFloat16Rows:
@@ -57,4 +65,12 @@ class BFloat16Rows:
         upper = bits >> np.uint32(16)
         rounded = (bits + np.uint32(0x7FFF) + (upper & np.uint32(1))) >> np.uint32(16)
         halves = np.where(np.isnan(values), upper | np.uint32(0x40), rounded)
+        _require_no_new_infinity(self.name, values, halves & np.uint32(0x7FFF) == _INFINITY, "3.3895e+38")
         return halves.astype("<u2").view(np.uint8)
+
+
+def _require_no_new_infinity(name: str, values: Float32Array, is_infinite: NDArray[np.bool_], largest: str) -> None:
+    if is_infinite.any() and (is_new := is_infinite & np.isfinite(values)).any():
+        row, column = divmod(int(np.argmax(is_new)), values.shape[-1])
+        value = float(values.reshape(-1, values.shape[-1])[row, column])
+        raise Unstorable(name, row, column, value, f"holds magnitudes up to {largest}")

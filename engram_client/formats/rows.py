@@ -21,6 +21,8 @@ _FLOATS: tuple[RowFormat, ...] = (BFloat16Rows(), Float16Rows(), Float32Rows())
 _QUANTIZED: tuple[RowFormat, ...] = (BlockScaledFloat8Rows(), BlockScaledInt8Rows())
 _FORMATS = {known.name: known for known in (*_FLOATS, *_QUANTIZED)}
 _BYTES_AT_A_TIME = 2**18  # of rows: what is between the rows and the values stays in the processor's cache
+_FINITE_ONLY = "holds finite float32 only"
+_BEYOND_FLOAT32 = "is taken as float32, which holds magnitudes up to 3.4028e+38"
 _KNOWN = ", ".join(sorted([*_FORMATS, "float8_e4m3", "float8_e4m3*SCALE (such as float8_e4m3*0x1.8p-7)"]))
 
 
@@ -54,11 +56,11 @@ def decode(rows: Uint8Array, row_format: str, out: Float32Array | None = None) -
 def encode(values: ArrayLike, row_format: str) -> Uint8Array:
     """Return values (..., width), taken as float32, as rows, uint8 (..., row_bytes).
 
-    Rounds to nearest, ties to even. float32, float16 and bfloat16 keep NaN and infinity, and make infinite what is too
-    large; all other formats refuse NaN and infinity.
+    Rounds to nearest, ties to even. float32, float16 and bfloat16 keep NaN and infinity, all other formats refuse them;
+    none makes a number infinite.
 
     Raises:
-        Unstorable: the format has no bytes for a value; says which.
+        Unstorable: the format has no bytes for a value, or only infinity for a number; says which.
         ValueError: the format is unknown, or no row of it has that many values.
     """
     known = find_format(row_format)
@@ -68,8 +70,7 @@ def encode(values: ArrayLike, row_format: str) -> Uint8Array:
         raise ValueError(
             f"a {row_format} row must be a multiple of {known.group_width} values, got shape {np.shape(values)}"
         )
-    if known not in _FLOATS:
-        _require_finite(floats, np.asarray(values), known.name)
+    _require_float32(floats, np.asarray(values), known)
     return known.encode(floats)
 
 
@@ -118,9 +119,13 @@ def _check_out(out: Float32Array, shape: tuple[int, ...], rows: Uint8Array) -> N
         raise ValueError("out must not share memory with the rows")
 
 
-def _require_finite(floats: Float32Array, given: NDArray[np.generic], name: str) -> None:
-    finite = np.isfinite(floats)
-    if not finite.all():
-        row, column = divmod(int(np.argmin(finite)), floats.shape[-1])
+def _require_float32(floats: Float32Array, given: NDArray[np.generic], known: RowFormat) -> None:
+    """Refuse numbers that float32 makes infinite, and NaN and infinity where the format has none."""
+    is_fine = np.isfinite(floats)
+    if not is_fine.all() and known in _FLOATS:
+        is_fine |= ~np.isfinite(given)
+    if not is_fine.all():
+        row, column = divmod(int(np.argmin(is_fine)), floats.shape[-1])
         value = float(given.reshape(-1, floats.shape[-1])[row, column])
-        raise Unstorable(name, row, column, value, "holds finite float32 only")
+        reason = _BEYOND_FLOAT32 if known in _FLOATS else _FINITE_ONLY
+        raise Unstorable(known.name, row, column, value, reason)

@@ -16,21 +16,16 @@ class IntroducedError:
 
     def __init__(self) -> None:
         self.largest = 0.0
-        """The largest absolute error of a value; infinite if a finite value was stored as infinity."""
+        """The largest absolute error of a value."""
         self._sum_of_squares, self._num_values = 0.0, 0
         self._sum_of_cosines, self._num_rows = 0.0, 0
 
     def add(self, given: NDArray[np.floating], stored: NDArray[np.floating]) -> None:
-        """Take in rows (n, width) and what they decode to now. A NaN or infinity that stayed one is no error."""
+        """Take in finite rows (n, width) and what they decode to now, finite too."""
         exact, found = given.astype(np.float64), stored.astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            errors = found - exact
-            if not np.isfinite(errors).all():
-                errors[(exact == found) | (np.isnan(exact) & np.isnan(found))] = 0
-                finite = np.isfinite(exact).all(axis=1) & np.isfinite(found).all(axis=1)
-                exact, found = exact[finite], found[finite]
-            self._sum_of_squares += float(_products(errors, errors).sum())
+        errors = found - exact
         self.largest = max(self.largest, float(errors.max(initial=0.0)), -float(errors.min(initial=0.0)))
+        self._sum_of_squares += float(_products(errors, errors).sum())
         self._num_values += errors.size
         self._sum_of_cosines += float(_cosines(exact, found).sum())
         self._num_rows += len(exact)
@@ -42,12 +37,12 @@ class IntroducedError:
 
     @property
     def mean_cosine(self) -> float:
-        """Over the rows that are finite, before and now; 1 if there are none."""
+        """Over all rows; 1 if there are none."""
         return self._sum_of_cosines / self._num_rows if self._num_rows else 1.0
 
 
 def _cosines(exact: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the cosine of each pair of finite rows, (n,): 1 if both are zero, 0 if one of them is."""
+    """Return the cosine of each pair of rows, (n,): 1 if both are zero, 0 if one of them is."""
     exact_lengths, found_lengths = np.sqrt(_products(exact, exact)), np.sqrt(_products(found, found))
     lengths = exact_lengths * found_lengths
     cosines = _products(exact, found) / np.where(lengths == 0, 1.0, lengths)

@@ -77,6 +77,7 @@ def _encoded(source: RowsInFile, row_format: str, error: IntroducedError) -> Ite
     from engram_client import formats
 
     for first, values in _values(source):
+        _require(np.isfinite(values), source, first, values, row_format)
         try:
             rows = formats.encode(values, row_format)
         except formats.Unstorable as refused:
@@ -93,16 +94,22 @@ def _largest_magnitude(source: RowsInFile) -> float:
     with progress_bar(f"measuring {source.path.name}", source.num_rows * source.row_bytes) as advance:
         for first, values in _values(source):
             magnitudes = np.abs(values)
-            finite = magnitudes <= np.finfo(np.float32).max
-            if not finite.all():
-                row, column = divmod(int(np.argmin(finite)), values.shape[1])
-                raise CommandFailed(
-                    f"{source.path}: row {first + row}, column {column} is {float(values[row, column])!r}: "
-                    f"{_ONE_SCALE} holds finite float32 only"
-                )
+            _require(magnitudes <= np.finfo(np.float32).max, source, first, values, _ONE_SCALE)
             largest = max(largest, float(magnitudes.max()))
             advance(len(values) * source.row_bytes)
     return largest
+
+
+def _require(
+    is_fine: NDArray[np.bool_], source: RowsInFile, first: int, values: NDArray[np.floating], row_format: str
+) -> None:
+    """Refuse values that are not finite, also for a format that could hold them: a table has no use for them."""
+    if not is_fine.all():
+        row, column = divmod(int(np.argmin(is_fine)), values.shape[1])
+        raise CommandFailed(
+            f"{source.path}: row {first + row}, column {column} is {float(values[row, column])!r}: "
+            f"only finite float32 is converted to {row_format}"
+        )
 
 
 def _values(source: RowsInFile) -> Iterator[tuple[int, NDArray[np.floating]]]:
