@@ -64,8 +64,9 @@ def import_table(
 ) -> None:
     """Import a table from a file; a table that is there gets a new version, which becomes current.
 
-    Rows are stored as they lie in the file unless --format converts them, which refuses NaN, infinity and what the format
-    cannot hold. Nothing is stored when anything is wrong with the file. Importing what is current already changes nothing.
+    Rows are stored as they lie in the file unless --format converts them, which refuses NaN, infinity and what the
+    format cannot hold. Nothing is stored when anything is wrong with the file. Importing what is current already
+    changes nothing.
     """
     check_table_name(name)
     given = open_source(source, tensor=tensor, row_bytes=row_bytes)

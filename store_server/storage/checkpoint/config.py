@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _VOCABULARY: Final = "vocab_size"
+_LAYERS: Final = "num_hidden_layers"
+_OF_THE_TEXT_MODEL: Final = (_VOCABULARY, _LAYERS)
 _NESTED: Final = "text_config"
 _MAX_NUMBER: Final = (1 << 63) - 1  # what the numbers of rows, ids and seeds are held in
 _MAX_COLUMNS: Final = 4096  # heads of all orders; V4.1 has 24
@@ -49,6 +51,7 @@ def read_config(directory: Path) -> CheckpointConfig:
     layer_ids = keys.whole_numbers("engram_layer_ids")
     if len(set(layer_ids)) != len(layer_ids):
         raise keys.wrong("engram_layer_ids", "distinct layers", list(layer_ids))
+    keys.check_layers(layer_ids)
     config = CheckpointConfig(
         path=keys.path,
         spec=keys.hash_spec(layer_ids, max_ngram, heads),
@@ -93,8 +96,7 @@ class _Keys:
             raise self.wrong(_NESTED, "an object", nested)
         self._fields: dict[str, Any] = {}
         for fields in (config.fields, nested):  # beside the keys of the text model it is that model's
-            if _VOCABULARY in fields:
-                self._fields[_VOCABULARY] = fields[_VOCABULARY]
+            self._fields |= {name: fields[name] for name in _OF_THE_TEXT_MODEL if name in fields}
         for fields in (nested, config.fields):
             for name, value in fields.items():
                 self._add(name, value)
@@ -125,6 +127,14 @@ class _Keys:
                 "engram_num_embeddings", f"one number for each of the layers {list(layer_ids)}", list(rows)
             )
         return dict(zip(layer_ids, rows, strict=True))
+
+    def check_layers(self, layer_ids: tuple[int, ...]) -> None:
+        """Refuse layers that the model, if it says how many it has, has not."""
+        if _LAYERS not in self._fields:
+            return
+        count = self.whole_number(_LAYERS, least=1)
+        if max(layer_ids) >= count:
+            raise self.wrong("engram_layer_ids", f"layers below {count}, {_LAYERS}", list(layer_ids))
 
     def check_vocabulary(self, compressed_size: int, pad_id: int) -> None:
         """Refuse compressed ids or a pad id that a model of this vocabulary, if it says how large, cannot have."""

@@ -11,6 +11,7 @@ import json
 import math
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from store_server.storage.errors import InvalidSource
@@ -96,6 +97,10 @@ def read_safetensors_file(path: Path) -> SafetensorsFile:
 
 def read_header(path: Path, descriptor: int, file_bytes: int) -> bytes:
     """Return the JSON text of the header of an open file, unparsed; raises InvalidSource and OSError."""
+    if file_bytes < LENGTH_BYTES:
+        raise InvalidSource(
+            f"{path}: truncated: expected {LENGTH_BYTES} bytes with the length of the header, found {file_bytes}"
+        )
     header_bytes = int.from_bytes(os.pread(descriptor, LENGTH_BYTES, 0), "little")
     limit = min(MAX_HEADER_BYTES, file_bytes - LENGTH_BYTES)
     if not 2 <= header_bytes <= limit:
@@ -116,16 +121,28 @@ def digest_of_header(text: bytes) -> str:
 
 def _check_places(path: Path, tensors: list[Tensor], data_start: int, file_bytes: int) -> None:
     end = data_start
-    for tensor in tensors:
+    for number, tensor in enumerate(tensors):
         if tensor.offset != end:
-            fault = "overlaps the one before it" if tensor.offset < end else "leaves a gap before it"
-            raise InvalidSource(
-                f"{path}: tensor {tensor.name!r} {fault}: expected it at byte {end}, found {tensor.offset}"
-            )
+            raise InvalidSource(f"{path}: {_misplaced(tensors, number, end)}")
         end += tensor.num_bytes
     if end != file_bytes:
         fault = "truncated" if end > file_bytes else "longer than its tensors"
         raise InvalidSource(f"{path}: {fault}: the header describes {end:,} bytes, the file has {file_bytes:,}")
+
+
+def _misplaced(tensors: list[Tensor], number: int, end: int) -> str:
+    """Say what is wrong with the place of a tensor that does not begin at `end`, where the one before it ends."""
+    tensor = tensors[number]
+    if number and tensor.offset == tensors[number - 1].offset:
+        return f"tensors {tensors[number - 1].name!r} and {tensor.name!r} overlap: both are at byte {tensor.offset}"
+    if tensor.offset < end:
+        return f"tensor {tensor.name!r} overlaps the one before it: expected it at byte {end}, found {tensor.offset}"
+    # The gap may be the place of a tensor that is said to lie further on, where it follows none.
+    later = pairwise(tensors[number:])
+    strays = [stray for before, stray in later if stray.offset != before.offset + before.num_bytes]
+    fits = [stray for stray in strays if stray.num_bytes == tensor.offset - end]
+    odd = fits[0] if len(fits) == 1 else tensor
+    return f"tensor {odd.name!r} leaves a gap before it: expected it at byte {end}, found {odd.offset}"
 
 
 def _parse(path: Path, text: bytes) -> dict[str, Any]:

@@ -51,6 +51,10 @@ def change_header(path: Path, change: Callable[[dict[str, Any]], object]) -> Non
     path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
 
 
+def move(entry: dict[str, Any], num_bytes: int) -> None:
+    entry["data_offsets"] = [offset + num_bytes for offset in entry["data_offsets"]]
+
+
 def flatten(config: dict[str, Any]) -> None:
     config.update(config.pop("text_config"))
 
@@ -193,6 +197,12 @@ def test_a_key_that_is_missing_or_makes_no_sense_is_named(checkpoint: Path, key:
         ({"vocab_size": 99_091}, "engram_compressed_vocab_size", "at most 99091, vocab_size, found 99092"),
         ({"vocab_size": 129_280, "engram_pad_token_id": 129_280}, "engram_pad_token_id", "an id below 129280"),
         ({"vocab_size": "many"}, "vocab_size", "a whole number from 1"),
+        (
+            {"num_hidden_layers": 14},
+            "engram_layer_ids",
+            r"expected layers below 14, num_hidden_layers, found \[1, 14\]",
+        ),
+        ({"num_hidden_layers": 15.0}, "num_hidden_layers", "a whole number from 1"),
         ({"engram_pad_id": 3}, "engram_pad_token_id", "one value wherever it is given, 2, found 3"),
     ],
 )
@@ -214,8 +224,9 @@ def test_a_key_given_twice_with_two_values_is_refused(checkpoint: Path) -> None:
         read_config(checkpoint)
 
 
-def test_the_vocabulary_of_the_text_model_is_the_one_that_counts(checkpoint: Path) -> None:
-    change_json(checkpoint / "config.json", lambda config: config.update(vocab_size=100))
+def test_the_vocabulary_and_the_layers_of_the_text_model_are_those_that_count(checkpoint: Path) -> None:
+    change_config(checkpoint, num_hidden_layers=15)
+    change_json(checkpoint / "config.json", lambda config: config.update(vocab_size=100, num_hidden_layers=1))
 
     assert read_config(checkpoint).compressed_vocab_size == 99_092
 
@@ -342,9 +353,12 @@ def test_a_missing_shard_file_is_named(checkpoint: Path) -> None:
         (lambda header: header.update({"other": header.pop(SCALE)}), f"tensor '{SCALE}': expected it, as"),
         (lambda header: header[WEIGHT].update(shape=[1, 256]), "needs 256 bytes, its data_offsets span"),
         (lambda header: header[SCALE].update(data_offsets=[0, 8]), "its data_offsets span 8"),
-        (lambda header: header.update({"x": header[SCALE]}), "overlaps the one before it"),
+        (lambda header: header.update({"x": header[SCALE]}), f"tensors '{SCALE}' and 'x' overlap: both are at byte "),
+        (lambda header: move(header[SCALE], -8), f"tensor '{SCALE}' overlaps the one before it: expected it at byte "),
+        (lambda header: move(header[WEIGHT], 8), f"tensor '{WEIGHT}' leaves a gap before it: expected it at byte "),
+        (lambda header: move(header[WEIGHT], 1 << 40), f"tensor '{WEIGHT}' leaves a gap before it: expected it at "),
     ],
-    ids=["dtype", "scale dtype", "shape", "elsewhere", "fewer rows", "offsets", "overlap"],
+    ids=["dtype", "scale dtype", "shape", "elsewhere", "fewer rows", "offsets", "twice", "before", "after", "far"],
 )
 def test_a_header_that_is_not_what_it_must_be_is_refused(
     checkpoint: Path, change: Callable[[dict[str, Any]], object], message: str
@@ -363,4 +377,12 @@ def test_a_file_of_another_size_than_its_header_says_is_refused(checkpoint: Path
     os.truncate(checkpoint / SHARD, size + change)
 
     with pytest.raises(InvalidSource, match=f"describes {size:,} bytes, the file has {size + change:,}"):
+        read_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("size", [0, 4])
+def test_a_file_too_short_for_the_length_of_its_header_is_truncated(checkpoint: Path, size: int) -> None:
+    os.truncate(checkpoint / SHARD, size)
+
+    with pytest.raises(InvalidSource, match=f"{SHARD}: truncated: expected 8 bytes .*, found {size}"):
         read_checkpoint(checkpoint)
