@@ -37,9 +37,10 @@ class TorchHasher(nn.Module):
     """Gives the integers of a hasher, with ids and rows on one device and without ever waiting for it.
 
     It is a module without parameters, so it can be part of a model, follow it to another device and be compiled without
-    a graph break; its buffers are not saved. Because values are not looked at on the host, ids that the family refuses
-    are reported by the device's own check of indices: IndexError on a CPU, or RuntimeError where inductor compiled
-    the code; on a GPU an assertion there, which is a RuntimeError of whatever waits for the device next.
+    a graph break; its buffers are not saved. An id that the family refuses is an IndexError, which names it where the
+    ids are on a CPU. On other devices and in compiled code no value is looked at on the host, and the device's own
+    check of indices reports it: a bare IndexError on a CPU, or RuntimeError where inductor compiled the code; on a GPU
+    an assertion there, which is a RuntimeError of whatever waits for the device next.
 
     Args:
         hasher: of any family.
@@ -159,10 +160,22 @@ class TorchHasher(nn.Module):
 
     def _in_vocabulary(self, ids: Tensor) -> Tensor:
         """Return the ids; those that are refused index what is not there, which the device itself reports."""
+        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            self._check_on_host(ids)
         refused = ids >= self.vocab_size
         if self.negative_is_refused:
             refused = refused | (ids < 0)
         return ids + self.zeros[refused.to(torch.int64) * len(self.zeros)]
+
+    def _check_on_host(self, ids: Tensor) -> None:
+        if ids.numel() == 0 or type(ids) is not Tensor:  # a fake tensor of torch's own tracing has no values
+            return
+        lowest, highest = (int(limit) for limit in torch.aminmax(ids))
+        if highest >= self.vocab_size:
+            what = "the vocabulary's size" if self.token_map is None else "the token map's length"
+            raise IndexError(f"token ids must be below {self.vocab_size}, {what}, got {highest}")
+        if self.negative_is_refused and lowest < 0:
+            raise IndexError(f"token ids must not be negative (mask the tokens that take no part), got {lowest}")
 
     def _look_back(self, tokens: Tensor, borders: Tensor | None, distance: int) -> Tensor:
         first, seq = self.past - distance, tokens.shape[1] - self.past

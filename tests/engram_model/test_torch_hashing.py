@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from engram_client.hashing import (
     HashSpec,
@@ -114,6 +116,13 @@ def test_nothing_is_read_back_from_the_device(family: str) -> None:
     assert rows.shape == (2, 5, HASHERS[family].columns)
 
 
+def test_ids_without_values_are_hashed_too() -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        rows = TORCH_HASHERS["engram"].rows(torch.zeros(2, 5, dtype=torch.int64), 1)
+
+    assert rows.shape == (2, 5, HASHERS["engram"].columns)
+
+
 @pytest.mark.parametrize("family", list(HASHERS))
 def test_a_stream_begun_in_numpy_goes_on_in_torch(family: str) -> None:
     hasher, torch_hasher = HASHERS[family], TORCH_HASHERS[family]
@@ -158,8 +167,6 @@ def test_inputs_of_the_wrong_shape_or_type_and_unknown_layers_are_refused() -> N
         hasher.rows(ids, 1, mask=ids)
     with pytest.raises(ValueError, match=r"mask .*\(1, 3\), got \(1, 2\)"):
         hasher.rows(ids, 1, mask=ids[:, 1:] > 0)
-    with pytest.raises(IndexError, match="out of bounds|out of range"):
-        hasher.rows(ids + 30, 1)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -174,9 +181,10 @@ def test_ids_that_numpy_refuses_are_refused_compiled_or_not_unless_they_are_mask
 
     for refused in [30, 2**40] + ([] if LOWEST[family] else [-1, -30]):
         ids = np.array([[1, refused, 2]])
-        with pytest.raises(IndexError, match="token ids must"):
+        with pytest.raises(IndexError, match="token ids must") as caught:
             hasher.rows(ids, layer)
-        with pytest.raises(IndexError, match="out of bounds|out of range"):
+        said = "out of bounds|out of range" if compiled else f"^{re.escape(str(caught.value))}$"
+        with pytest.raises(IndexError, match=said):
             rows(torch.from_numpy(ids), layer, mask=torch.from_numpy(everything))
         masked = rows(torch.from_numpy(ids), layer, mask=torch.from_numpy(mask))
         np.testing.assert_array_equal(masked.numpy(), hasher.rows(ids, layer, mask=mask))
