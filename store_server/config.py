@@ -31,7 +31,10 @@ class ServerConfig:
     gather_threads: int = 8
     """Threads that read rows which may have to come from disk."""
     memory_budget_bytes: int | None = None
-    """How much of the mapped tables may lie in RAM; None leaves that to the kernel."""
+    """How much of the mapped tables may lie in RAM: what is mapped, and what is found in the page cache.
+
+    None leaves that to the kernel.
+    """
 
     def __post_init__(self) -> None:
         ListenAddress.parse(self.listen)

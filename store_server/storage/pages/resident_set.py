@@ -24,7 +24,9 @@ _ROUNDS: Final = 2  # of the clock: the first takes away the mark of pages that 
 class ResidentSet:
     """The pages of maps that are added to it. With a budget, those that were not used lately make room for new ones.
 
-    Which pages go is decided by a clock with a second chance, as in page replacement.
+    Which pages go is decided by a clock with a second chance, as in page replacement. Counted are the pages that this
+    process has mapped, and those that PageMap.refresh found in the page cache, whoever read them; the kernel's page
+    tables, 8 bytes for each page that was ever mapped, are not.
     """
 
     def __init__(self, budget_bytes: int | None = None, *, longest_wait_seconds: float = _LONGEST_WAIT_SECONDS) -> None:
