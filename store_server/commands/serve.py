@@ -53,9 +53,9 @@ def serve(
         typer.Option(
             metavar="BYTES",
             parser=parse_byte_size,
-            help="How much of the mapped tables may lie in RAM, such as 8GiB: what the node has mapped, and what it finds "
-            "of them in the page cache. What was not used lately goes. Workers have equal parts of it. Not counted are "
-            "tables --in-memory and the node's own memory.",
+            help="How much of the mapped tables may lie in RAM, such as 8GiB: what the node has mapped, and what it "
+            "finds of them in the page cache. What was not used lately goes. Workers have equal parts of it. Not "
+            "counted are tables --in-memory and the node's own memory.",
         ),
     ] = None,
     pin_cores: Annotated[
