@@ -12,7 +12,8 @@ def main() -> int:
     poll_where_grpc_waits()
     try:
         from store_server.commands import main as run
+
+        return run()  # commands import what only they need
     except ModuleNotFoundError as error:
         sys.stderr.write(f"error: no package {error.name!r}; engram-store needs: pip install 'engram-store[server]'\n")
         return 1
-    return run()

@@ -74,16 +74,22 @@ def test_interrupted_while_it_is_published_a_version_is_not_said_to_be_missing(c
     assert (ended.returncode, ended.stdout, ended.stderr.splitlines()[-1]) == (130, "", "interrupted")
 
 
-@pytest.mark.parametrize("package", ["typer", "lmdb", "uvloop"])
-def test_the_command_line_says_what_is_missing_where_only_the_client_is_installed(package, tmp_path):
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [
+        ("typer", ["create", "ROOT", "name", "--rows", "1", "--row-bytes", "1"]),
+        ("lmdb", ["create", "ROOT", "name", "--rows", "1", "--row-bytes", "1", "--backend", "lmdb"]),
+        ("uvloop", ["serve", "ROOT", "--listen", "127.0.0.1:0"]),
+    ],
+)
+def test_the_command_line_says_what_is_missing_where_only_the_client_is_installed(package, arguments, tmp_path):
     program = (
         f"import sys; sys.modules[{package!r}] = None\nfrom store_server.entry_point import main\nsys.exit(main())\n"
     )
-
-    arguments = ("create", str(tmp_path / "root"), "name", "--rows", "1", "--row-bytes", "1", "--backend", "lmdb")
+    given = [str(tmp_path / "root") if argument == "ROOT" else argument for argument in arguments]
 
     ended = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program, *given], capture_output=True, text=True, timeout=60, check=False
     )
 
     assert ended.returncode == 1
