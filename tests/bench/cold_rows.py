@@ -1,6 +1,6 @@
 """Rows that are not in RAM: read ahead beside faulted in one by one, and what warm fetches of another table notice.
 
-    python tests/bench/cold_rows.py [--gib N] [--rounds N] [--directory DIR]
+    python tests/bench/cold_rows.py [--gib N] [--rounds N] [--warm-rounds N] [--directory DIR]
 
 Both ways of fetching take turns in one run, each time with other random rows and with every row checked; the page cache
 forgets the table first. Then a node, whose memory budget is a sixteenth of the table, answers warm fetches in turns:
@@ -58,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gib", type=float, default=4.0, help="size of the cold table (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=21, help="rounds of each way (default: %(default)s)")
+    parser.add_argument("--warm-rounds", type=int, help="rounds of warm fetches (default: as many)")
     parser.add_argument("--seconds", type=float, default=1.0, help="of warm fetches a round (default: %(default)s)")
     parser.add_argument("--directory", type=Path, help="where to put the tables, on the disk to be measured")
     parser.add_argument("--fetch-cold-from", metavar="URL", help=argparse.SUPPRESS)
@@ -77,7 +78,7 @@ def measure(options: argparse.Namespace) -> None:
         write_numbered_rows(root, "cold", int(options.gib * (1 << 30)) // ROW_BYTES)
         write_table(root, "warm", random_rows(WARM_ROWS, ROW_BYTES))
         report_times(*compare_with_faults(root, options.rounds))
-        report_latencies(asyncio.run(warm_beside_cold(root, options.rounds, options.seconds)))
+        report_latencies(asyncio.run(warm_beside_cold(root, options.warm_rounds or options.rounds, options.seconds)))
 
 
 def write_numbered_rows(root: Path, name: str, num_rows: int) -> None:

@@ -1,6 +1,7 @@
 """The node as a process: how it starts, stops, dies and comes back."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -28,13 +29,33 @@ def root(tmp_path_factory):
     return root
 
 
-def failed_start(*arguments) -> str:
-    command = [sys.executable, "-m", "store_server", "serve", *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 1
-    assert ended.stdout == ""
-    assert "Traceback" not in ended.stderr
-    return ended.stderr.splitlines()[-1]
+STARTS = """
+import contextlib, io, json, sys
+from store_server.commands import main
+for line in sys.stdin:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(["serve", *json.loads(line)])
+    print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def failed_start():
+    """Start nodes that must not start, and return what each says at last. One process: its beginning takes a second."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def failed(*arguments, status=1) -> str:
+            process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")
+            process.stdin.flush()
+            found, out, err = json.loads(process.stdout.readline())
+            assert (found, out) == (status, "")
+            assert err.splitlines()[-1].startswith("error: ")
+            return err.splitlines()[-1]
+
+        yield failed
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
@@ -56,16 +77,11 @@ def test_a_signal_lets_the_fetches_under_way_finish_and_ends_with_zero(root, sig
 
 
 @pytest.mark.parametrize(
-    ("budget", "message"), [("much", "such as 1048576, 512MiB or 8GiB, got 'much'"), ("1MB", "at least 16,777,216")]
+    ("budget", "status", "message"),
+    [("much", 2, "such as 1048576, 512MiB or 8GiB, got 'much'"), ("1MB", 1, "at least 16,777,216")],
 )
-def test_a_memory_budget_that_cannot_be_kept_is_refused(root, budget, message):
-    command = [sys.executable, "-m", "store_server", "serve", str(root), "--memory-budget", budget]
-
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-    assert refused.returncode != 0
-    assert message in refused.stderr
-    assert "Traceback" not in refused.stderr
+def test_a_memory_budget_that_cannot_be_kept_is_refused(failed_start, root, budget, status, message):
+    assert message in failed_start(root, "--memory-budget", budget, status=status)
 
 
 def test_a_second_signal_ends_the_node_at_once(root):
@@ -144,7 +160,7 @@ def test_a_unix_socket_serves_like_a_port(root, tmp_path):
             assert np.array_equal(store.table("layer-2").fetch([[1, 2]]), ROWS[[[1, 2]]])
 
 
-def test_a_unix_socket_is_not_taken_from_a_node_that_is_alive_but_from_one_that_is_dead(root, tmp_path):
+def test_a_unix_socket_is_not_taken_from_a_node_that_is_alive_but_from_one_that_is_dead(failed_start, root, tmp_path):
     listen = f"unix://{tmp_path}/node.sock"
     with node_process(root, listen=listen) as node:
         assert "another process" in failed_start(root, "--listen", listen)
@@ -161,7 +177,7 @@ def test_tables_in_memory_are_served_from_memory(root):
         assert np.array_equal(store.table("layer-2").fetch([5, 19_999]), ROWS[[5, 19_999]])
 
 
-def test_a_port_in_use_is_an_error_that_names_it(root):
+def test_a_port_in_use_is_an_error_that_names_it(failed_start, root):
     with node_process(root) as node:
         assert f"cannot listen on {node.address}" in failed_start(root, "--listen", node.address)
 
@@ -173,15 +189,15 @@ def test_a_port_in_use_is_an_error_that_names_it(root):
 
 
 @pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1", "127.0.0.1:port", "127.0.0.1:99999", "unix://relative"])
-def test_an_address_that_is_none_is_an_error(root, listen):
+def test_an_address_that_is_none_is_an_error(failed_start, root, listen):
     assert listen in failed_start(root, "--listen", listen)
 
 
-def test_a_data_root_that_is_not_there_is_an_error_that_names_it(tmp_path):
+def test_a_data_root_that_is_not_there_is_an_error_that_names_it(failed_start, tmp_path):
     assert f"{tmp_path}/nowhere" in failed_start(tmp_path / "nowhere", "--listen", "127.0.0.1:0")
 
 
-def test_a_table_to_load_that_is_not_there_is_an_error_that_names_it(root):
+def test_a_table_to_load_that_is_not_there_is_an_error_that_names_it(failed_start, root):
     assert "layer-7" in failed_start(root, "--listen", "127.0.0.1:0", "--in-memory", "layer-7")
 
 
