@@ -74,14 +74,20 @@ class GrpcTransport:
         self.workers = response.workers
         return _info(response.table)
 
-    async def fetch(self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float) -> None:
-        """Put `rows` (n,) into `out` (n, row_bytes), in pieces of about 2 MiB that overlap on the wire."""
+    async def fetch(
+        self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float, *, patience: float | None = None
+    ) -> None:
+        """Put `rows` (n,) into `out` (n, row_bytes), in pieces of about 2 MiB that overlap on the wire.
+
+        If not one of them has come after `patience` seconds, that is TimeLimitExceeded already: for those who have
+        somebody else to ask.
+        """
         check_timeout(timeout)
         pieces = _pieces(table, rows, out)
         began = time.monotonic()
         try:
             # Nearly always the only attempt, whose limit the stream keeps: no task or timeout of its own to pay for.
-            await self._fetch_once(table, pieces, timeout)
+            await self._fetch_patiently(table, pieces, timeout, patience)
         except TimeLimitExceeded as error:
             raise TimeLimitExceeded(f"{self._fetching(table, rows)}: {error}") from error
         except Unavailable as error:
@@ -91,17 +97,35 @@ class GrpcTransport:
             gone = time.monotonic() - began
             await with_retries(attempt, timeout, self._fetching(table, rows), last=error, seconds_gone=gone)
 
+    async def _fetch_patiently(
+        self, table: TableInfo, pieces: list[Piece], timeout: float, patience: float | None
+    ) -> None:
+        if patience is None:
+            await self._fetch_once(table, pieces, timeout)
+            return
+        try:
+            await self._fetch_once(table, pieces, patience)
+        except TimeLimitExceeded:
+            if patience >= timeout or not any(piece.arrived for piece in pieces):
+                raise
+            await self._fetch_once(table, pieces, timeout - patience)
+
     async def _fetch_once(self, table: TableInfo, pieces: list[Piece], timeout: float) -> None:
         began = time.monotonic()
         # Rows that arrived before a break are kept: the version never changes, so they are still right.
         try:
             await self._open_stream().fetch(table, pieces, timeout)
-        except VersionNotFound as error:
+        except VersionNotFound:
             # A worker of the node may not have seen yet what another one has published; asked for a description, it
             # looks. If it still does not know the version, that is the answer.
-            left = max(timeout - (time.monotonic() - began), _SHORTEST_WAIT_SECONDS)
-            await self.get_table(table.name, table.version, left)
-            raise Unavailable(f"the node has only just found the version: {error}") from error
+            await self.get_table(table.name, table.version, _left(timeout, began))
+            await self._fetch_what_is_described(table, pieces, _left(timeout, began))
+
+    async def _fetch_what_is_described(self, table: TableInfo, pieces: list[Piece], timeout: float) -> None:
+        try:
+            await self._open_stream().fetch(table, pieces, timeout)
+        except VersionNotFound as error:  # found by who described it and not by who was asked, or just dropped
+            raise Unavailable(f"the node describes the version and does not find it: {error}") from error
 
     def _fetching(self, table: TableInfo, rows: Int64Array) -> str:
         return f"fetching {len(rows)} rows of table {table.name!r} from {self._target}"
@@ -175,6 +199,10 @@ def _pieces(table: TableInfo, rows: Int64Array, out: Uint8Array) -> list[Piece]:
     if size >= len(rows):
         return [Piece(rows, out)] if len(rows) else []
     return [Piece(rows[start : start + size], out[start : start + size]) for start in range(0, len(rows), size)]
+
+
+def _left(timeout: float, began: float) -> float:
+    return max(timeout - (time.monotonic() - began), _SHORTEST_WAIT_SECONDS)
 
 
 def _get_table_request(name: str, version: str) -> pb.GetTableRequest:

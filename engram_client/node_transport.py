@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -30,6 +31,7 @@ class _Worker:
     answers: bool = False
     is_doubted: bool = True
     bytes_under_way: int = 0
+    asking: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def carrying(self, num_bytes: int) -> Iterator[None]:
@@ -52,12 +54,14 @@ class NodeTransport:
         self._direct = GrpcTransport(address)
         self._named: tuple[str, tuple[str, ...]] = ("", ())  # the node, and where its workers listen
         self._workers: list[_Worker] = []
-        self._former: list[_Worker] = []  # to be closed
-        self._asking: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()  # connections to former workers
+        self._looked = 0.0  # when the node was last asked for its workers, by time.monotonic()
         self._closed = False
 
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
+        self._looked = time.monotonic()
         tables = await self._direct.list_tables(timeout)
         self._learn()
         return tables
@@ -83,11 +87,12 @@ class NodeTransport:
         """Close all connections; what is under way fails with StoreClosed. Raises WrongLoop as GrpcTransport does."""
         await self._direct.close()
         self._closed = True
-        asking, self._asking = self._asking, None
-        if asking is not None and not asking.get_loop().is_closed():
-            asking.cancel()
-            await asyncio.wait({asking})
-        workers, self._workers = self._workers + self._former, []
+        tasks = [task for task in (*self._asking, *self._closing) if not task.get_loop().is_closed()]
+        for task in self._asking.intersection(tasks):
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        workers, self._workers = self._workers, []
         for worker in workers:
             await worker.transport.close()
 
@@ -100,7 +105,10 @@ class NodeTransport:
             raise failed.exceptions[0] from None
 
     async def _fetch_part(self, table: TableInfo, part: _Part, timeout: float) -> None:
-        """Ask one worker, and when it is gone another; at last the address of the URL, until the time limit."""
+        """Ask one worker, and when it is gone or silent another; at last the address of the URL, until the time limit.
+
+        Each gets half of the time that is left to say something, so that some remains for the others.
+        """
         now = asyncio.get_running_loop().time
         deadline = now() + check_timeout(timeout)
         left, tried = timeout, set[_Worker]()
@@ -108,10 +116,11 @@ class NodeTransport:
             tried.add(worker)
             try:
                 with worker.carrying(part[1].nbytes):
-                    await worker.transport.fetch(table, *part, left)
+                    await worker.transport.fetch(table, *part, left, patience=left / 2)
             except TimeLimitExceeded:
-                self._doubt(worker, answers=True)  # perhaps it is only slow
-                raise
+                self._doubt(worker, answers=worker.answers)  # perhaps it is only slow
+                if now() >= deadline:
+                    raise
             except (Unavailable, StoreClosed):
                 if self._closed:
                     raise
@@ -126,8 +135,9 @@ class NodeTransport:
         await self._direct.fetch(table, *part, left)
 
     def _least_busy(self, tried: set[_Worker]) -> _Worker | None:
+        """Return the worker with the least to do; one in doubt only where there is no other: it may hang."""
         workers = [worker for worker in self._workers if worker.answers and worker not in tried]
-        return min(workers, key=lambda worker: worker.bytes_under_way, default=None)
+        return min(workers, key=lambda worker: (worker.is_doubted, worker.bytes_under_way), default=None)
 
     def _learn(self) -> None:
         """Take note of the workers that the node has just named."""
@@ -135,33 +145,35 @@ class NodeTransport:
         if named == self._named or self._closed:
             return
         self._named = named
-        self._former += self._workers
+        for worker in self._workers:
+            _start(worker.transport.close(), self._closing)
         addresses = [worker_address(self._address, listen) for listen in named[1]] if len(named[1]) > 1 else []
         self._workers = [_Worker(GrpcTransport(address, retries=False)) for address in addresses if address is not None]
         random.shuffle(self._workers)  # of those with nothing to do the first is asked: not the same by every client
-        self._ask()
+        for worker in self._workers:
+            self._ask(worker)
 
     def _doubt(self, worker: _Worker, *, answers: bool) -> None:
         worker.answers, worker.is_doubted = answers, True
-        self._ask()
+        self._ask(worker)
 
-    def _ask(self) -> None:
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask_until_all_answer())
+    def _ask(self, worker: _Worker) -> None:
+        if worker.asking is None or worker.asking.done():
+            worker.asking = _start(self._ask_until_it_answers(worker), self._asking)
 
-    async def _ask_until_all_answer(self) -> None:
-        """Find out which workers answer, and once more those that do not, for as long as there are any."""
+    async def _ask_until_it_answers(self, worker: _Worker) -> None:
+        """Each worker has such a task of its own: one that never answers keeps nobody from asking the others."""
         pause = _FIRST_PAUSE_SECONDS
-        while True:
-            while self._former:
-                await self._former.pop().transport.close()
-            await asyncio.gather(*(self._ask_one(worker) for worker in self._workers if worker.is_doubted))
-            if not any(worker.is_doubted for worker in self._workers) and not self._former:
+        while worker in self._workers:
+            await self._ask_one(worker)
+            if not worker.is_doubted:
                 return
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads load; nothing secret
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            with contextlib.suppress(EngramError):
-                await self.list_tables(_ASK_SECONDS)  # the node may be another by now, with other workers
+            # The node may be another by now, with other workers. One look serves all who wait.
+            if time.monotonic() - self._looked >= pause / 2:
+                with contextlib.suppress(EngramError):
+                    await self.list_tables(_ASK_SECONDS)
 
     async def _ask_one(self, worker: _Worker) -> None:
         try:
@@ -170,6 +182,14 @@ class NodeTransport:
         except EngramError:
             worker.answers = False
         worker.is_doubted = not worker.answers
+
+
+def _start(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+    """Start a task that is among `tasks` until it ends."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
 
 
 def _divided(rows: Int64Array, out: Uint8Array, num_parts: int) -> list[_Part]:

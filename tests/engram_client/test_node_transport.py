@@ -171,9 +171,112 @@ async def test_ports_at_which_nobody_or_somebody_else_listens_are_left_alone():
         name_workers((stranger,), ports, node="another")
         table = await store.table("t")
 
-        await fetch_until(table, lambda: sibling.requests)
+        await fetch_until(table, lambda: len(sibling.requests) > 100)
 
+        assert stranger.listed
         assert not stranger.requests
+
+
+async def never_answer(_request, _send):
+    await asyncio.Event().wait()
+
+
+async def test_a_worker_that_hangs_costs_no_fetch_and_is_left_out():
+    one, hanging = FakeNode(ROWS), FakeNode(ROWS)
+    async with workers(one, hanging) as url, engram_client.connect(url, timeout=1) as store:
+        table = await store.table("t")
+        await fetch_until_all_answer(table, (one, hanging))
+        hanging.script, before = never_answer, len(hanging.requests)
+        hanging.may_list.clear()
+
+        await fetch_until(table, lambda: len(hanging.requests) > before)
+
+        before = len(hanging.requests)
+        before_that = len(one.requests)
+        await fetch_until(table, lambda: len(one.requests) > before_that + 50)
+        assert len(hanging.requests) == before
+
+
+async def test_a_worker_left_out_stays_so_when_a_fetch_from_before_gives_it_up():
+    node, hanging = FakeNode(ROWS), HeldNode()
+    async with workers(node, hanging) as url, engram_client.connect(url) as store:
+        only_worker = [hanging.workers.listen[1], free_port()]
+        name_workers((node, hanging), only_worker)
+        table = await store.table("t")
+        await fetch_until(table, lambda: hanging.requests)
+        name_workers((hanging,), only_worker, node="not to be used")
+        pending = [table.prefetch([7], timeout=seconds) for seconds in (0.3, 1.0)]
+
+        assert np.array_equal(await asyncio.gather(*pending), [ROWS[[7]]] * 2)
+
+        assert hanging.held == 2
+        before = len(hanging.requests)
+        assert np.array_equal(await table.fetch([1]), ROWS[[1]])
+        assert len(hanging.requests) == before
+
+
+async def test_a_large_fetch_of_which_something_came_is_not_taken_to_another():
+    async def answer_first_and_what_is_asked_again(request, send):
+        is_known = request.rows[0] in asked
+        asked.append(request.rows[0])
+        if is_known or len(asked) == 1:
+            await slow.answer_rightly(request, send)
+
+    node, slow, asked = FakeNode(ROWS), FakeNode(ROWS, max_rows_per_lookup=100_000), []
+    node.table.max_rows_per_lookup = 100_000
+    async with workers(node, slow) as url, engram_client.connect(url, timeout=1) as store:
+        name_workers((node, slow), [slow.workers.listen[1], free_port()])
+        table = await store.table("t")
+        await fetch_until(table, lambda: slow.requests)
+        slow.script, before = answer_first_and_what_is_asked_again, len(node.requests)
+
+        assert np.array_equal(await table.fetch(range(len(ROWS))), ROWS)
+
+        assert len(asked) > 1
+        assert len(node.requests) == before
+
+
+async def test_a_worker_that_has_not_seen_a_new_version_is_asked_again_once_it_has_looked():
+    def not_yet_seen_by(node):
+        async def refuse_once(request, send):
+            node.script = node.answer_rightly
+            failure = lookup.Failure(code=5, message="not seen yet", reason="ERROR_REASON_VERSION_NOT_FOUND")
+            await send(lookup.LookupStreamResponse(id=request.id, failure=failure))
+
+        return refuse_once
+
+    nodes = FakeNode(ROWS), FakeNode(ROWS)
+    async with workers(*nodes) as url, engram_client.connect(url) as store:
+        table = await store.table("t")
+        await fetch_until_all_answer(table, nodes)
+        for node in nodes:
+            node.requests.clear()
+            node.script = not_yet_seen_by(node)
+
+        for rows in await asyncio.gather(table.fetch([3]), table.fetch([3])):
+            assert np.array_equal(rows, ROWS[[3]])
+
+        assert [len(node.requests) for node in nodes] == [2, 2]
+
+
+async def test_a_worker_that_never_answers_keeps_no_other_from_being_asked():
+    async def break_off(_request, _send):
+        broken.append(1)
+        raise BreakStream
+
+    one, other, hanging, broken = FakeNode(ROWS), FakeNode(ROWS), FakeNode(ROWS), []
+    hanging.may_list.clear()
+    async with workers(one, other, hanging) as url, engram_client.connect(url) as store:
+        table = await store.table("t")
+        await fetch_until(table, lambda: other.requests and hanging.listed)
+        other.script = break_off
+        await fetch_until(table, lambda: broken)
+
+        other.script = other.answer_rightly
+        before = len(other.requests)
+        await fetch_until(table, lambda: len(other.requests) > before)
+
+        assert hanging.listed == 1
 
 
 async def test_a_worker_that_does_not_answer_at_first_is_asked_again():

@@ -34,6 +34,9 @@ class FakeNode:
         self.refusals: list[tuple[grpc.StatusCode, str]] = []
         self.streams = 0
         self.workers: tables.Workers | None = None
+        self.may_list = asyncio.Event()  # a node that hangs is one whose is not set
+        self.may_list.set()
+        self.listed = 0
         self.table = tables.Table(
             name="t",
             version="v1",
@@ -81,6 +84,8 @@ class FakeNode:
         return tables.GetTableResponse(table=self.table, workers=self.workers).SerializeToString()
 
     async def _list_tables(self, _request: bytes, _context: grpc.aio.ServicerContext) -> bytes:
+        self.listed += 1
+        await self.may_list.wait()
         return tables.ListTablesResponse(tables=[self.table], workers=self.workers).SerializeToString()
 
     async def _stream(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
