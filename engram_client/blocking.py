@@ -60,6 +60,13 @@ class BlockingPendingRows:
         """Call `callback` once it is done: at once, or on the store's own thread, which must not be kept waiting."""
         self._job.future.add_done_callback(lambda _: callback())
 
+    def request_cancel(self) -> None:
+        """Ask for the end of the lookup and return at once, for callers that must not wait.
+
+        Its buffer must not be used again before `done`.
+        """
+        self._job.request_cancel()
+
     def cancel(self) -> bool:
         """End the lookup and wait until nothing writes into the buffer any more; False if it had ended already.
 

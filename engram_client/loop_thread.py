@@ -32,6 +32,12 @@ class Job(Generic[_Result]):
         self._cancel_asked = False
         loop.call_soon_threadsafe(self._begin)
 
+    def request_cancel(self) -> None:
+        """Cancel the coroutine and return at once: the loop does it when it comes to that."""
+        if not self.future.done():
+            self._cancel_asked = True
+            self._loop.call_soon_threadsafe(self._cancel)
+
     def cancel(self, seconds: float = _SECONDS_TO_END) -> bool:
         """Cancel the coroutine and wait until it has ended; False if it had ended already.
 
@@ -39,8 +45,7 @@ class Job(Generic[_Result]):
         """
         if self.future.done():
             return False
-        self._cancel_asked = True
-        self._loop.call_soon_threadsafe(self._cancel)
+        self.request_cancel()
         if not concurrent.futures.wait((self.future,), seconds).done:
             raise TimeLimitExceeded(f"what was cancelled has not ended within {seconds:g} s")
         return self.future.cancelled()

@@ -175,8 +175,8 @@ class PendingRows(Protocol):
         """Tell whether it has ended: from then on nothing writes into its buffer."""
         ...
 
-    def cancel(self) -> bool:
-        """End it; returns when it has ended, or after a limit."""
+    def request_cancel(self) -> None:
+        """Ask for its end and return at once; it has ended when `done` says so."""
         ...
 
     def add_done_callback(self, callback: Callable[[], None], /) -> None:

@@ -360,6 +360,18 @@ def test_a_fetch_that_cannot_be_ended_in_time_keeps_its_buffer_and_says_so(stuck
         pending.result()
 
 
+def test_the_end_of_a_fetch_can_be_asked_for_without_waiting_for_it(stuck):
+    pending, _, release = stuck
+
+    pending.request_cancel()
+
+    assert not pending.done()
+    release.set()
+    with pytest.raises(CancelledError):
+        pending.result()
+    pending.request_cancel()
+
+
 def test_an_interrupt_of_a_fetch_that_cannot_be_ended_in_time_says_so_too(stuck):
     pending, begun, _ = stuck
 

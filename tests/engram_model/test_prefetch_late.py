@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 import torch
 
+from engram_client import BlockingStore, Store, TableInfo
 from engram_client.errors import ProtocolError, TimeLimitExceeded, Unavailable
-from engram_model import EngramState, Prefetcher, PrefetchSettings, RowsLate, TransformerWithEngram
+from engram_model import EngramModule, EngramState, Prefetcher, PrefetchSettings, RowsLate, TransformerWithEngram
+
+
+class BusyTransport:
+    """Keeps the store's thread busy from the first fetch until `may_go_on` is set, as a disk may; no fetch ends."""
+
+    def __init__(self, tables):
+        self._tables = tables
+        self.is_busy, self.may_go_on = threading.Event(), threading.Event()
+
+    async def get_table(self, name, _version, _timeout):
+        table = self._tables[name]
+        return TableInfo(
+            name=name,
+            version="v1",
+            num_rows=table.num_rows,
+            row_bytes=table.row_bytes,
+            row_format=table.row_format,
+            fingerprint=table.fingerprint,
+            backend="fake",
+            max_rows_per_lookup=1000,
+        )
+
+    async def fetch(self, *_):
+        self.is_busy.set()
+        self.may_go_on.wait(60)
+        await asyncio.Event().wait()
+
+    async def close(self):
+        self.may_go_on.set()
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +115,24 @@ def test_a_late_layer_passes_its_input_through_if_told_so(form, make_remote, pre
     assert (stats.turns, stats.late, stats.passed_through, stats.waited_seconds) == (1, 1, 1, 0.0)
     with pytest.raises(RowsLate, match=f"the rows of layer {layer} are not there at its turn"):
         pending[layer].wait()
+
+
+def test_a_late_layer_does_not_wait_for_the_end_of_its_fetch_either(config, make_remote, prefetcher_of, input_ids):
+    remote = make_remote(config)
+    transport = BusyTransport({str(layer): table for layer, table in remote.tables.items()})
+    with BlockingStore(Store(transport, 60.0)) as store:
+        modules = {layer: EngramModule(config, layer_id=layer, memory=store.table(str(layer))) for layer in (0, 2)}
+        prefetcher = Prefetcher(modules.values(), settings=PrefetchSettings(num_slots=2, late="zero"))
+        pending = prefetcher.prefetch(input_ids)
+        assert transport.is_busy.wait(60)
+
+        with pytest.raises(RowsLate):
+            pending[0].wait()
+        pending.discard()
+
+        assert prefetcher.stats().ring.in_use == 2
+        transport.may_go_on.set()
+        prefetcher.prefetch(input_ids).discard()  # as soon as the store has come to ending the fetches
 
 
 def test_rows_in_time_are_used_whatever_the_policy(config, make_remote, prefetcher_of, input_ids, hidden_states):

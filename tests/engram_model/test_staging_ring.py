@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from engram_client.errors import RowOutOfRange
 from engram_model import Prefetcher, PrefetchSettings, RingFull
 from engram_model.prefetch.ring import StagingRing
 
@@ -108,6 +110,43 @@ def test_a_fetch_that_is_given_up_without_an_end_keeps_its_slot(config, make_rem
     assert prefetcher.stats().ring.in_use == 1
     remote.tables[0].fetches[0].end()
     assert prefetcher.stats().ring.in_use == 0
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_an_interrupt_while_a_call_is_discarded_loses_no_buffer(config, make_remote, input_ids, layer):
+    remote = make_remote(config, held=True)
+    prefetcher = Prefetcher(remote.modules.values())
+    pending = prefetcher.prefetch(input_ids)
+    remote.tables[layer].interrupted = True
+
+    with pytest.raises(KeyboardInterrupt):
+        pending.discard()
+
+    assert remote.tables[2 - layer].last.cancelled
+    assert prefetcher.stats().ring.in_use == 1  # it may still be written to
+    remote.tables[layer].last.release()
+    assert prefetcher.stats().ring.in_use == 0
+
+
+def test_an_interrupt_while_a_call_that_failed_is_ended_loses_no_buffer(config, make_remote, input_ids):
+    remote = make_remote(replace(config, layer_ids=(0, 1, 2)), held=True)
+    prefetcher = Prefetcher(remote.modules.values())
+
+    class Refuses(type(remote.tables[2])):
+        def prefetch(self, _ids, **_):
+            raise RowOutOfRange("no such row")
+
+    remote.tables[2].__class__ = Refuses
+    for interrupted, other in [(0, 1), (1, 0)]:
+        remote.tables[interrupted].interrupted = True
+
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            prefetcher.prefetch(input_ids)
+
+        assert isinstance(interrupt.value.__context__, RowOutOfRange)
+        assert remote.tables[other].last.cancelled
+        remote.tables[interrupted].last.release()
+        assert prefetcher.stats().ring.in_use == 0
 
 
 def test_buffers_are_as_large_as_the_most_that_a_call_may_ask_for(config, make_remote):

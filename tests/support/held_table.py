@@ -54,13 +54,15 @@ class HeldRows:
             raise self._error
         return self.out
 
-    def cancel(self) -> bool:
+    def request_cancel(self) -> None:
+        if self._table.interrupted:
+            self._table.interrupted = False
+            raise KeyboardInterrupt
         self.cancelled = True
         if not self._ended.is_set():
             self._error = StoreClosed("cancelled")
             if not self._table.cancels_late:
                 self.end()
-        return True
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
         if self._ended.is_set():
@@ -73,7 +75,8 @@ class HeldTable:
     """Rows in an array; `fetches` is all that was asked for, `log`, shared by the tables of a test, in which order.
 
     `held`: replies wait for the test. `answers_when_looked_for`: a reply comes just after somebody saw that it was not
-    there. `cancels_late`: `cancel` returns before the end, as the client's does when its limit has passed.
+    there. `cancels_late`: what is told to end does so when the test says so, as when the store's thread is busy.
+    `interrupted`: Ctrl-C is pressed while the next fetch is told to end.
     """
 
     def __init__(self, table: object, log: list[tuple[str, object]] | None = None, *, held: bool = True) -> None:
@@ -83,6 +86,7 @@ class HeldTable:
         self.held = held
         self.answers_when_looked_for = False
         self.cancels_late = False
+        self.interrupted = False
         self.fetches: list[HeldRows] = []
         self.log = [] if log is None else log
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -83,15 +84,14 @@ class Issuer:
         self._check_size(tokens)
         fetches: dict[int, LayerFetch] = {}
         windows: dict[int, NgramWindow] = {}
-        try:
+        with ExitStack() as undo:  # all of it, even if one step is interrupted
             for layer, window in self._windows(tokens, histories, order):
                 windows[layer] = window
                 fetches[layer] = self._send(layer, window)
-            return Issued(fetches, {} if histories is None else _histories_of(windows))
-        except BaseException:
-            for fetch in fetches.values():
-                self._end(fetch)
-            raise
+                undo.callback(self._end, fetches[layer])
+            issued = Issued(fetches, {} if histories is None else _histories_of(windows))
+            undo.pop_all()
+        return issued
 
     def _check_size(self, tokens: Tokens) -> None:
         if tokens.ids.size > self._settings.max_tokens:
@@ -164,7 +164,7 @@ class Issuer:
         try:
             pending = table.prefetch(asked.ids, out=staged.out, timeout=self._settings.timeout_seconds)
         except Exception as error:  # an interrupt may come when rows are under way already: then the slot is lost
-            self.ring.give_back(staged.slot, is_quiet=_at_once)
+            self.ring.give_back(staged.slot)
             if isinstance(error, InvalidBuffer):
                 return None
             raise
@@ -238,7 +238,3 @@ def _histories_of(windows: Mapping[int, NgramWindow]) -> dict[int, TorchHistory]
     """Return by layer where the tokens leave the sequences; layers with one window share one."""
     known = {id(window): history_of(window) for window in {id(each): each for each in windows.values()}.values()}
     return {layer: known[id(window)] for layer, window in windows.items()}
-
-
-def _at_once() -> bool:
-    return True

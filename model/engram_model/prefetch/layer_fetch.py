@@ -33,7 +33,7 @@ class Report(Protocol):
 class LayerFetch:
     """Rows of one layer on their way; every rank takes or discards its part once.
 
-    When the last has done so, the fetch is ended if it still goes on, and the slot goes back to the ring.
+    When the last has done so, the fetch is told to end if it still goes on, and the slot goes back to the ring.
     """
 
     def __init__(
@@ -108,16 +108,17 @@ class LayerFetch:
             self._report.used(self._host_seconds)
 
     def finish(self, rank: int) -> None:
-        """Have done with a rank's part; whatever arrives later touches nothing of anybody's."""
+        """Have done with a rank's part, without waiting; whatever arrives later touches nothing of anybody's."""
         with self._lock:
             self._unfinished.discard(rank)
             if self._unfinished or self._is_given_back:
                 return
             self._is_given_back = True
-        if not self._pending.done():
-            self._pending.cancel()
-        # The client waits for the end of what it cancels, but not for ever: then the slot rests until that end.
-        self._ring.give_back(self._slot, self._is_quiet)
+        try:
+            if not self._pending.done():
+                self._pending.request_cancel()
+        finally:  # an interrupt must not cost the slot, which rests until the fetch has really ended
+            self._ring.give_back(self._slot, self._is_quiet)
 
     def _is_quiet(self) -> bool:
         return self._pending.done() and all(copy is None or copy.is_over() for copy in self._copies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -87,7 +88,10 @@ class PrefetchedLayer:
         return self._embeddings
 
     def discard(self) -> None:
-        """End the fetch, if it goes on, and free its staging buffer; nothing happens if the rows were taken before."""
+        """Have the fetch end, if it goes on, and its staging buffer freed as soon as it has; returns at once.
+
+        Nothing happens if the rows were taken before.
+        """
         fetch, self._fetch = self._fetch, None
         if fetch is not None:
             self._count(discarded=1)
@@ -193,13 +197,14 @@ class PrefetchedLayers(Mapping[int, "PendingEmbeddings"]):
         return len(self._layers)
 
     def discard(self) -> None:
-        """Discard what no layer has taken: fetches under way are ended, and their staging buffers are free again.
+        """Discard what no layer has taken, as `PrefetchedLayer.discard` does.
 
         Where a state has moved on is not undone; a copy of it, made before the call, is the mark to come back to.
         """
-        for layer in self._layers.values():
-            if isinstance(layer, PrefetchedLayer):
-                layer.discard()
+        with ExitStack() as discards:  # all of them, even if one is interrupted
+            for layer in self._layers.values():
+                if isinstance(layer, PrefetchedLayer):
+                    discards.callback(layer.discard)
 
     def __enter__(self) -> Self:
         return self

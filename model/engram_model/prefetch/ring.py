@@ -77,10 +77,16 @@ class StagingRing:
             self._most_in_use = max(self._most_in_use, self._num_slots - len(self._free))
             return slot
 
-    def give_back(self, slot: Slot, is_quiet: Callable[[], bool]) -> None:
-        """Take a slot back; `is_quiet` tells whether nothing writes into it or reads it any more."""
+    def give_back(self, slot: Slot, is_quiet: Callable[[], bool] | None = None) -> None:
+        """Take a slot back; `is_quiet` tells whether nothing writes into it or reads it any more.
+
+        Without, nothing ever did.
+        """
         with self._changed:
-            self._resting.append((slot, is_quiet))
+            if is_quiet is None:
+                self._free.append(slot)
+            else:
+                self._resting.append((slot, is_quiet))
             self._collect()
             self._changed.notify()
 

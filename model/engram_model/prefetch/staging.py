@@ -92,7 +92,7 @@ class Staging:
                 for rank, (share, device) in enumerate(zip(asked.shares, devices, strict=True))
             ]
         except BaseException:
-            self.ring.give_back(slot, is_quiet=_at_once)
+            self.ring.give_back(slot)
             raise
         return Staged(slot, slot.array[:num_bytes].reshape(*asked.ids.shape, row_bytes), parts)
 
@@ -132,7 +132,3 @@ def _number_starts(asked: Asked, end: int) -> tuple[list[list[int]], int]:
             starts[-1].append(-(-end // _ALIGNMENT) * _ALIGNMENT)
             end = starts[-1][-1] + values.nbytes
     return starts, end
-
-
-def _at_once() -> bool:
-    return True

@@ -57,9 +57,9 @@ class TimedFetch:
         """Tell whether the rows are there, or never will be."""
         return self._pending.done()
 
-    def cancel(self) -> bool:
-        """End the fetch."""
-        return self._pending.cancel()
+    def request_cancel(self) -> None:
+        """Ask for the end of the fetch."""
+        self._pending.request_cancel()
 
     def add_done_callback(self, callback: Callable[[], None], /) -> None:
         """Call `callback` once it is done."""

@@ -309,8 +309,8 @@ class Rows:
     def done(self):
         return True
 
-    def cancel(self):
-        return False
+    def request_cancel(self):
+        pass
 
     def add_done_callback(self, callback):
         callback()
