@@ -15,7 +15,8 @@ class EagerWriter:
     is run by hand: on the spot up to where it has to wait, and on from there once what it waits for is done. As it is
     nobody's task, nobody can cancel it either, which gRPC would take for the end of the whole call.
 
-    A write that raises one of `ended_by`, or is cancelled from inside, is the last one.
+    A write that raises one of `ended_by`, or is cancelled from inside, is the last one. So is one that raises anything
+    else, which `failed` is told: nothing will be written any more, and nobody else knows.
     """
 
     def __init__(
@@ -23,10 +24,12 @@ class EagerWriter:
         write: Callable[[bytes], Awaitable[None]],
         next_message: Callable[[], bytes | None],
         ended_by: tuple[type[Exception], ...],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._write = write
         self._next_message = next_message
         self._ended_by = (*ended_by, asyncio.CancelledError)
+        self._failed = failed
         self._writing: Generator[Any, None, None] | None = None
         self._has_ended = False
 
@@ -45,7 +48,10 @@ class EagerWriter:
                 self._writing = None
         except BaseException as error:
             self._writing, self._has_ended = None, True
-            if not isinstance(error, self._ended_by):
+            if isinstance(error, self._ended_by):
+                return
+            self._failed(error)
+            if not isinstance(error, Exception):  # an interrupt, say, is for the whole program
                 raise
 
     def _begin(self) -> Generator[Any, None, None] | None:

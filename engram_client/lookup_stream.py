@@ -110,7 +110,8 @@ class LookupStream:
         self._sending: _Fetch | None = None  # the one whose piece is being written
         # No task that somebody may cancel reads or writes: to cancel either in mid-air makes gRPC cancel the stream.
         self._reader = asyncio.create_task(self._read())
-        self._writer = EagerWriter(call.write, self._next_request, (grpc.aio.AioRpcError, asyncio.InvalidStateError))
+        ended_by = (grpc.aio.AioRpcError, asyncio.InvalidStateError)  # the reader finds out why
+        self._writer = EagerWriter(call.write, self._next_request, ended_by, self._end_unwritten)
 
     async def fetch(self, table: TableInfo, pieces: Sequence[Piece], timeout: float) -> None:
         """Fill the pieces that have not arrived, the first of them on its way before anything is waited for.
@@ -186,6 +187,10 @@ class LookupStream:
             fetch.answer(piece, reply)
             self._give_turn(fetch)
             self._writer.wake()
+
+    def _end_unwritten(self, error: BaseException) -> None:
+        self._break(Unavailable(f"{self._address}: a lookup could not be written: {error!r}"))
+        self._call.cancel()  # the server should not wait for lookups that cannot come
 
     def _break(self, error: EngramError) -> None:
         self.broken = self.broken or error

@@ -19,7 +19,8 @@ class Wire:
         self.begun, self.written = [], []
         self.waits = waits
         self.answers = []
-        self.writer = EagerWriter(self.write, self.next_message, (Ended,))
+        self.failures = []
+        self.writer = EagerWriter(self.write, self.next_message, (Ended,), self.failures.append)
 
     def next_message(self):
         return self.messages.pop(0) if self.messages else None
@@ -93,10 +94,12 @@ async def test_a_write_may_only_let_others_have_their_turn():
         written.set()
 
     messages = [b"1"]
-    EagerWriter(write, lambda: messages.pop() if messages else None, (Ended,)).wake()
+    failures = []
+    EagerWriter(write, lambda: messages.pop() if messages else None, (Ended,), failures.append).wake()
 
     assert not written.is_set()
     await asyncio.wait_for(written.wait(), 60)
+    assert not failures
 
 
 @pytest.mark.parametrize("end", [Ended(), asyncio.CancelledError()])
@@ -107,21 +110,42 @@ async def test_nothing_is_written_after_the_end(end):
     await wire.answer(end)
     wire.writer.wake()
 
-    assert (wire.begun, wire.written) == ([b"1"], [])
+    assert (wire.begun, wire.written, wire.failures) == ([b"1"], [], [])
 
 
-async def test_an_error_that_is_no_end_is_raised_and_is_the_end():
-    async def write(_):
-        raise KeyError("mistake")
+@pytest.mark.parametrize("waits", [0, 1])
+async def test_any_other_error_is_told_and_is_the_end(waits):
+    mistake = MemoryError("no memory for the message")
+    wire = Wire(b"1", b"2", waits=1)
+    if not waits:
+        wire.next_message = raising(mistake)
+        wire.writer = EagerWriter(wire.write, wire.next_message, (Ended,), wire.failures.append)
 
-    asked = []
-    writer = EagerWriter(write, lambda: asked.append(1) or b"1", (Ended,))
+    wire.writer.wake()
+    if waits:
+        await wire.answer(mistake)
+    wire.writer.wake()
 
-    with pytest.raises(KeyError, match="mistake"):
+    assert wire.failures == [mistake]
+    assert wire.written == []
+
+
+async def test_an_interrupt_is_told_and_goes_on_to_the_caller():
+    wire = Wire()
+    writer = EagerWriter(wire.write, raising(KeyboardInterrupt()), (Ended,), wire.failures.append)
+
+    with pytest.raises(KeyboardInterrupt):
         writer.wake()
     writer.wake()
 
-    assert asked == [1]
+    assert [type(failure) for failure in wire.failures] == [KeyboardInterrupt]
+
+
+def raising(error):
+    def next_message():
+        raise error
+
+    return next_message
 
 
 async def test_a_caller_that_is_cancelled_takes_no_write_with_it():
