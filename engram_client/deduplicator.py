@@ -19,12 +19,13 @@ class Deduplicator:
     """A transport that asks another for each row of a fetch once.
 
     It helps callers that repeat themselves. Whoever has token ids says each n-gram once from the start
-    (`RowHasher.distinct_rows`), which costs a tenth of finding the same in the rows. Steps aside while it does not pay.
+    (`RowHasher.distinct_rows`), which costs a tenth of finding the same in the rows. Steps aside, a table at a time,
+    while it does not pay.
     """
 
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
-        self._payoff = Payoff(_WINDOW_ROWS)
+        self._payoffs: dict[str, Payoff] = {}  # by the name of the table: some repeat themselves, others never do
         self._pace = Pace()
 
     async def list_tables(self, timeout: float) -> list[TableInfo]:
@@ -37,7 +38,8 @@ class Deduplicator:
 
     async def fetch(self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float) -> None:
         """Put `rows` (n,), each within the table, into `out` (n, row_bytes)."""
-        if not self._payoff.takes_part(len(rows)):
+        payoff = self._payoffs.get(table.name) or self._payoffs.setdefault(table.name, Payoff(_WINDOW_ROWS))
+        if not payoff.takes_part(len(rows)):
             await self._inner.fetch(table, rows, out, timeout)
             return
         watch = Stopwatch()
@@ -53,7 +55,7 @@ class Deduplicator:
             with watch.running():
                 np.take(distinct, inverse[0], axis=0, out=out, mode="clip")  # "raise" would copy `out` first
         saved = (len(rows) - len(first)) * self._pace.seconds_a_row
-        self._payoff.record(len(rows), saved_seconds=saved, spent_seconds=watch.seconds)
+        payoff.record(len(rows), saved_seconds=saved, spent_seconds=watch.seconds)
 
     async def close(self) -> None:
         """Let go of everything; what is under way fails with StoreClosed."""

@@ -56,6 +56,17 @@ async def test_it_stands_aside_when_nothing_repeats_and_the_rows_are_the_same():
     assert np.array_equal(out, ROWS[repeating])
 
 
+async def test_a_table_without_repeats_does_not_keep_it_from_another():
+    transport, info, deduplicator = deduplicated()
+    other = transport.publish("other", ROWS)
+    for _ in range(100):  # a window and a half of rows that never repeat
+        await deduplicator.fetch(info, np.arange(1000), np.zeros((1000, 24), np.uint8), 1.0)
+
+    await deduplicator.fetch(other, np.repeat(np.arange(500), 2), np.zeros((1000, 24), np.uint8), 1.0)
+
+    assert np.array_equal(transport.sent[-1], np.arange(500))
+
+
 async def test_a_failure_below_is_the_callers():
     async def fail():
         raise Unavailable("gone")
