@@ -94,6 +94,7 @@ def connect(
     Raises:
         InvalidUrl: the URL is missing or not understood.
         ValueError: `timeout` is no positive number of seconds, or `cache_bytes` is too small.
+        TypeError: `cache_bytes` is no integer.
 
     Example::
 

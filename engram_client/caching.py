@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import operator
+from typing import Final, SupportsIndex
 
 import numpy as np
 
@@ -54,10 +55,14 @@ class CachingTransport:
     It serves the event loop that fetches first; fetches of another loop go past it.
 
     Raises:
+        TypeError: cache_bytes are no integer.
         ValueError: cache_bytes are below LEAST_CACHE_BYTES.
     """
 
     def __init__(self, inner: Transport, cache_bytes: int) -> None:
+        if not isinstance(cache_bytes, SupportsIndex):
+            raise TypeError(f"cache_bytes must be an integer, a number of bytes, got {cache_bytes!r}")
+        cache_bytes = operator.index(cache_bytes)
         if cache_bytes < LEAST_CACHE_BYTES:
             raise ValueError(f"cache_bytes must be at least {LEAST_CACHE_BYTES}, got {cache_bytes}")
         self.use: dict[str, CacheUse] = {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -255,6 +256,14 @@ async def test_another_event_loop_goes_past_the_cache():
     assert np.array_equal(await asyncio.to_thread(fetch_elsewhere), ROWS[[1]])
     assert store.cache["t"].looked_up == 1
     assert transport.rows_sent == 2
+
+
+@pytest.mark.parametrize("cache_bytes", [float("nan"), 1e9, "1MiB"])
+def test_a_cache_of_no_whole_number_of_bytes_is_refused(cache_bytes):
+    with pytest.raises(
+        TypeError, match=f"cache_bytes must be an integer, a number of bytes, got {re.escape(repr(cache_bytes))}"
+    ):
+        engram_client.connect("grpc://127.0.0.1:1", cache_bytes=cache_bytes)
 
 
 @pytest.mark.parametrize("cache_bytes", [0, -1, LEAST_CACHE_BYTES - 1])
