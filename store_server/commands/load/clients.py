@@ -92,15 +92,17 @@ class Clients:
         try:
             message = connection.recv()
         except (EOFError, OSError) as error:
-            process.join(STOP_SECONDS)
-            raise CommandFailed(f"a client process ended by itself, exit code {process.exitcode}") from error
+            raise _ended(process) from error
         if isinstance(message, Failed):
             raise CommandFailed(message.reason)
         return message
 
     def _send(self, message: Order | Stop) -> None:
-        for connection in self._processes:
-            connection.send(message)
+        for connection, process in self._processes.items():
+            try:
+                connection.send(message)
+            except OSError as error:
+                raise _ended(process) from error
 
     def __enter__(self) -> Self:
         try:
@@ -149,3 +151,8 @@ class Clients:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._end()
+
+
+def _ended(process: BaseProcess) -> CommandFailed:
+    process.join(STOP_SECONDS)
+    return CommandFailed(f"a client process ended by itself, exit code {process.exitcode}")
