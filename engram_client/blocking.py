@@ -165,7 +165,12 @@ class BlockingStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except TimeLimitExceeded as late:
+            if error is None:
+                raise
+            error.add_note(str(late))  # what ended the block counts, such as the exit status of a program told to end
 
     def _close_at_exit(self) -> None:
         if self._pid == os.getpid():  # a forked child has the registration, but not the thread

@@ -259,6 +259,13 @@ def test_a_store_that_does_not_close_is_given_up_in_time_and_what_ran_is_ended(t
         store.table("t")
 
 
+def test_a_program_told_to_end_ends_with_its_status_though_the_store_does_not_close(transport):
+    with pytest.raises(SystemExit, match="143") as caught, store_of(transport, close_seconds=0.05):
+        raise SystemExit(143)
+
+    assert "within 0.05 s" in caught.value.__notes__[0]
+
+
 def test_what_grpc_reports_after_a_store_was_closed_still_finds_the_loop(transport):
     transport.may_close.set()
     with store_of(transport) as store:
