@@ -9,6 +9,7 @@ from typing import Final, SupportsIndex
 import numpy as np
 
 from engram_client.arrays import Int64Array, Uint8Array
+from engram_client.loop_turns import LoopTurns
 from engram_client.payoff import Pace, Payoff, Stopwatch
 from engram_client.row_cache import RowCache, set_bytes
 from engram_client.table_info import TableInfo
@@ -73,6 +74,7 @@ class CachingTransport:
         self._versions: dict[tuple[str, str], int] = {}  # the numbers of the latest
         self._num_versions = 0
         self._pace = Pace()
+        self._turns = LoopTurns()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -116,6 +118,8 @@ class CachingTransport:
         use.hits += hits
         saved = hits * self._pace.seconds_a_row
         use.payoff.record(len(rows), saved_seconds=saved / share, spent_seconds=watch.seconds / share)
+        if not missing.size and self._turns.is_due(len(rows), table.row_bytes):
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Let go of everything; what is under way fails with StoreClosed."""

@@ -16,13 +16,12 @@ from engram_client.arrays import Int64Array, Uint8Array
 from engram_client.embedded.disk_threads import DiskThreads
 from engram_client.embedded.local_version import LocalVersion
 from engram_client.embedded.storage_errors import client_errors
+from engram_client.loop_turns import LoopTurns, rows_a_slice
 from engram_client.retry import with_retries
 from engram_client.table_info import TableInfo
 from store_server import storage
 
 _Result = TypeVar("_Result")
-SLICE_BYTES: Final = 1 << 20  # gathered without a break, in about a millisecond
-_LEAST_BYTES_A_ROW: Final = 64  # a row costs at least a line of the processor's cache
 _NO_LIMIT: Final = (1 << 31) - 1  # there is no message whose size could be limited
 
 
@@ -46,6 +45,7 @@ class EmbeddedTransport:
         self._changing_versions = threading.Lock()
         self._resident_set = storage.ResidentSet()
         self._threads = DiskThreads()
+        self._turns = LoopTurns()
         self._refreshing: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -66,6 +66,8 @@ class EmbeddedTransport:
         if not self._fetched_at_once(version, rows, out):
             what = f"fetching {len(rows)} rows of table {table.name!r}"
             await self._tried(lambda: self._fetch(version, rows, out), timeout, what)
+        elif self._turns.is_due(len(rows), table.row_bytes):
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Let go of all files."""
@@ -76,7 +78,7 @@ class EmbeddedTransport:
 
     def _fetched_at_once(self, version: LocalVersion, rows: Int64Array, out: Uint8Array) -> bool:
         """Fetch what is one slice in RAM, as most fetches are: watching a time limit would take longer than that."""
-        if len(rows) > _rows_a_slice(out) or version.has_to_be_looked_at(self._clock()):
+        if len(rows) > rows_a_slice(out.shape[1]) or version.has_to_be_looked_at(self._clock()):
             return False
         self._refresh_residency_of(version)
         with contextlib.suppress(errors.Unavailable), client_errors():
@@ -87,7 +89,7 @@ class EmbeddedTransport:
         if version.has_to_be_looked_at(self._clock()):
             await self._in_thread(lambda: version.look(self._clock()))
         self._refresh_residency_of(version)
-        step = _rows_a_slice(out)
+        step = rows_a_slice(out.shape[1])
         for start in range(0, len(rows), step):
             if start:
                 await asyncio.sleep(0)  # the loop has others to serve, and to tell us of the time limit
@@ -168,11 +170,6 @@ class EmbeddedTransport:
     def _check_open(self) -> None:
         if self._closed:
             raise errors.StoreClosed(f"the store at {self._path} is closed")
-
-
-def _rows_a_slice(out: Uint8Array) -> int:
-    row_bytes: int = out.shape[1]
-    return max(1, SLICE_BYTES // max(row_bytes, _LEAST_BYTES_A_ROW))
 
 
 def _current_version(root: storage.DataRoot, name: str) -> TableInfo | None:

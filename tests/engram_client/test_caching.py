@@ -48,6 +48,24 @@ async def test_rows_that_are_held_are_not_asked_for_again():
     assert cache.nbytes <= LEAST_CACHE_BYTES
 
 
+@pytest.mark.parametrize("num_rows", [1, 500])
+async def test_a_caller_whose_rows_are_all_held_leaves_the_loop_to_others_now_and_then(num_rows):
+    transport, _, store = cached()
+    transport.publish("t", ROWS)
+    table = await store.table("t")
+    await table.fetch(np.arange(num_rows))
+
+    async def fetch_often():
+        async with asyncio.timeout(0):
+            for _ in range(100):
+                await table.fetch(np.arange(num_rows))
+
+    with pytest.raises(TimeoutError):
+        await fetch_often()
+
+    assert transport.rows_sent == num_rows
+
+
 async def test_a_handle_that_moves_to_a_new_version_never_reads_an_old_row():
     transport, _, store = cached()
     old, new = ROWS, random_rows(2000, 24, seed=1)

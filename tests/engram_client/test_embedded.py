@@ -258,6 +258,19 @@ async def test_a_large_fetch_from_ram_leaves_the_loop_to_others_and_its_buffer_o
     assert np.array_equal(await table.fetch(MANY), ROWS[MANY])
 
 
+@pytest.mark.parametrize("num_rows", [1, 10_000])
+async def test_small_fetches_from_ram_leave_the_loop_to_others_now_and_then(store, num_rows):
+    table = await store.table("t")
+
+    async def fetch_often():
+        async with asyncio.timeout(0):
+            for _ in range(100):
+                await table.fetch(MANY[:num_rows])
+
+    with pytest.raises(TimeoutError):
+        await fetch_often()
+
+
 async def test_a_time_limit_ends_a_large_fetch_from_ram(store, root):
     table = await store.table("t")
 
