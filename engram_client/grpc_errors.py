@@ -22,6 +22,7 @@ _BY_REASON: Final[dict[str, type[errors.EngramError]]] = {
     "TABLE_DAMAGED": errors.TableDamaged,
     "SHUTTING_DOWN": errors.Unavailable,
     "VERSION_UNAVAILABLE": errors.Unavailable,
+    "STARTING": errors.Unavailable,
 }
 _BY_CODE: Final[dict[grpc.StatusCode, type[errors.EngramError]]] = {
     # A call of ours changes nothing, so whatever broke on the way is worth another try.

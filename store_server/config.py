@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from store_server.listen_address import ListenAddress
-from store_server.storage.pages.resident_set import LEAST_BUDGET_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +32,7 @@ class ServerConfig:
     memory_budget_bytes: int | None = None
     """How much of the mapped tables may lie in RAM: what is mapped, and what is found in the page cache.
 
-    None leaves that to the kernel.
+    None leaves that to the kernel. The least is for who divides it among workers to check.
     """
 
     def __post_init__(self) -> None:
@@ -44,10 +43,6 @@ class ServerConfig:
         for name in ("max_rows_per_lookup", "gather_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.memory_budget_bytes is not None and self.memory_budget_bytes < LEAST_BUDGET_BYTES:
-            raise ValueError(
-                f"memory_budget_bytes must be at least {LEAST_BUDGET_BYTES:,}, got {self.memory_budget_bytes:,}"
-            )
         if self.max_reply_bytes < 1 << 20:
             raise ValueError(f"max_reply_bytes must hold the widest row, 1 MiB, got {self.max_reply_bytes}")
 

@@ -66,6 +66,12 @@ def shutting_down() -> LookupFailed:
     return LookupFailed(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN", "the node is shutting down")
 
 
+def starting() -> LookupFailed:
+    """Return the failure for what a worker cannot tell before it knows of the others."""
+    message = "the node is starting and does not know yet where its workers listen; try again"
+    return LookupFailed(grpc.StatusCode.UNAVAILABLE, "STARTING", message)
+
+
 def of_storage(error: StorageError) -> LookupFailed:
     """Return what a caller is told of an error of the storage; paths of the node stay out of it."""
     match error:

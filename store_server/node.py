@@ -53,10 +53,18 @@ class NothingToServe(NodeFailed):
 class Node:
     """A node that listens. `address` is what clients connect to, with the port that was picked.
 
-    `memory` is where tables in RAM lie, by default memory of this process.
+    `memory` is where tables in RAM lie, by default memory of this process. One of several processes is not ready for
+    clients, and says so, before it was told of the others by `name_workers`.
     """
 
-    def __init__(self, config: ServerConfig, root: DataRoot, memory: RowMemory | None = None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        root: DataRoot,
+        memory: RowMemory | None = None,
+        *,
+        is_one_of_several: bool = False,
+    ) -> None:
         self.address = ""
         self._config = config
         self._catalog = Catalog(root, config, memory)
@@ -65,7 +73,7 @@ class Node:
         )
         self._under_way = CallsUnderWay()
         self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way)
-        self._tables = tables.TableService(self._catalog, self._under_way)
+        self._tables = tables.TableService(self._catalog, self._under_way, is_one_of_several=is_one_of_several)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=GRPC_OPTIONS)
         self._follower: asyncio.Task[None] | None = None
@@ -87,14 +95,14 @@ class Node:
         reflection.enable_server_reflection(names, self._server)
         self.address = await self._listen(listen)
         await self._server.start()
-        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         await self._report_health()
         self._follower = asyncio.create_task(self._follow_data_root())
         log.info("listening", address=self.address, tables=sum(served), damaged=len(served) - sum(served))
 
-    def name_workers(self, node: str, listen: Sequence[str]) -> None:
+    async def name_workers(self, node_id: str, listen: Sequence[str]) -> None:
         """Tell clients from now on of all the processes of this node; see the message Workers."""
-        self._tables.workers = pb.Workers(node=node, listen=listen)
+        self._tables.workers = pb.Workers(node=node_id, listen=listen)
+        await self._report_health()
 
     async def drain(self) -> None:
         """Tell everybody that this node stops, finish what is under way within `drain_seconds`, cut the rest."""
@@ -157,12 +165,13 @@ class Node:
                 log.exception("could not look at the data root")
 
     async def _report_health(self) -> None:
+        response, is_ready = health_pb2.HealthCheckResponse, self._tables.knows_workers
+        await self._health.set("", response.SERVING if is_ready else response.NOT_SERVING)
         for gone in self._reported - self._catalog.tables.keys():
-            await self._health.set(gone, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+            await self._health.set(gone, response.SERVICE_UNKNOWN)
         self._reported = set(self._catalog.tables)
         for name, state in self._catalog.tables.items():
-            is_served = state.opened_current() is not None
-            response = health_pb2.HealthCheckResponse
+            is_served = is_ready and state.opened_current() is not None
             await self._health.set(name, response.SERVING if is_served else response.NOT_SERVING)
 
 
@@ -175,9 +184,11 @@ def _run_after_others() -> None:
 
 
 @asynccontextmanager
-async def running(config: ServerConfig, memory: RowMemory | None = None) -> AsyncIterator[Node]:
-    """Run a node as long as the block lasts."""
-    node = Node(config, DataRoot.open(config.root), memory)
+async def running(
+    config: ServerConfig, memory: RowMemory | None = None, *, is_one_of_several: bool = False
+) -> AsyncIterator[Node]:
+    """Run a node, or one process of it, as long as the block lasts."""
+    node = Node(config, DataRoot.open(config.root), memory, is_one_of_several=is_one_of_several)
     try:
         await node.start()
         yield node

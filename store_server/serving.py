@@ -34,26 +34,32 @@ def serve(
     listening: Callable[[Node], None],
     starting: Callable[[], None] = lambda: None,
     memory: RowMemory | None = None,
+    is_one_of_several: bool = False,
 ) -> None:
-    """Run a node. SIGTERM or SIGINT finishes what is under way, a second one ends the process at once.
+    """Run a node, or one process of it. SIGTERM or SIGINT finishes what is under way, a second one ends it at once.
 
-    `starting` is called when its event loop runs, `listening` once clients may come. Raises ServingFailed.
+    `starting` is called when its event loop runs, `listening` once it listens. Raises ServingFailed.
     """
     keep_freed_memory()
     raise_file_limit()
     try:
-        uvloop.run(_serve(config, listening, starting, memory))
+        uvloop.run(_serve(config, listening, starting, memory, is_one_of_several=is_one_of_several))
     except (ValueError, NodeFailed, CannotListen, StorageError) as error:
         raise ServingFailed(str(error)) from error
 
 
 async def _serve(
-    config: ServerConfig, listening: Callable[[Node], None], starting: Callable[[], None], memory: RowMemory | None
+    config: ServerConfig,
+    listening: Callable[[Node], None],
+    starting: Callable[[], None],
+    memory: RowMemory | None,
+    *,
+    is_one_of_several: bool,
 ) -> None:
     ready, stop = asyncio.Event(), asyncio.Event()
     _on_signals(ready, stop)
     starting()
-    async with running(config, memory) as node:
+    async with running(config, memory, is_one_of_several=is_one_of_several) as node:
         ready.set()
         listening(node)
         await stop.wait()

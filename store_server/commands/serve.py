@@ -91,16 +91,17 @@ def serve(
             drain_seconds=drain_seconds,
         )
         placements = place(workers, pin_cores=_numbers(pin_cores), numa_nodes=_numbers(numa_nodes))
+        configs = divided(config, workers)
         log_to_stderr()
-        code = _serve_with_workers(config, placements) if workers > 1 else _serve_here(config, placements[0])
+        code = _serve_with_workers(configs, placements) if workers > 1 else _serve_here(config, placements[0])
     except (ValueError, CannotPlace, WorkersFailed) as error:
         raise CommandFailed(str(error)) from error
     if code:
         raise typer.Exit(code)
 
 
-def _serve_with_workers(config: ServerConfig, placements: Sequence[Placement | None]) -> int:
-    return asyncio.run(supervise(divided(config, len(placements)), placements, _say_listening))
+def _serve_with_workers(configs: Sequence[ServerConfig], placements: Sequence[Placement | None]) -> int:
+    return asyncio.run(supervise(configs, placements, _say_listening))
 
 
 def _serve_here(config: ServerConfig, placement: Placement | None) -> int:

@@ -27,9 +27,10 @@ _Request = TypeVar("_Request", bound=Message)
 class TableService:
     """Describes the versions of a catalog, after a look at the data root: what was just published is found at once."""
 
-    def __init__(self, catalog: Catalog, under_way: CallsUnderWay) -> None:
+    def __init__(self, catalog: Catalog, under_way: CallsUnderWay, *, is_one_of_several: bool = False) -> None:
         self.workers: pb.Workers | None = None
-        """What clients are told of the processes of this node; None while it is but one."""
+        """What clients are told of the processes of this node; None if there is but one, or they are not known yet."""
+        self._is_one_of_several = is_one_of_several
         self._catalog = catalog
         self._under_way = under_way
         self._look = SharedLook(catalog)
@@ -42,7 +43,13 @@ class TableService:
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
+    @property
+    def knows_workers(self) -> bool:
+        """Tell whether clients may ask: a worker that did not name the others would be taken for the whole node."""
+        return self.workers is not None or not self._is_one_of_several
+
     async def _list_tables(self, message: bytes, context: Context) -> bytes:
+        await self._require_workers(context)
         await _parsed(pb.ListTablesRequest(), message, context)
         with self._under_way.one_more():
             await self._look.wait(_LOOK_SECONDS)
@@ -52,6 +59,7 @@ class TableService:
         return pb.ListTablesResponse(tables=tables, workers=self.workers).SerializeToString()
 
     async def _get_table(self, message: bytes, context: Context) -> bytes:
+        await self._require_workers(context)
         request = await _parsed(pb.GetTableRequest(), message, context)
         with self._under_way.one_more():
             is_served = self._is_served(request.name, request.version)
@@ -63,6 +71,10 @@ class TableService:
             except StorageError as error:
                 await failures.abort(context, failures.of_storage(error))
         return pb.GetTableResponse(table=_table(found), workers=self.workers).SerializeToString()
+
+    async def _require_workers(self, context: Context) -> None:
+        if not self.knows_workers:
+            await failures.abort(context, failures.starting())
 
     def _is_served(self, name: str, version: str) -> bool:
         try:

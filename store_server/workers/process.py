@@ -56,15 +56,15 @@ class WorkerProcess:
             number=number,
             config=config,
             placement=placement,
-            control=its_control.fileno(),
-            memory=its_memory.fileno(),
+            control_descriptor=its_control.fileno(),
+            memory_descriptor=its_memory.fileno(),
         )
         try:
             process = subprocess.Popen(  # noqa: S603  # ourselves
                 [sys.executable, "-m", "store_server.workers.worker", settings.to_argument()],
                 stdin=subprocess.DEVNULL,
                 stdout=_STDERR,
-                pass_fds=(settings.control, settings.memory),
+                pass_fds=(settings.control_descriptor, settings.memory_descriptor),
                 process_group=0,
             )
         finally:
@@ -85,10 +85,10 @@ class WorkerProcess:
         """How long ago it was started."""
         return time.monotonic() - self._began
 
-    def name_workers(self, node: str, listen: Sequence[str]) -> None:
+    def name_workers(self, node_id: str, listen: Sequence[str]) -> None:
         """Tell it what to tell clients; `ready` follows."""
         with contextlib.suppress(OSError):  # it has just died
-            self._control.send({"node": node, "workers": list(listen)})
+            self._control.send({"node_id": node_id, "workers": list(listen)})
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if it still runs."""

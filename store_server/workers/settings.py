@@ -20,8 +20,9 @@ def divided(config: ServerConfig, workers: int) -> list[ServerConfig]:
     """
     listen, budget = ListenAddress.parse(config.listen), config.memory_budget_bytes
     if budget is not None and budget // workers < LEAST_BUDGET_BYTES:
+        whom = f" for {workers} workers" if workers > 1 else ""
         raise ValueError(
-            f"a memory budget for {workers} workers must be at least {workers * LEAST_BUDGET_BYTES:,}, got {budget:,}"
+            f"--memory-budget{whom} must be at least {workers * LEAST_BUDGET_BYTES:,} bytes, got {budget:,}"
         )
     share = None if budget is None else budget // workers
     return [
@@ -32,13 +33,13 @@ def divided(config: ServerConfig, workers: int) -> list[ServerConfig]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """One worker. `config.listen` is its own address; `control` and `memory` are descriptors that it inherits."""
+    """One worker. `config.listen` is its own address; It inherits the ends of the two channels."""
 
     number: int
     config: ServerConfig
     placement: Placement | None
-    control: int
-    memory: int
+    control_descriptor: int
+    memory_descriptor: int
 
     def to_argument(self) -> str:
         """Return the settings as text."""

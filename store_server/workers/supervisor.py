@@ -37,7 +37,7 @@ class Supervisor:
     def __init__(self, configs: Sequence[ServerConfig], placements: Sequence[Placement | None]) -> None:
         self._configs = list(configs)
         self._placements = placements
-        self._node = secrets.token_hex(8)
+        self._node_id = secrets.token_hex(8)
         self._files = KeptFiles()
         self._workers: dict[int, WorkerProcess] = {}
         self._signals: list[signal.Signals] = []
@@ -83,7 +83,7 @@ class Supervisor:
             # Picked by the worker, perhaps: whoever takes its place listens there, too.
             self._configs[worker.number] = with_listen(self._configs[worker.number], worker.listening.result())
         for worker in list(self._workers.values()):
-            worker.name_workers(self._node, self._listen_names())
+            worker.name_workers(self._node_id, self._listen_names())
             if not await self._has_come(worker.ready):
                 return False
             log.info("worker ready", worker=worker.number, address=worker.listening.result(), pid=worker.pid)
@@ -134,7 +134,7 @@ class Supervisor:
             worker = self._start(number)
             await _first_of(worker.listening, worker.ended)
             if worker.listening.done():
-                worker.name_workers(self._node, self._listen_names())
+                worker.name_workers(self._node_id, self._listen_names())
                 log.info("worker replaced", worker=number, address=worker.listening.result(), pid=worker.pid)
 
     async def _end_all(self) -> list[int]:

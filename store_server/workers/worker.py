@@ -14,12 +14,13 @@ from store_server.workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from store_server.node import Node
+    from store_server.workers.channel import Message
 
 
 def main(argument: str) -> int:
     """Run one worker and return its exit status; why it failed goes to the parent."""
     settings = WorkerSettings.from_argument(argument)
-    control, memory = Channel.inherited(settings.control), Channel.inherited(settings.memory)
+    control, memory = Channel.inherited(settings.control_descriptor), Channel.inherited(settings.memory_descriptor)
     control.set_timeout(0)
     try:
         take_place(settings.placement)  # before threads are started and memory is taken
@@ -38,7 +39,13 @@ def _serve(settings: WorkerSettings, control: Channel, memory: Channel) -> None:
     log_to_stderr(worker=settings.number)
     talk = Talk(control)
     try:
-        serve(settings.config, listening=talk.listening, starting=talk.begin, memory=SharedMemory(AskedFiles(memory)))
+        serve(
+            settings.config,
+            listening=talk.listening,
+            starting=talk.begin,
+            memory=SharedMemory(AskedFiles(memory)),
+            is_one_of_several=True,
+        )
     except ServingFailed as error:
         sys.exit(_failed(control, error))
 
@@ -49,13 +56,14 @@ class Talk:
     def __init__(self, control: Channel) -> None:
         self._control = control
         self._node: Node | None = None
+        self._naming: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Hear the parent from now on, and its end."""
         asyncio.get_running_loop().add_reader(self._control.fileno(), self._hear)
 
     def listening(self, node: Node) -> None:
-        """Say that clients may come."""
+        """Say where this worker listens; it is told where all of them do."""
         self._node = node
         self._say({"listening": node.address})
 
@@ -70,8 +78,11 @@ class Talk:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             os.kill(os.getpid(), signal.SIGTERM)
         elif self._node is not None:
-            self._node.name_workers(received.message["node"], received.message["workers"])
-            self._say({"ready": True})
+            self._naming = asyncio.create_task(self._name_workers(self._node, received.message))
+
+    async def _name_workers(self, node: Node, told: Message) -> None:
+        await node.name_workers(told["node_id"], told["workers"])
+        self._say({"ready": True})
 
     def _say(self, message: dict[str, object]) -> None:
         try:

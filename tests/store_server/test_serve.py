@@ -77,11 +77,16 @@ def test_a_signal_lets_the_fetches_under_way_finish_and_ends_with_zero(root, sig
 
 
 @pytest.mark.parametrize(
-    ("budget", "status", "message"),
-    [("much", 2, "such as 1048576, 512MiB or 8GiB, got 'much'"), ("1MB", 1, "at least 16,777,216")],
+    ("budget", "workers", "status", "message"),
+    [
+        ("much", 1, 2, "such as 1048576, 512MiB or 8GiB, got 'much'"),
+        ("1MB", 1, 1, "error: --memory-budget must be at least 16,777,216 bytes, got 1,000,000"),
+        ("1MB", 4, 1, "error: --memory-budget for 4 workers must be at least 67,108,864 bytes, got 1,000,000"),
+        ("32MiB", 4, 1, "error: --memory-budget for 4 workers must be at least 67,108,864 bytes, got 33,554,432"),
+    ],
 )
-def test_a_memory_budget_that_cannot_be_kept_is_refused(failed_start, root, budget, status, message):
-    assert message in failed_start(root, "--memory-budget", budget, status=status)
+def test_a_memory_budget_that_cannot_be_kept_is_refused(failed_start, root, budget, workers, status, message):
+    assert message in failed_start(root, "--memory-budget", budget, "--workers", workers, status=status)
 
 
 def test_a_second_signal_ends_the_node_at_once(root):

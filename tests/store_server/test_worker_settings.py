@@ -29,7 +29,7 @@ def test_workers_divide_the_memory_budget(tmp_path):
     ("settings", "message"),
     [
         ({"listen": "127.0.0.1:65534"}, "worker 2 would listen on port 65536, above 65535"),
-        ({"memory_budget_bytes": 32 << 20}, "budget for 3 workers must be at least 50,331,648, got 33,554,432"),
+        ({"memory_budget_bytes": 32 << 20}, "for 3 workers must be at least 50,331,648 bytes, got 33,554,432"),
     ],
 )
 def test_what_cannot_be_divided_is_refused(tmp_path, settings, message):
@@ -40,6 +40,6 @@ def test_what_cannot_be_divided_is_refused(tmp_path, settings, message):
 @pytest.mark.parametrize("placement", [None, Placement(cores=(1, 2)), Placement(cores=(0,), numa_node=1)])
 def test_settings_survive_the_way_to_the_worker(tmp_path, placement):
     config = ServerConfig(root=tmp_path / "ü", in_memory=frozenset({"b", "a"}), memory_budget_bytes=32 << 20)
-    settings = WorkerSettings(number=3, config=config, placement=placement, control=7, memory=8)
+    settings = WorkerSettings(number=3, config=config, placement=placement, control_descriptor=7, memory_descriptor=8)
 
     assert WorkerSettings.from_argument(settings.to_argument()) == settings
