@@ -6,7 +6,7 @@ from typing import Final
 
 SLICE_BYTES: Final = 1 << 20  # served without a break, in about a millisecond
 _LEAST_BYTES_A_ROW: Final = 64  # a row costs at least a line of the processor's cache
-_LEAST_BYTES_A_FETCH: Final = 1 << 15  # what could be served in the time that goes into the call itself
+_LEAST_BYTES_A_FETCH: Final = 1 << 13  # a turn costs as much as three of the smallest fetches: one for 128 of them
 
 
 class LoopTurns:

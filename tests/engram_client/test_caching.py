@@ -57,7 +57,7 @@ async def test_a_caller_whose_rows_are_all_held_leaves_the_loop_to_others_now_an
 
     async def fetch_often():
         async with asyncio.timeout(0):
-            for _ in range(100):
+            for _ in range(200):
                 await table.fetch(np.arange(num_rows))
 
     with pytest.raises(TimeoutError):

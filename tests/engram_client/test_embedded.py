@@ -264,7 +264,7 @@ async def test_small_fetches_from_ram_leave_the_loop_to_others_now_and_then(stor
 
     async def fetch_often():
         async with asyncio.timeout(0):
-            for _ in range(100):
+            for _ in range(200):
                 await table.fetch(MANY[:num_rows])
 
     with pytest.raises(TimeoutError):
