@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import os
 import threading
 from collections import Counter
 from typing import Final
 
-from store_server.workers.channel import Channel, Message
+from store_server.workers.channel import Channel, Message, Received
 
 _ANSWER_SECONDS: Final = 10.0
 
@@ -54,10 +57,10 @@ class KeptFiles:
         try:
             file = self._file(key)
         except OSError as error:
-            channel.send({"error": error.strerror})
+            channel.send({"number": asked["number"], "error": error.strerror})
             return
         held[key] += 1
-        channel.send({"table": key[0], "version": key[1]}, file)
+        channel.send({"number": asked["number"], "table": key[0], "version": key[1]}, file)
 
     def _file(self, key: tuple[str, str]) -> int:
         if key not in self._files:
@@ -77,25 +80,37 @@ class AskedFiles:
         channel.set_timeout(_ANSWER_SECONDS)
         self._channel = channel
         self._asking = threading.Lock()
+        self._numbers = itertools.count(1)
 
     def file(self, table: str, version: str) -> int:
         """Return a descriptor of the version's file, which the caller closes. Raises OSError."""
-        asked = {"table": table, "version": version}
+        number = next(self._numbers)
         with self._asking:
-            try:
-                self._channel.send({"ask": "file", **asked})
-                received = self._channel.receive()
-            except TimeoutError:
-                self._channel.close()  # an answer that comes now would be taken for that to the next question
-                raise
-        if received is None or received.message != asked:
-            raise OSError("the parent has gone" if received is None else received.message["error"])
+            self._channel.send({"ask": "file", "number": number, "table": table, "version": version})
+            received = self._answer_to(number)
+        if "error" in received.message:
+            raise OSError(received.message["error"])
+        if not received.descriptors:  # the kernel drops what there is no room for
+            self.let_go(table, version)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return received.descriptors[0]
 
     def let_go(self, table: str, version: str) -> None:
         """Say that the file is not wanted here any more. A parent that has gone keeps nothing."""
-        try:
-            with self._asking:
-                self._channel.send({"ask": "let go", "table": table, "version": version})
-        except OSError:
-            return
+        with self._asking:
+            self._send_let_go(table, version)
+
+    def _answer_to(self, number: int) -> Received:
+        """Return the answer to a question; one that comes too late for another is given back."""
+        while (received := self._channel.receive()) is not None:
+            if received.message["number"] == number:
+                return received
+            for late in received.descriptors:
+                os.close(late)
+            if "error" not in received.message:
+                self._send_let_go(received.message["table"], received.message["version"])
+        raise OSError("the parent has gone")
+
+    def _send_let_go(self, table: str, version: str) -> None:
+        with contextlib.suppress(OSError):
+            self._channel.send({"ask": "let go", "table": table, "version": version})

@@ -32,7 +32,7 @@ class WorkerProcess:
     `failure` is why it could not serve, in its own words; "" as long as it said nothing.
     """
 
-    def __init__(self, number: int, process: subprocess.Popen[bytes], control: Channel) -> None:
+    def __init__(self, number: int, process: subprocess.Popen[bytes], pidfd: int, control: Channel) -> None:
         """Use `start`."""
         loop = asyncio.get_running_loop()
         self.number = number
@@ -41,7 +41,7 @@ class WorkerProcess:
         self.ready: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self._process = process
-        self._pidfd = os.pidfd_open(process.pid)
+        self._pidfd = pidfd
         self._control = control
         self._began = time.monotonic()
         loop.add_reader(control, self._hear)
@@ -49,31 +49,34 @@ class WorkerProcess:
 
     @classmethod
     def start(cls, number: int, config: ServerConfig, placement: Placement | None, files: KeptFiles) -> WorkerProcess:
-        """Start a worker, in a process group of its own: what a terminal sends goes to the parent alone."""
-        control, its_control = Channel.pair()
-        memory, its_memory = Channel.pair()
-        settings = WorkerSettings(
-            number=number,
-            config=config,
-            placement=placement,
-            control_descriptor=its_control.fileno(),
-            memory_descriptor=its_memory.fileno(),
-        )
-        try:
-            process = subprocess.Popen(  # noqa: S603  # ourselves
-                [sys.executable, "-m", "store_server.workers.worker", settings.to_argument()],
-                stdin=subprocess.DEVNULL,
-                stdout=_STDERR,
-                pass_fds=(settings.control_descriptor, settings.memory_descriptor),
-                process_group=0,
-            )
-        finally:
-            its_control.close()
-            its_memory.close()
+        """Start a worker, in a process group of its own: what a terminal sends goes to the parent alone.
+
+        Raises OSError where there are not enough descriptors, processes or memory; nothing is left of it then.
+        """
+        with contextlib.ExitStack() as if_it_fails:
+            with contextlib.ExitStack() as its_ends:
+                control, its_control = Channel.pair()
+                if_it_fails.callback(control.close)
+                its_ends.callback(its_control.close)
+                memory, its_memory = Channel.pair()
+                if_it_fails.callback(memory.close)
+                its_ends.callback(its_memory.close)
+                process = _started(
+                    WorkerSettings(
+                        number=number,
+                        config=config,
+                        placement=placement,
+                        control_descriptor=its_control.fileno(),
+                        memory_descriptor=its_memory.fileno(),
+                    )
+                )
+            if_it_fails.callback(_kill, process)
+            pidfd = os.pidfd_open(process.pid)
+            if_it_fails.pop_all()
         for end in (control, memory):
             end.set_timeout(0)
         _answer_for_memory(memory, files)
-        return cls(number, process, control)
+        return cls(number, process, pidfd, control)
 
     @property
     def pid(self) -> int:
@@ -131,6 +134,21 @@ def how_it_ended(code: int) -> str:
 def with_listen(config: ServerConfig, listen: str) -> ServerConfig:
     """Return the settings of the worker that listens there."""
     return dataclasses.replace(config, listen=listen)
+
+
+def _started(settings: WorkerSettings) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  # ourselves
+        [sys.executable, "-m", "store_server.workers.worker", settings.to_argument()],
+        stdin=subprocess.DEVNULL,
+        stdout=_STDERR,
+        pass_fds=(settings.control_descriptor, settings.memory_descriptor),
+        process_group=0,
+    )
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _answer_for_memory(channel: Channel, files: KeptFiles) -> None:

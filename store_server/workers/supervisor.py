@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import signal
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
@@ -16,7 +16,7 @@ from store_server.workers.process import WorkerProcess, how_it_ended, with_liste
 from store_server.workers.restarts import MOST_DEATHS, Restarts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from store_server.config import ServerConfig
     from store_server.placement import Placement
@@ -31,12 +31,29 @@ class WorkersFailed(Exception):
     """A node of several workers cannot start, or cannot go on."""
 
 
+class _Death(NamedTuple):
+    """What became of a worker: it died, or could not even be started."""
+
+    event: str
+    reason: str
+    lived_seconds: float
+
+
 class Supervisor:
     """Runs one worker for each of `configs`, which differ in where they listen."""
 
-    def __init__(self, configs: Sequence[ServerConfig], placements: Sequence[Placement | None]) -> None:
+    def __init__(
+        self,
+        configs: Sequence[ServerConfig],
+        placements: Sequence[Placement | None],
+        *,
+        start: Callable[[int, ServerConfig, Placement | None, KeptFiles], WorkerProcess] = WorkerProcess.start,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._configs = list(configs)
         self._placements = placements
+        self._start_process = start
+        self._sleep = sleep
         self._node_id = secrets.token_hex(8)
         self._files = KeptFiles()
         self._workers: dict[int, WorkerProcess] = {}
@@ -76,7 +93,10 @@ class Supervisor:
     async def _start_all(self) -> bool:
         """Start the workers and wait until all of them are ready; False if told to stop meanwhile."""
         for number in range(len(self._configs)):
-            self._start(number)
+            try:
+                self._start(number)
+            except OSError as error:
+                raise WorkersFailed(f"{self._name(number)} could not be started: {error}") from error
         for worker in list(self._workers.values()):
             if not await self._has_come(worker.listening):
                 return False
@@ -90,7 +110,7 @@ class Supervisor:
         return True
 
     def _start(self, number: int) -> WorkerProcess:
-        worker = WorkerProcess.start(number, self._configs[number], self._placements[number], self._files)
+        worker = self._start_process(number, self._configs[number], self._placements[number], self._files)
         self._workers[number] = worker
         return worker
 
@@ -101,8 +121,8 @@ class Supervisor:
             return False
         for worker in self._workers.values():
             if worker.ended.done():
-                how = f"worker {worker.number} did not start: {how_it_ended(worker.ended.result())}"
-                raise WorkersFailed(worker.failure or how)
+                how = worker.failure or f"did not start: {how_it_ended(worker.ended.result())}"
+                raise WorkersFailed(f"{self._name(worker.number)}: {how}")
         return True
 
     async def _keep_all(self) -> None:
@@ -120,22 +140,37 @@ class Supervisor:
 
     async def _keep(self, number: int) -> None:
         restarts = Restarts()
-        while True:
-            worker = self._workers[number]
-            code = await asyncio.shield(worker.ended)
-            if self._stop.done():
-                return
-            delay = restarts.delay_after(worker.lived_seconds)
-            reason = worker.failure or how_it_ended(code)
+        death = await self._death_of(number)
+        while not self._stop.done():
+            delay = restarts.delay_after(death.lived_seconds)
             if delay is None:
-                raise WorkersFailed(f"worker {number} died {MOST_DEATHS} times in a row: {reason}")
-            log.error("worker died, another takes its place", worker=number, reason=reason, seconds=delay)
-            await asyncio.sleep(delay)
-            worker = self._start(number)
-            await _first_of(worker.listening, worker.ended)
-            if worker.listening.done():
-                worker.name_workers(self._node_id, self._listen_names())
-                log.info("worker replaced", worker=number, address=worker.listening.result(), pid=worker.pid)
+                raise WorkersFailed(f"worker {number} {death.event} {MOST_DEATHS} times in a row: {death.reason}")
+            log.error(
+                f"worker {death.event}, another takes its place", worker=number, reason=death.reason, seconds=delay
+            )
+            await self._sleep(delay)
+            if self._stop.done():  # whoever was started now would not hear the signal
+                return
+            try:
+                await self._replace(number)
+            except OSError as error:  # out of descriptors, processes or memory: perhaps not for long
+                death = _Death("could not be started", str(error), lived_seconds=0.0)
+            else:
+                death = await self._death_of(number)
+
+    async def _death_of(self, number: int) -> _Death:
+        """Wait until a worker ends."""
+        worker = self._workers[number]
+        code = await asyncio.shield(worker.ended)
+        return _Death("died", worker.failure or how_it_ended(code), worker.lived_seconds)
+
+    async def _replace(self, number: int) -> None:
+        """Start a worker again, and wait until it serves or has ended; raises OSError if it cannot be started."""
+        worker = self._start(number)
+        await _first_of(worker.listening, worker.ended)
+        if worker.listening.done():
+            worker.name_workers(self._node_id, self._listen_names())
+            log.info("worker replaced", worker=number, address=worker.listening.result(), pid=worker.pid)
 
     async def _end_all(self) -> list[int]:
         """End the workers that still run, within their time; return all exit codes."""
@@ -159,6 +194,10 @@ class Supervisor:
         if more or first == signal.SIGHUP:
             return 128 + (more[0] if more else first)
         return 0 if all(code in _TOLD_TO_END for code in codes) else 1
+
+    def _name(self, number: int) -> str:
+        """Name a worker to somebody who may not know that there are several."""
+        return f"worker {number} of {len(self._configs)}"
 
     def _listen_names(self) -> list[str]:
         """Return where the workers listen, as clients are told: see the message Workers."""

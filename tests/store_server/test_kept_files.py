@@ -1,5 +1,6 @@
 """The files behind tables in RAM: each worker gets the right one, and they go when nobody holds them."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -46,7 +47,12 @@ def parent():
 
 def kept():
     """How many files this process has open for tables."""
-    return sum("memfd:engram-store" in os.path.realpath(file) for file in Path("/proc/self/fd").iterdir())
+    return len(kept_names())
+
+
+def kept_names():
+    paths = [os.path.realpath(file) for file in Path("/proc/self/fd").iterdir()]
+    return [path.partition("memfd:")[2].removesuffix(" (deleted)") for path in paths if "memfd:engram-store" in path]
 
 
 def identity(files, *key):
@@ -96,13 +102,39 @@ def test_a_parent_that_has_gone_is_an_error_and_lets_go_by_itself():
     its_end.close()
 
 
-def test_an_answer_to_another_question_is_not_taken():
+def test_an_answer_that_comes_too_late_is_given_back_and_not_taken_for_the_next():
     end, its_end = Channel.pair()
-    files = AskedFiles(its_end)
+    files, parent = AskedFiles(its_end), KeptFiles()
     its_end.set_timeout(0.01)
-
     with pytest.raises(TimeoutError):
         files.file("t", "v1")
-    with pytest.raises(OSError, match="closed|Bad file"):
-        files.file("t", "v2")
+    parent.answer(end)
+    expected = os.memfd_create("expected")
+    end.send({"number": 2, "table": "t2", "version": "v"}, expected)
+
+    found = files.file("t2", "v")
+
+    assert os.path.sameopenfile(found, expected)
+    assert kept() == 1  # the parent's own
+    parent.answer(end)  # the second question
+    parent.answer(end)  # that the first file is not wanted any more
+    assert kept_names() == ["engram-store t2"]
+    for file in (found, expected):
+        os.close(file)
+    parent.close()
     end.close()
+    its_end.close()
+
+
+def test_an_answer_without_its_descriptor_is_an_error_and_holds_nothing():
+    """As the kernel hands it to a process that may open no more files."""
+    end, its_end = Channel.pair()
+    end.send({"number": 1, "table": "t", "version": "v"})
+
+    with pytest.raises(OSError, match="Too many open files") as failed:
+        AskedFiles(its_end).file("t", "v")
+
+    assert failed.value.errno == errno.EMFILE
+    assert [end.receive().message["ask"] for _ in range(2)] == ["file", "let go"]
+    end.close()
+    its_end.close()

@@ -224,4 +224,4 @@ def test_a_port_in_use_that_a_worker_needs_is_an_error_that_names_it(root):
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "Traceback" not in ended.stderr
-    assert ended.stderr.splitlines()[-1].startswith(f"error: cannot listen on 127.0.0.1:{port}")
+    assert ended.stderr.splitlines()[-1].startswith(f"error: worker 1 of 2: cannot listen on 127.0.0.1:{port}")

@@ -1,0 +1,135 @@
+"""The parent of workers when things go wrong: processes that cannot be started, and signals that come at a bad time."""
+
+import asyncio
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from store_server.config import ServerConfig
+from store_server.workers.kept_files import KeptFiles
+from store_server.workers.process import WorkerProcess
+from store_server.workers.supervisor import Supervisor, WorkersFailed
+
+PATIENCE_SECONDS = 30
+NO_MORE_FILES = OSError(errno.EMFILE, "Too many open files")
+
+
+class FakeWorker:
+    """A process that listens at once, and ends when it is told to."""
+
+    pid = 1
+    failure = ""
+    lived_seconds = 1.0
+
+    def __init__(self, number, config):
+        loop = asyncio.get_running_loop()
+        self.number = number
+        self.listening, self.ready, self.ended, self.told_to_end = (loop.create_future() for _ in range(4))
+        self.listening.set_result(config.listen)
+
+    def name_workers(self, _node_id, _listen):
+        self.ready.set_result(None)
+
+    def send_signal(self, number):
+        if not self.ended.done():
+            self.told_to_end.set_result(number)
+            self.ended.set_result(-number)
+
+
+class Starts:
+    """Starts fake workers, except for those starts that `failures` gives a reason for."""
+
+    def __init__(self, failures=None):
+        self.failures = failures or {}
+        self.workers = []
+        self.tries = 0
+
+    def __call__(self, number, config, _placement, _files):
+        self.tries += 1
+        if self.tries in self.failures:
+            raise self.failures[self.tries]
+        self.workers.append(FakeWorker(number, config))
+        return self.workers[-1]
+
+
+@pytest.fixture
+def configs(tmp_path):
+    return [ServerConfig(root=tmp_path, listen=f"127.0.0.1:{port}") for port in (1, 2)]
+
+
+async def no_pause(_seconds):
+    pass
+
+
+async def test_a_worker_that_cannot_be_started_again_is_tried_once_more(configs):
+    starts, ready = Starts({3: NO_MORE_FILES, 4: NO_MORE_FILES}), asyncio.Event()
+    supervisor = Supervisor(configs, [None, None], start=starts, sleep=no_pause)
+    running = asyncio.create_task(supervisor.run(lambda _: ready.set()))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await ready.wait()
+        starts.workers[1].ended.set_result(-signal.SIGKILL)
+        while len(starts.workers) < 3:
+            await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert await running == 0
+
+    assert [worker.number for worker in starts.workers] == [0, 1, 1]
+
+
+async def test_a_worker_that_can_never_be_started_again_ends_the_node_with_the_reason(configs):
+    starts, ready = Starts(dict.fromkeys(range(3, 100), NO_MORE_FILES)), asyncio.Event()
+    running = asyncio.create_task(
+        Supervisor(configs, [None, None], start=starts, sleep=no_pause).run(lambda _: ready.set())
+    )
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await ready.wait()
+        starts.workers[1].ended.set_result(-signal.SIGKILL)
+
+        with pytest.raises(
+            WorkersFailed, match="worker 1 could not be started 5 times in a row: .*Too many open files"
+        ):
+            await running
+
+    assert starts.workers[0].told_to_end.done()
+
+
+async def test_a_first_worker_that_cannot_be_started_ends_those_before_it(configs):
+    starts = Starts({2: NO_MORE_FILES})
+
+    with pytest.raises(WorkersFailed, match="worker 1 of 2 could not be started: .*Too many open files"):
+        await Supervisor(configs, [None, None], start=starts).run(lambda _: None)
+
+    assert starts.workers[0].told_to_end.done()
+
+
+async def test_a_signal_as_the_pause_before_a_restart_ends_leaves_no_worker_behind(configs):
+    async def until_a_signal_has_come(_seconds):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await starts.workers[0].told_to_end
+
+    starts, ready = Starts(), asyncio.Event()
+    supervisor = Supervisor(configs, [None, None], start=starts, sleep=until_a_signal_has_come)
+    running = asyncio.create_task(supervisor.run(lambda _: ready.set()))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await ready.wait()
+        starts.workers[1].ended.set_result(-signal.SIGTERM)
+
+        await running
+
+    assert len(starts.workers) == 2
+
+
+async def test_a_process_that_cannot_be_started_leaves_nothing_open(tmp_path):
+    too_long_for_an_argument = frozenset({"x" * (256 << 10)})
+    config = ServerConfig(root=tmp_path, in_memory=too_long_for_an_argument)
+    before = set(Path("/proc/self/fd").iterdir())
+
+    with pytest.raises(OSError, match="Argument list too long") as failed:
+        WorkerProcess.start(0, config, None, KeptFiles())
+
+    assert failed.traceback  # whose frames keep alive what was not closed
+    assert {file for file in Path("/proc/self/fd").iterdir() if file.exists()} <= before
