@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class MemoryBackend:
     """A version held in memory; the files it was loaded from are no longer needed.
 
-    `huge_pages` says whether the kernel accepted the wish for huge pages.
+    `huge_pages_wished` says whether the kernel took the wish for huge pages.
     """
 
     kind = "memory"
@@ -54,7 +54,7 @@ class MemoryBackend:
                 files.read_checked_into(block, table[block * block_rows : (block + 1) * block_rows])
 
         loaded = (memory or PrivateMemory()).loaded(stored, load, huge_pages=huge_pages, stop=stop)
-        self.huge_pages = loaded.huge_pages
+        self.huge_pages_wished = loaded.huge_pages_wished
         self._loaded: LoadedRows | None = loaded
 
     @property

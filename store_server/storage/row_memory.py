@@ -28,12 +28,13 @@ _HUGE_PAGE_SETTING: Final = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 class LoadedRows:
     """The rows of a version in RAM.
 
-    `table`: (num_rows, row_bytes) uint8, read-only. `huge_pages`: whether the kernel accepted the wish for them.
+    `table`: (num_rows, row_bytes) uint8, read-only. `huge_pages_wished`: whether the kernel took the wish for
+    huge pages, which is no promise that it has them.
     `let_go` is to be called once the rows are not wanted any more; the memory goes when nobody uses `table` either.
     """
 
     table: NDArray[np.uint8]
-    huge_pages: bool
+    huge_pages_wished: bool
     let_go: Callable[[], None]
 
 
@@ -68,11 +69,11 @@ class PrivateMemory:
     ) -> LoadedRows:
         """See RowMemory.loaded."""
         memory = reserve(stored)
-        has_huge_pages = huge_pages and ask_for_huge_pages(stored.table, memory, _HUGE_PAGE_SETTING)
+        is_wished = huge_pages and ask_for_huge_pages(stored.table, memory, _HUGE_PAGE_SETTING)
         table = as_table(memory, stored)
         load(table)
         table.flags.writeable = False
-        return LoadedRows(table, has_huge_pages, let_go=lambda: None)
+        return LoadedRows(table, is_wished, let_go=lambda: None)
 
 
 def as_table(memory: mmap.mmap, stored: StoredVersion) -> NDArray[np.uint8]:

@@ -52,8 +52,9 @@ class SharedMemory:
     complete: what a process left that ended while it loaded is loaded anew.
     """
 
-    def __init__(self, keeper: FileKeeper) -> None:
+    def __init__(self, keeper: FileKeeper, huge_page_setting: Path = _HUGE_PAGE_SETTING) -> None:
         self._keeper = keeper
+        self._huge_page_setting = huge_page_setting
 
     def loaded(
         self,
@@ -67,12 +68,16 @@ class SharedMemory:
         let_go = functools.partial(self._keeper.let_go, stored.table, stored.version)
         file = self._open(stored)
         try:
-            has_huge_pages = False
             with _locked(file, stored.table, stop):
                 if not _is_sealed(file):
-                    has_huge_pages = _fill(file, stored, load, huge_pages=huge_pages, stop=stop)
+                    _fill(file, stored, load, huge_pages=huge_pages, stop=stop)
                     fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
-            return LoadedRows(_mapped_for_reading(file, stored, stop), has_huge_pages, let_go)
+            memory = _mapped_for_reading(file, stored)
+            # All processes say what became of it, and not only the one that loaded: each has a map of its own.
+            is_wished = huge_pages and ask_for_huge_pages(stored.table, memory, self._huge_page_setting)
+            table = as_table(memory, stored)
+            _touch(table, POPULATE_READ, stored.table, stop)
+            return LoadedRows(table, is_wished, let_go)
         except OSError as error:
             let_go()
             raise NotEnoughMemory(stored.table, stored.manifest.num_bytes, f"cannot be shared: {error}") from error
@@ -121,26 +126,25 @@ def _fill(
     *,
     huge_pages: bool,
     stop: threading.Event,
-) -> bool:
-    """Put all rows into the file; return whether its pages are huge."""
+) -> None:
+    """Put all rows into the file."""
     reserve(stored).close()  # the kernel sees at once whether a table is larger than RAM, but not for such a file
     os.ftruncate(file, stored.manifest.num_bytes)
     memory = mmap.mmap(file, stored.manifest.num_bytes, flags=mmap.MAP_SHARED)
-    has_huge_pages = huge_pages and ask_for_huge_pages(stored.table, memory, _HUGE_PAGE_SETTING)
+    if huge_pages:
+        with contextlib.suppress(OSError):  # the map for reading is asked for them too, and says why there are none
+            memory.madvise(mmap.MADV_HUGEPAGE)
     table = as_table(memory, stored)
     _touch(table, POPULATE_WRITE, stored.table, stop)
     load(table)
-    return has_huge_pages
 
 
-def _mapped_for_reading(file: int, stored: StoredVersion, stop: threading.Event) -> NDArray[np.uint8]:
+def _mapped_for_reading(file: int, stored: StoredVersion) -> mmap.mmap:
     reading = os.open(f"/proc/self/fd/{file}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        table = as_table(mmap.mmap(reading, stored.manifest.num_bytes, prot=mmap.PROT_READ), stored)
+        return mmap.mmap(reading, stored.manifest.num_bytes, prot=mmap.PROT_READ)
     finally:
         os.close(reading)
-    _touch(table, POPULATE_READ, stored.table, stop)
-    return table
 
 
 def _touch(table: NDArray[np.uint8], advice: int, name: str, stop: threading.Event) -> None:

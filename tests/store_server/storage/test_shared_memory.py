@@ -169,3 +169,15 @@ def test_huge_pages_are_asked_for_and_their_absence_is_no_failure(stored, keeper
     backend = MemoryBackend(stored, Files(stored), memory=SharedMemory(keeper), huge_pages=True)
 
     assert np.array_equal(gathered(backend), ROWS)
+
+
+def test_all_who_share_rows_say_the_same_of_huge_pages(stored, keeper, tmp_path):
+    for setting, expected in (("always [advise] never", True), ("always advise [never]", False)):
+        (tmp_path / "setting").write_text(setting)
+
+        memory = SharedMemory(keeper, tmp_path / "setting")
+        backends = [MemoryBackend(stored, Files(stored), memory=memory, huge_pages=True) for _ in range(2)]
+
+        assert [backend.huge_pages_wished for backend in backends] == [expected] * 2
+        for backend in backends:
+            backend.close()

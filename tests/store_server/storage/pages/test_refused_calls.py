@@ -53,7 +53,7 @@ NEVER_KNOWN_TO_BE_WARM = """
     backend.gather(rows, out)
 """
 NO_HUGE_PAGES = """
-    assert backend.huge_pages is False
+    assert backend.huge_pages_wished is False
     backend.gather(rows, out)
 """
 
