@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from engram_client.multiplicative_hash import MULTIPLIERS, places_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Odd 64-bit numbers for multiplicative hashing: the highest bits of the product depend on all bits of the key.
-_MULTIPLIERS: Final = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
 # At 8 slots a key one key in 17 finds its slot taken by another; at 2, one in 5, and the second passes cost more.
 _SLOTS_A_KEY: Final = 8
 
@@ -31,7 +31,7 @@ def find_distinct(keys: NDArray[np.int64]) -> Distinct:
     """
     num_groups = max(1, len(keys))
     groups = np.repeat(np.arange(num_groups), keys.shape[1]) if num_groups > 1 else None
-    represented_by = _representatives(np.ascontiguousarray(keys).reshape(-1), groups, num_groups, _MULTIPLIERS)
+    represented_by = _representatives(np.ascontiguousarray(keys).reshape(-1), groups, num_groups, MULTIPLIERS)
     first = np.flatnonzero(represented_by == np.arange(keys.size, dtype=np.int32))
     number = np.empty(keys.size, np.int32)
     number[first] = np.arange(first.size, dtype=np.int32)
@@ -39,7 +39,7 @@ def find_distinct(keys: NDArray[np.int64]) -> Distinct:
 
 
 def _representatives(
-    keys: NDArray[np.int64], groups: NDArray[np.int64] | None, num_groups: int, multipliers: tuple[int, ...]
+    keys: NDArray[np.int64], groups: NDArray[np.int64] | None, num_groups: int, multipliers: tuple[np.uint64, ...]
 ) -> NDArray[np.int32]:
     """Return for each key the place of the one key that stands for all that are equal to it.
 
@@ -49,7 +49,7 @@ def _representatives(
     if not multipliers:
         return _representatives_one_by_one(keys, groups)
     bits = max(1, keys.size // num_groups * _SLOTS_A_KEY).bit_length()
-    slots = ((keys.view(np.uint64) * np.uint64(multipliers[0])) >> np.uint64(64 - bits)).view(np.int64)
+    slots = places_of(keys, bits, multipliers[0])
     if groups is not None:
         slots += groups << bits
     table = np.empty(num_groups << bits, np.int32)  # read only where it was written

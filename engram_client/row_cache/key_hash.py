@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from engram_client.multiplicative_hash import MULTIPLIERS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_FIRST: Final = np.uint64(0x9E3779B97F4A7C15)
-_SECOND: Final = np.uint64(0xD6E8FEB86659FD93)
+_FIRST, *_, _SECOND = MULTIPLIERS
 _HALF: Final = np.uint64(32)
 
 

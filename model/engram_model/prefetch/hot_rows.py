@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import torch
 
+from engram_client.multiplicative_hash import places_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
     from engram_model.store_memory import FetchTerms
 
-_MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _SLOTS_A_ROW: Final = 8
 
 
@@ -46,10 +47,10 @@ class HotRows:
         self._facts = terms.facts
         self._copies = {device: rows.to(device) for device in devices}
         self._ids = ids
-        self._shift = np.uint64(64 - max(1, len(ids) * _SLOTS_A_ROW).bit_length())
+        self._bits = max(1, len(ids) * _SLOTS_A_ROW).bit_length()
         # One row a slot: of two that meet in one the later is found, the other asked for as if it were not held.
-        self._index = np.zeros(1 << (64 - int(self._shift)), np.int32)
-        self._index[self._slots_of(ids)] = np.arange(len(ids), dtype=np.int32)
+        self._index = np.zeros(1 << self._bits, np.int32)
+        self._index[places_of(ids, self._bits)] = np.arange(len(ids), dtype=np.int32)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -65,16 +66,13 @@ class HotRows:
     def split(self, ids: NDArray[np.int64]) -> Split:
         """Part row numbers of any shape."""
         flat = ids.reshape(-1)
-        candidates = self._index[self._slots_of(flat)]
+        candidates = self._index[places_of(flat, self._bits)]
         is_held = self._ids[candidates] == flat
         missing, held = flat[~is_held], candidates[is_held]
         places = np.empty(len(flat), np.int32)
         places[~is_held] = np.arange(len(missing), dtype=np.int32)
         places[is_held] = np.arange(len(missing), len(flat), dtype=np.int32)
         return Split(missing, held, places)
-
-    def _slots_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        return ((ids.view(np.uint64) * _MULTIPLIER) >> self._shift).view(np.int64)
 
 
 def most_frequent(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
