@@ -150,15 +150,17 @@ def test_ranks_that_ask_for_other_tokens_are_told(make_ranks, input_ids, other):
 
 
 def test_a_call_that_fails_is_made_again_by_whoever_asks_next(make_ranks, input_ids):
-    remote, (one, other) = make_ranks(num_slots=1, slot_wait_seconds=0.01)
+    remote, (one, other) = make_ranks(num_slots=3, slot_wait_seconds=0.01)
+    for prefetcher in (one, other):
+        prefetcher.prefetch(input_ids)  # and take none of it
 
     with pytest.raises(TimeoutError):
         one.prefetch(input_ids)
 
-    assert one.stats().ring.in_use == 0
+    assert one.stats().ring.in_use == 2
     with pytest.raises(TimeoutError):
         other.prefetch(input_ids)
-    assert len(remote.tables[0].fetches) == 2
+    assert len(remote.tables[0].fetches) == 3
 
 
 @pytest.mark.parametrize("columns", [(), (1, 0), (0, 0), (-1,), (4,), (0.5,)])

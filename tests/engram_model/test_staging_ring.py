@@ -76,6 +76,14 @@ def test_a_full_ring_says_what_to_raise(config, make_remote, input_ids):
     assert prefetcher.stats().ring.waits == 1
 
 
+def test_fewer_buffers_than_a_call_needs_are_refused(config, make_remote):
+    remote = make_remote(config)
+
+    with pytest.raises(ValueError, match="num_slots must be at least 2, the layers whose tables are in a store, .* 1"):
+        Prefetcher(remote.modules.values(), settings=PrefetchSettings(num_slots=1))
+    Prefetcher([remote.local[0], remote.modules[2]], settings=PrefetchSettings(num_slots=1))
+
+
 def test_a_fetch_that_does_not_end_when_told_keeps_its_slot(config, make_remote, input_ids):
     remote = make_remote(config, held=True)
     settings = PrefetchSettings(num_slots=2, slot_wait_seconds=0.01)

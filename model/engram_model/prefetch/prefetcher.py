@@ -47,8 +47,8 @@ class Prefetcher:
         settings: limits, and what to do about late rows.
 
     Raises:
-        ValueError: two modules are of one layer, a column is not one of the hash's, or columns are given and a table is
-            in its module.
+        ValueError: two modules are of one layer, a column is not one of the hash's, columns are given and a table is
+            in its module, or the settings' num_slots are fewer than the layers.
     """
 
     def __init__(

@@ -13,8 +13,9 @@ class PrefetchSettings:
     max_tokens: int = 8192
     """Tokens, sequences times length, that one call may ask for: every buffer is made for so many."""
     num_slots: int | None = None
-    """Staging buffers: one for each layer of each call whose rows were not yet taken. None is two for every layer, so
-    that a call can be under way while the one before it is computed."""
+    """Staging buffers: one for each layer of each call whose rows were not yet taken; a `Prefetcher` refuses fewer than
+    its layers in a store. None is two for every layer, so that a call can be under way while the one before it is
+    computed."""
     timeout_seconds: float = 10.0
     """Time limit of a fetch, from when it is sent."""
     slot_wait_seconds: float = 5.0

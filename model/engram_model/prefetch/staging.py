@@ -63,6 +63,11 @@ class Staging:
         numbers_a_row = int(settings.deduplicate != "never") + 2 * int(settings.hot_bytes > 0)
         slack = _ALIGNMENT * len(ranks) * numbers_a_row
         self._num_slots = settings.num_slots or 2 * num_layers
+        if self._num_slots < num_layers:
+            raise ValueError(
+                f"num_slots must be at least {num_layers}, the layers whose tables are in a store, as a call needs a "
+                f"staging buffer for each; got {self._num_slots}"
+            )
         self.ring = StagingRing(
             self._num_slots if num_layers else 0,
             settings.max_tokens * num_columns * (widest_row_bytes + _NUMBER_BYTES * numbers_a_row) + slack,
