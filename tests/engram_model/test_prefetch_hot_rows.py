@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engram_client.errors import TimeLimitExceeded
 from engram_model import EngramState, Prefetcher, PrefetchSettings
 from engram_model.prefetch.hot_rows import HotRows, most_frequent, put_together
 from engram_model.store_memory import FetchTerms
@@ -148,6 +149,55 @@ def test_a_table_without_a_version_and_a_tier_without_room_are_refused(config, m
         without_room.hold_frequent_rows(repetitive_ids())
     with pytest.raises(ValueError, match="hot_bytes must not be negative, got -1"):
         PrefetchSettings(hot_bytes=-1)
+
+
+def test_rows_to_hold_are_fetched_as_many_at_a_time_as_a_call_may_ask_for(config, versioned):
+    remote, prefetcher = versioned(config, max_tokens=2, timeout_seconds=3.5)
+
+    held = prefetcher.hold_frequent_rows(repetitive_ids())
+
+    for layer, table in remote.tables.items():
+        assert [len(fetch.ids) for fetch in table.fetches] == [8, 8, 4]  # 2 tokens of 4 columns
+        assert {fetch.timeout for fetch in table.fetches} == {3.5}
+        assert held[layer] == 20
+
+
+def test_rows_to_hold_that_do_not_come_say_which_setting_asked_for_them(config, versioned):
+    remote, prefetcher = versioned(config)
+
+    class Slow(type(remote.tables[0])):
+        def prefetch(self, ids, *, out, timeout):
+            self.held = True
+            pending = super().prefetch(ids, out=out, timeout=timeout)
+            pending.fail(TimeLimitExceeded("no answer within 10 s"))
+            return pending
+
+    remote.tables[0].__class__ = Slow
+
+    with pytest.raises(
+        TimeLimitExceeded, match=r"20 rows of layer 0 were to be held \(hot_bytes = 320\), .* no answer within 10 s"
+    ):
+        prefetcher.hold_frequent_rows(repetitive_ids())
+
+
+def test_a_table_that_moves_while_rows_to_hold_are_fetched_gives_those_of_one_version(config, versioned):
+    remote, prefetcher = versioned(config, max_tokens=2)
+    table = remote.tables[0]
+
+    class MovesInTheMiddle(type(table)):
+        def prefetch(self, ids, *, out, timeout):
+            if self.version == "v1" and len(self.fetches) == 1:
+                self.rows, self.version = self.rows[::-1].copy(), "v2"
+            return super().prefetch(ids, out=out, timeout=timeout)
+
+    table.__class__ = MovesInTheMiddle
+    prefetcher.hold_frequent_rows(repetitive_ids())
+    input_ids = repetitive_ids(1, 2)
+    embeddings = prefetcher.prefetch(input_ids)[0].wait()
+
+    rows = table.rows[remote.modules[0].row_ids(input_ids)].view(np.float32)
+    assert np.array_equal(embeddings.numpy(), rows.reshape(embeddings.shape))
+    assert prefetcher.stats().layers[0].held_rows > 0
 
 
 def test_a_sample_without_repeats_holds_nothing(config, versioned):

@@ -12,7 +12,7 @@ import torch
 from engram_client.errors import InvalidBuffer
 from engram_model.addressing import history_of
 from engram_model.prefetch.asked import Asked, ask_once, ask_plainly, leave_out_held
-from engram_model.prefetch.hot_rows import HotRows, most_frequent
+from engram_model.prefetch.hold import HeldLayer, hold_most_frequent
 from engram_model.prefetch.layer_fetch import LayerFetch
 from engram_model.prefetch.metrics import Metrics
 from engram_model.prefetch.repeats import Repeats
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from engram_client.hashing.history import NgramWindow
     from engram_model.module import EngramModule
+    from engram_model.prefetch.hot_rows import HotRows
     from engram_model.prefetch.settings import PrefetchSettings
     from engram_model.store_memory import FetchTerms, StoreMemory
     from engram_model.torch_hashing import TorchHistory
@@ -173,34 +174,15 @@ class Issuer:
 
     def hold_frequent_rows(self, tokens: Tokens) -> dict[int, int]:
         """Hold on the devices what a sample reads most often; return by layer how many rows."""
+        rows_a_call = self._settings.max_tokens * sum(map(len, self._columns))
         for layer, window in self._windows(tokens, None, tuple(self._modules)):
             rows = self._modules[layer].addressing.on_host.rows_of(window, layer)
-            self._hold(layer, np.concatenate([rows[..., columns].reshape(-1) for columns in self._columns]))
+            sample = np.concatenate([rows[..., columns].reshape(-1) for columns in self._columns])
+            self._hot.pop(layer, None)
+            held = HeldLayer(layer, self._memories[layer], self._devices(layer), rows_a_call)
+            if (hot := hold_most_frequent(held, sample, self._settings)) is not None:
+                self._hot[layer] = hot
         return {layer: len(hot) for layer, hot in self._hot.items()}
-
-    def _hold(self, layer_id: int, rows: NDArray[np.int64]) -> None:
-        self._hot.pop(layer_id, None)
-        memory = self._memories[layer_id]
-        while True:
-            terms = memory.terms()
-            if terms.version is None:
-                raise ValueError(
-                    f"the table of layer {layer_id} does not tell its version, so no row of it can be held"
-                )
-            limit = self._settings.hot_bytes // terms.row_bytes
-            if limit == 0:
-                raise ValueError(
-                    f"hot_bytes must hold a row of layer {layer_id}, {terms.row_bytes} bytes, got "
-                    f"{self._settings.hot_bytes}"
-                )
-            ids = most_frequent(rows, limit)
-            rows_of_ids = np.empty((len(ids), terms.row_bytes), np.uint8)
-            limit_seconds = self._settings.timeout_seconds
-            memory.row_source().prefetch(ids, out=rows_of_ids, timeout=limit_seconds).result()
-            if memory.terms_hold(terms):
-                break
-        if len(ids):
-            self._hot[layer_id] = HotRows(ids, torch.from_numpy(rows_of_ids), self._devices(layer_id), terms)
 
     def _usable_hot(self, layer_id: int, terms: FetchTerms) -> HotRows | None:
         """Return the rows that are held of the table as it is now, where the layer is now."""
