@@ -10,6 +10,8 @@ import pytest
 from store_server.workers.channel import Channel
 from store_server.workers.kept_files import AskedFiles, KeptFiles, WorkerGone
 
+PATIENCE_SECONDS = 5
+
 
 class Parent:
     """Keeps files, and answers in a thread as its event loop would."""
@@ -106,6 +108,7 @@ def test_an_answer_that_comes_too_late_is_given_back_and_not_taken_for_the_next(
     end, its_end = Channel.pair()
     files, parent = AskedFiles(its_end), KeptFiles()
     its_end.set_timeout(0.01)
+    end.set_timeout(PATIENCE_SECONDS)
     with pytest.raises(TimeoutError):
         files.file("t", "v1")
     parent.answer(end)
@@ -129,6 +132,7 @@ def test_an_answer_that_comes_too_late_is_given_back_and_not_taken_for_the_next(
 def test_an_answer_without_its_descriptor_is_an_error_and_holds_nothing():
     """As the kernel hands it to a process that may open no more files."""
     end, its_end = Channel.pair()
+    end.set_timeout(PATIENCE_SECONDS)
     end.send({"number": 1, "table": "t", "version": "v"})
 
     with pytest.raises(OSError, match="Too many open files") as failed:
