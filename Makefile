@@ -22,8 +22,10 @@ demo: install
 	$(BIN)/engram-store demo $(if $(TEXT),"$(TEXT)")
 
 # Whole files to a process, as the tests of a file share nodes and tables. Every process imports torch, and many a test
-# starts nodes of its own: more than four take memory and save no time.
+# starts nodes of its own: more than four take memory and save no time. Where Python is told not to keep what it compiled,
+# as in images of containers, each of the processes would compile everything again.
 ## test            all tests that run in minutes, on as many cores as there are, up to four
+test: export PYTHONDONTWRITEBYTECODE =
 test: install
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
