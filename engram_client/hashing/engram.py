@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engram_client.hashing.distinct_rows import DistinctRows, distinct_of_mixes
-from engram_client.hashing.fingerprint import fingerprint, token_map_sha256
+from engram_client.hashing.fingerprint import token_map_sha256
 from engram_client.hashing.head_rows import head_rows
-from engram_client.hashing.history import NgramHistory, NgramWindow
+from engram_client.hashing.history import NgramWindow
 from engram_client.hashing.primes import head_primes
-from engram_client.hashing.row_hasher import check_layer
+from engram_client.hashing.row_hasher import RowHasher
 from engram_client.hashing.spec import HashSpec
 from engram_client.hashing.token_reader import ReadTokens, TokenReader, blank, checked_token_map, look_up
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-class NgramHasher:
+class NgramHasher(RowHasher):
     """Turns token ids into row numbers of each layer's table.
 
     The hash is the one of DeepSeek's demonstration program and, with `mask`, `sequence_ids` and a history, of
     DeepSeek-V4.1: the mix of an n-gram is the XOR of (compressed id k positions back) * multipliers[k], wrapped to
-    int64; head j of order n reads row offset + (mix floor-mod prime). Whatever cannot be seen counts as the pad id.
+    int64; head j of order n reads row offset + (mix floor-mod prime). Whatever cannot be seen counts as the pad id;
+    negative ids are hashed as the numbers they are.
 
     Args:
         spec: the parameters of the model's hash.
@@ -43,6 +44,8 @@ class NgramHasher:
         ValueError: the token map is not one row of compressed ids, or does not hold the spec's pad id.
         TypeError: the token map does not hold integers.
     """
+
+    family = "engram"
 
     def __init__(self, spec: HashSpec, token_map: ArrayLike) -> None:
         self.spec = spec
@@ -65,77 +68,14 @@ class NgramHasher:
             read=self._read,
         )
 
-    def rows(
-        self,
-        token_ids: ArrayLike,
-        layer: int,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-        history: NgramHistory | None = None,
-    ) -> NDArray[np.int64]:
-        """Return the row numbers to look up in the table of `layer`, int64 (batch, seq, columns), offsets included.
-
-        Columns are all heads of order 2, then of order 3, and so on. Any cutting of a sequence into pieces gives the
-        rows of the whole, if each piece brings the history of those before it.
-
-        Args:
-            token_ids: integers (batch, seq). Negative ids are hashed as the numbers they are.
-            layer: one of the spec's layer ids.
-            mask: booleans (batch, seq); False marks a token that takes no part: neither it nor anything before it is
-                seen by itself or by later tokens, and its id is never read.
-            sequence_ids: integers (batch, seq), the documents packed into each row, 0 for padding. A token sees only
-                its own document; padding takes no part.
-            history: what `advance` returned for the tokens before these; None at the start.
-
-        Raises:
-            KeyError: the spec has no such layer.
-            IndexError: a token id is not below the length of the token map.
-            ValueError: shapes disagree, the history is of another hasher or batch, or one made with sequence ids is
-                continued without them.
-            TypeError: ids are not integers or the mask is not boolean.
-        """
-        return self.rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
-
-    def rows_of(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
-        """Return `rows` of a window of this hasher's reader, which serves all layers; as `RowHasher.rows_of` says."""
-        check_layer(layer, self.layer_ids)
-        self.reader.check_own(window)
+    def _rows(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
         return xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
-    def distinct_rows(
-        self,
-        token_ids: ArrayLike,
-        layer: int,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-        history: NgramHistory | None = None,
-    ) -> DistinctRows:
-        """Return the same rows, each n-gram hashed and named once; arguments and errors as for `rows`."""
-        return self.distinct_rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
-
-    def distinct_rows_of(self, window: NgramWindow, layer: int) -> DistinctRows:
-        """Return `distinct_rows` of a window of this hasher's reader; as `RowHasher.distinct_rows_of` says."""
-        check_layer(layer, self.layer_ids)
-        self.reader.check_own(window)
+    def _distinct_rows(self, window: NgramWindow, layer: int) -> DistinctRows:
         return distinct_xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
-    def advance(
-        self,
-        history: NgramHistory | None,
-        token_ids: ArrayLike,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-    ) -> NgramHistory:
-        """Return the history for the tokens after these; arguments and errors as for `rows`."""
-        return self.reader.window(token_ids, mask, sequence_ids, history).history()
-
-    def fingerprint(self, layer: int) -> str:
-        """Return the digest of everything that decides which row of the table of `layer` a token reads.
-
-        `engram_client.hashing.fingerprint` says what is hashed.
-        """
-        check_layer(layer, self.layer_ids)
-        facts = {
+    def _facts(self, layer: int) -> dict[str, Any]:
+        return {
             "compressed_pad_id": self.compressed_pad_id,
             "heads": self.spec.heads,
             "layer": layer,
@@ -144,7 +84,6 @@ class NgramHasher:
             "primes": self.primes[layer].tolist(),
             "token_map_sha256": self._token_map_sha256,
         }
-        return fingerprint("engram", facts)
 
     def _read(self, ids: NDArray[np.integer], takes_part: NDArray[np.bool_] | None) -> ReadTokens:
         return ReadTokens(look_up(blank(ids, takes_part), self.token_map), takes_part)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engram_client.hashing.distinct_rows import DistinctRows, distinct_of_rows
-from engram_client.hashing.fingerprint import fingerprint
 from engram_client.hashing.polynomial import OrderHash, check_sums, polynomial_rows
-from engram_client.hashing.row_hasher import check_layer
+from engram_client.hashing.row_hasher import RowHasher
 from engram_client.hashing.spec import MAX_VOCAB_SIZE, check_at_least, whole_number
 from engram_client.hashing.token_reader import ReadTokens, TokenReader, blank, raw_ids
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
-    from engram_client.hashing.history import NgramHistory, NgramWindow
+    from engram_client.hashing.history import NgramWindow
 
 LAYER = 0
 
@@ -53,8 +52,8 @@ class LongcatSpec:
         return cls(vocab_size=131_072, eos_id=2, max_ngram=4, heads=4, base_rows=78 * 131_072)
 
 
-class LongcatHasher:
-    """Turns raw token ids into row numbers of the one table beside the input embedding, layer 0; a `RowHasher`.
+class LongcatHasher(RowHasher):
+    """Turns raw token ids into row numbers of the one table beside the input embedding, layer 0.
 
     The published model has a table of M = `moduli[n - 2][k]` rows for each order n and head k. Here they lie one behind
     the other in one table, all heads of order 2, then of order 3: row = offset + (sum over j of the token j back *
@@ -68,6 +67,8 @@ class LongcatHasher:
     Attributes are those of `NgramHasher`, with `moduli`, int64 (max_ngram - 1, heads), in place of the primes and
     multipliers.
     """
+
+    family = "longcat"
 
     def __init__(self, spec: LongcatSpec) -> None:
         self.spec = spec
@@ -85,52 +86,14 @@ class LongcatHasher:
             past=spec.max_ngram - 1, pad_id=0, made_by=f"the longcat family of {spec}", read=self._read
         )
 
-    def rows(
-        self,
-        token_ids: ArrayLike,
-        layer: int = LAYER,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-        history: NgramHistory | None = None,
-    ) -> NDArray[np.int64]:
-        """Return the row numbers of the table, int64 (batch, seq, columns); as `RowHasher.rows` says."""
-        return self.rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
-
-    def rows_of(self, window: NgramWindow, layer: int = LAYER) -> NDArray[np.int64]:
-        """Return `rows` of a window of this hasher's reader, which serves all layers; as `RowHasher.rows_of` says."""
-        check_layer(layer, self.layer_ids)
-        self.reader.check_own(window)
+    def _rows(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:  # noqa: ARG002  there is one layer
         return polynomial_rows(window, self.order_hashes)
 
-    def distinct_rows(
-        self,
-        token_ids: ArrayLike,
-        layer: int = LAYER,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-        history: NgramHistory | None = None,
-    ) -> DistinctRows:
-        """Return the same rows, each named once: heads share no mix here; as `RowHasher.distinct_rows` says."""
-        return self.distinct_rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
+    def _distinct_rows(self, window: NgramWindow, layer: int) -> DistinctRows:
+        return distinct_of_rows(self._rows(window, layer))
 
-    def distinct_rows_of(self, window: NgramWindow, layer: int = LAYER) -> DistinctRows:
-        """Return `distinct_rows` of a window of this hasher's reader; as `RowHasher.distinct_rows_of` says."""
-        return distinct_of_rows(self.rows_of(window, layer))
-
-    def advance(
-        self,
-        history: NgramHistory | None,
-        token_ids: ArrayLike,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-    ) -> NgramHistory:
-        """Return the history for the tokens after these; arguments and errors as for `rows`."""
-        return self.reader.window(token_ids, mask, sequence_ids, history).history()
-
-    def fingerprint(self, layer: int = LAYER) -> str:
-        """Return the digest of what decides a token's rows; `engram_client.hashing.fingerprint` says what is hashed."""
-        check_layer(layer, self.layer_ids)
-        facts = {
+    def _facts(self, layer: int) -> dict[str, Any]:
+        return {
             "base_rows": self.spec.base_rows,
             "eos_id": self.spec.eos_id,
             "heads": self.spec.heads,
@@ -139,7 +102,6 @@ class LongcatHasher:
             "moduli": self.moduli.tolist(),
             "vocab_size": self.spec.vocab_size,
         }
-        return fingerprint("longcat", facts)
 
     def _read(self, ids: NDArray[np.integer], takes_part: NDArray[np.bool_] | None) -> ReadTokens:
         ids = blank(ids, takes_part)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engram_client.hashing.engram import distinct_xor_rows, head_offsets, xor_rows
-from engram_client.hashing.fingerprint import fingerprint
 from engram_client.hashing.primes import head_primes
-from engram_client.hashing.row_hasher import check_layer
+from engram_client.hashing.row_hasher import RowHasher
 from engram_client.hashing.spec import MAX_VOCAB_SIZE, check_at_least, check_layer_ids, whole_number
 from engram_client.hashing.token_reader import ReadTokens, TokenReader, blank, raw_ids, refuse_negative
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from engram_client.hashing.distinct_rows import DistinctRows
-    from engram_client.hashing.history import NgramHistory, NgramWindow
+    from engram_client.hashing.history import NgramWindow
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 _MASK64 = 2**64 - 1
@@ -61,8 +60,8 @@ class QwenPleSpec:
         return cls(layer_ids=(1,), vocab_size=248_320, eos_id=248_044)
 
 
-class QwenPleHasher:
-    """Turns raw token ids into row numbers of each layer's table; a `RowHasher`.
+class QwenPleHasher(RowHasher):
+    """Turns raw token ids into row numbers of each layer's table.
 
     Mix, heads and column order are those of the engram family; multipliers come from SplitMix64, and primes are
     consecutive over orders, heads and layers. Readings taken (they are those of the model's published code):
@@ -74,6 +73,8 @@ class QwenPleHasher:
 
     Attributes are those of `NgramHasher`, without the token map.
     """
+
+    family = "qwen-ple"
 
     def __init__(self, spec: QwenPleSpec) -> None:
         self.spec = spec
@@ -90,54 +91,14 @@ class QwenPleHasher:
             past=spec.max_ngram - 1, pad_id=spec.eos_id, made_by=f"the qwen-ple family of {spec}", read=self._read
         )
 
-    def rows(
-        self,
-        token_ids: ArrayLike,
-        layer: int,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-        history: NgramHistory | None = None,
-    ) -> NDArray[np.int64]:
-        """Return the row numbers of the table of `layer`, int64 (batch, seq, columns); as `RowHasher.rows` says."""
-        return self.rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
-
-    def rows_of(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
-        """Return `rows` of a window of this hasher's reader, which serves all layers; as `RowHasher.rows_of` says."""
-        check_layer(layer, self.layer_ids)
-        self.reader.check_own(window)
+    def _rows(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
         return xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
-    def distinct_rows(
-        self,
-        token_ids: ArrayLike,
-        layer: int,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-        history: NgramHistory | None = None,
-    ) -> DistinctRows:
-        """Return the same rows, each n-gram hashed and named once; as `RowHasher.distinct_rows` says."""
-        return self.distinct_rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
-
-    def distinct_rows_of(self, window: NgramWindow, layer: int) -> DistinctRows:
-        """Return `distinct_rows` of a window of this hasher's reader; as `RowHasher.distinct_rows_of` says."""
-        check_layer(layer, self.layer_ids)
-        self.reader.check_own(window)
+    def _distinct_rows(self, window: NgramWindow, layer: int) -> DistinctRows:
         return distinct_xor_rows(window, self.multipliers[layer], self.primes[layer], self.offsets[layer])
 
-    def advance(
-        self,
-        history: NgramHistory | None,
-        token_ids: ArrayLike,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-    ) -> NgramHistory:
-        """Return the history for the tokens after these; arguments and errors as for `rows`."""
-        return self.reader.window(token_ids, mask, sequence_ids, history).history()
-
-    def fingerprint(self, layer: int) -> str:
-        """Return the digest of what decides a token's rows; `engram_client.hashing.fingerprint` says what is hashed."""
-        check_layer(layer, self.layer_ids)
-        facts = {
+    def _facts(self, layer: int) -> dict[str, Any]:
+        return {
             "eos_id": self.spec.eos_id,
             "heads": self.spec.heads,
             "layer": layer,
@@ -147,7 +108,6 @@ class QwenPleHasher:
             "primes": self.primes[layer].tolist(),
             "vocab_size": self.spec.vocab_size,
         }
-        return fingerprint("qwen-ple", facts)
 
     def _read(self, ids: NDArray[np.integer], takes_part: NDArray[np.bool_] | None) -> ReadTokens:
         ids = blank(ids, takes_part)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from engram_client.hashing.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,33 +18,26 @@ if TYPE_CHECKING:
     from engram_client.hashing.token_reader import TokenReader
 
 
-class RowHasher(Protocol):
-    """Turns token ids into row numbers: NgramHasher, QwenPleHasher, LongcatHasher and StudyHasher."""
+class RowHasher(ABC):
+    """Turns token ids into row numbers: NgramHasher, QwenPleHasher, LongcatHasher and StudyHasher.
 
-    @property
-    def layer_ids(self) -> tuple[int, ...]:
-        """The layers with a table."""
-        ...
+    A family says how its tokens are read (`reader`), and what a window of them gives (`_rows`, `_distinct_rows`).
+    """
 
-    @property
-    def orders(self) -> range:
-        """The n-gram orders that are looked up, for instance range(2, 5)."""
-        ...
-
-    @property
-    def columns(self) -> int:
-        """Rows that one token looks up: all heads of the lowest order, then of the next."""
-        ...
-
-    @property
-    def num_rows(self) -> Mapping[int, int]:
-        """Layer id to the rows of the layer's whole table."""
-        ...
-
-    @property
-    def offsets(self) -> Mapping[int, NDArray[np.int64]]:
-        """Layer id to int64 (columns,), the first row of each head's part of the table."""
-        ...
+    family: ClassVar[str]
+    """The name under which the family makes fingerprints."""
+    layer_ids: tuple[int, ...]
+    """The layers with a table."""
+    orders: range
+    """The n-gram orders that are looked up, for instance range(2, 5)."""
+    columns: int
+    """Rows that one token looks up: all heads of the lowest order, then of the next."""
+    num_rows: Mapping[int, int]
+    """Layer id to the rows of the layer's whole table."""
+    offsets: Mapping[int, NDArray[np.int64]]
+    """Layer id to int64 (columns,), the first row of each head's part of the table."""
+    reader: TokenReader
+    """What checks token ids and puts their past in front: its windows serve all layers, and give the history."""
 
     def rows(
         self,
@@ -71,7 +67,17 @@ class RowHasher(Protocol):
                 continued without them.
             TypeError: ids are not integers or the mask is not boolean.
         """
-        ...
+        return self.rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
+
+    def rows_of(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
+        """Return `rows` of the tokens of a window that the reader made.
+
+        Whoever hashes several layers makes the window once. Raises KeyError if there is no such layer, ValueError if
+        another hasher's reader made the window.
+        """
+        check_layer(layer, self.layer_ids)
+        self.reader.check_own(window)
+        return self._rows(window, layer)
 
     def distinct_rows(
         self,
@@ -86,23 +92,13 @@ class RowHasher(Protocol):
         `distinct.expand(distinct.rows)` is what `rows` returns, and what was fetched for `distinct.rows` expands alike.
         Of 8,192 tokens of text a third of the n-grams are repeats.
         """
-        ...
-
-    @property
-    def reader(self) -> TokenReader:
-        """What checks token ids and puts their past in front: its windows serve all layers, and give the history."""
-        ...
-
-    def rows_of(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
-        """Return `rows` of the tokens of a window that the reader made.
-
-        Whoever hashes several layers makes the window once. Raises KeyError if there is no such layer.
-        """
-        ...
+        return self.distinct_rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
 
     def distinct_rows_of(self, window: NgramWindow, layer: int) -> DistinctRows:
-        """Return `distinct_rows` likewise."""
-        ...
+        """Return `distinct_rows` of a window; as `rows_of`."""
+        check_layer(layer, self.layer_ids)
+        self.reader.check_own(window)
+        return self._distinct_rows(window, layer)
 
     def advance(
         self,
@@ -112,11 +108,27 @@ class RowHasher(Protocol):
         sequence_ids: ArrayLike | None = None,
     ) -> NgramHistory:
         """Return the history for the tokens after these; arguments and errors as for `rows`."""
-        ...
+        return self.reader.window(token_ids, mask, sequence_ids, history).history()
 
     def fingerprint(self, layer: int) -> str:
-        """Return the digest of everything that decides which row of the table of `layer` a token reads."""
-        ...
+        """Return the digest of everything that decides which row of the table of `layer` a token reads.
+
+        `engram_client.hashing.fingerprint` says what is hashed.
+        """
+        check_layer(layer, self.layer_ids)
+        return fingerprint(self.family, self._facts(layer))
+
+    @abstractmethod
+    def _rows(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
+        """Return the rows of a window's tokens, (batch, seq, columns), of a layer that is there."""
+
+    @abstractmethod
+    def _distinct_rows(self, window: NgramWindow, layer: int) -> DistinctRows:
+        """Return the same rows, repeats said once."""
+
+    @abstractmethod
+    def _facts(self, layer: int) -> dict[str, Any]:
+        """Return what the fingerprint of a layer is made from."""
 
 
 def local_indices(hasher: RowHasher, rows: NDArray[np.int64], layer: int) -> dict[int, NDArray[np.int64]]:

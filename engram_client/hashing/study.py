@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engram_client.hashing.distinct_rows import DistinctRows, distinct_of_rows
-from engram_client.hashing.fingerprint import fingerprint, token_map_sha256
+from engram_client.hashing.fingerprint import token_map_sha256
 from engram_client.hashing.polynomial import OrderHash, check_sums, polynomial_rows
 from engram_client.hashing.primes import is_prime
-from engram_client.hashing.row_hasher import check_layer, local_indices
+from engram_client.hashing.row_hasher import RowHasher, local_indices
 from engram_client.hashing.spec import MAX_VOCAB_SIZE, check_at_least, check_layer_ids, whole_number
 from engram_client.hashing.token_reader import (
     ReadTokens,
@@ -52,8 +52,8 @@ class StudySpec:
             raise ValueError(f"table_size must lie between 1 and {MAX_VOCAB_SIZE}, got {self.table_size}")
 
 
-class StudyHasher:
-    """Turns token ids into row numbers of each layer's table; a `RowHasher`.
+class StudyHasher(RowHasher):
+    """Turns token ids into row numbers of each layer's table.
 
     Head k of order n hashes compressed ids g_0 (oldest) to g_(n-1) to ((sum of g_i * bases[k]**i) mod moduli[k]) mod
     table_size. The published program has a table of its own for each order and head; here they lie one behind the
@@ -72,6 +72,8 @@ class StudyHasher:
     Attributes are those of `NgramHasher`, with `bases` and `moduli`, int64 (heads,), in place of the primes and
     multipliers.
     """
+
+    family = "study"
 
     def __init__(self, spec: StudySpec, token_map: ArrayLike) -> None:
         self.spec = spec
@@ -92,23 +94,6 @@ class StudyHasher:
             read=self._read,
         )
 
-    def rows(
-        self,
-        token_ids: ArrayLike,
-        layer: int,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-        history: NgramHistory | None = None,
-    ) -> NDArray[np.int64]:
-        """Return the row numbers of the table of `layer`, int64 (batch, seq, columns); as `RowHasher.rows` says."""
-        return self.rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
-
-    def rows_of(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
-        """Return `rows` of a window of this hasher's reader, which serves all layers; as `RowHasher.rows_of` says."""
-        check_layer(layer, self.layer_ids)
-        self.reader.check_own(window)
-        return polynomial_rows(window, self.order_hashes)
-
     def indices(
         self,
         token_ids: ArrayLike,
@@ -120,35 +105,14 @@ class StudyHasher:
         layer = self.layer_ids[0]
         return local_indices(self, self.rows(token_ids, layer, mask, sequence_ids, history), layer)
 
-    def distinct_rows(
-        self,
-        token_ids: ArrayLike,
-        layer: int,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-        history: NgramHistory | None = None,
-    ) -> DistinctRows:
-        """Return the same rows, each named once: heads share no mix here; as `RowHasher.distinct_rows` says."""
-        return self.distinct_rows_of(self.reader.window(token_ids, mask, sequence_ids, history), layer)
+    def _rows(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:  # noqa: ARG002  all layers hash alike
+        return polynomial_rows(window, self.order_hashes)
 
-    def distinct_rows_of(self, window: NgramWindow, layer: int) -> DistinctRows:
-        """Return `distinct_rows` of a window of this hasher's reader; as `RowHasher.distinct_rows_of` says."""
-        return distinct_of_rows(self.rows_of(window, layer))
+    def _distinct_rows(self, window: NgramWindow, layer: int) -> DistinctRows:
+        return distinct_of_rows(self._rows(window, layer))
 
-    def advance(
-        self,
-        history: NgramHistory | None,
-        token_ids: ArrayLike,
-        mask: ArrayLike | None = None,
-        sequence_ids: ArrayLike | None = None,
-    ) -> NgramHistory:
-        """Return the history for the tokens after these; arguments and errors as for `rows`."""
-        return self.reader.window(token_ids, mask, sequence_ids, history).history()
-
-    def fingerprint(self, layer: int) -> str:
-        """Return the digest of what decides a token's rows; `engram_client.hashing.fingerprint` says what is hashed."""
-        check_layer(layer, self.layer_ids)
-        facts = {
+    def _facts(self, layer: int) -> dict[str, Any]:
+        return {
             "bases": self.bases.tolist(),
             "heads": self.spec.heads,
             "layer": layer,
@@ -158,7 +122,6 @@ class StudyHasher:
             "table_size": self.spec.table_size,
             "token_map_sha256": self._token_map_sha256,
         }
-        return fingerprint("study", facts)
 
     def _read(self, ids: NDArray[np.integer], takes_part: NDArray[np.bool_] | None) -> ReadTokens:
         ids = blank(ids, takes_part)

@@ -227,7 +227,7 @@ def test_longcat_flash_lite_has_odd_tables_one_behind_the_other() -> None:
     assert hasher.moduli.ravel().tolist() == [10_223_616 + 2 * column + 1 for column in range(12)]
     assert hasher.num_rows == {0: 122_683_536}
     rows = [[7, 5 + 131_072 * 7 % 10_223_617]]
-    assert hasher.rows([[7, 5]])[..., 0].tolist() == rows
+    assert hasher.rows([[7, 5]], 0)[..., 0].tolist() == rows
 
 
 def test_longcat_sees_nothing_behind_ignored_tokens_and_reads_the_first_rows_for_them() -> None:
