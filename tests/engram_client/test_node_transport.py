@@ -129,6 +129,7 @@ async def test_a_worker_that_breaks_off_costs_no_fetch_and_is_used_again_once_it
         other.script = other.answer_rightly
         before = len(other.requests)
         await fetch_until(table, lambda: len(other.requests) > before)
+        assert len(other.requests) > before
 
 
 async def test_a_worker_that_dies_in_a_large_fetch_costs_nothing_but_its_part_again():
@@ -303,6 +304,7 @@ async def test_what_a_worker_does_not_know_is_decided_at_the_address_of_the_url(
         table = await store.table("t")
 
         await fetch_until(table, lambda: confused.requests)
+        assert node.requests
 
 
 async def test_a_node_that_comes_back_with_other_workers_is_followed():
@@ -313,8 +315,10 @@ async def test_a_node_that_comes_back_with_other_workers_is_followed():
         name_workers((node, newcomer), [port_of(url), port_of(another)], node="restarted")
 
         await table.refresh()
-
+        before = len(former.requests)
         await fetch_until(table, lambda: newcomer.requests)
+
+        assert len(former.requests) == before
 
 
 async def test_closing_ends_what_workers_have_under_way():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -230,55 +229,6 @@ def test_a_call_that_cannot_be_sent_leaves_the_states_of_layers_with_tables_of_t
     assert [state.history for state in states.values()] == [None, None]
 
 
-def test_the_output_of_a_layer_stays_at_its_address_until_its_next_turn(config, make_remote, input_ids):
-    remote = make_remote(config)
-    prefetcher = Prefetcher(remote.modules.values(), settings=PrefetchSettings(max_tokens=64))
-    output = prefetcher.output(2, 2, 11)
-
-    for ids in (input_ids, input_ids.flip(0), input_ids[:1], input_ids):
-        pending = prefetcher.prefetch(ids)
-        embeddings = pending[2].wait()
-        pending.discard()
-
-        assert embeddings.data_ptr() == output.data_ptr() == pending[2].wait().data_ptr()
-    assert torch.equal(output, remote.local[2].prefetch_embeddings(input_ids).wait())
-
-
-def test_embeddings_that_were_overwritten_are_not_handed_out_again(config, make_remote, input_ids):
-    prefetcher = Prefetcher(make_remote(config).modules.values())
-    first, second = prefetcher.prefetch(input_ids), prefetcher.prefetch(input_ids.flip(0))
-    first[0].wait()
-    second[0].wait()
-
-    with pytest.raises(RuntimeError, match="its output buffer holds those of a later call"):
-        first[0].wait()
-
-
-def test_gradients_keep_what_the_layers_read(config, make_remote, input_ids, hidden_states):
-    remote = make_remote(config)
-    prefetcher = Prefetcher(remote.modules.values())
-    module, own = remote.modules[0], remote.local[0]
-
-    with torch.enable_grad():
-        calls = [(ids, prefetcher.prefetch(ids)[0]) for ids in (input_ids, input_ids.flip(0))]
-        results = [(ids, module(hidden_states, memory_embeddings=pending)[0]) for ids, pending in calls]
-        sum(updated.square().sum() for _, updated in results).backward()
-        sum(own(hidden_states, ids)[0].square().sum() for ids, _ in results).backward()
-
-    assert torch.equal(module.value_proj.weight.grad, own.value_proj.weight.grad)
-
-
-def test_outputs_made_in_inference_mode_can_be_written_outside_of_it(config, make_remote, input_ids):
-    remote = make_remote(config)
-    with torch.inference_mode():
-        prefetcher = Prefetcher(remote.modules.values())
-        prefetcher.prefetch(input_ids)[0].wait()
-
-    embeddings = prefetcher.prefetch(input_ids)[0].wait()
-
-    assert torch.equal(embeddings, remote.local[0].prefetch_embeddings(input_ids).wait())
-
-
 def test_a_failed_fetch_fails_its_layer_and_frees_the_buffer(config, make_remote, input_ids, hidden_states):
     remote = make_remote(config, held=True)
     prefetcher = Prefetcher(remote.modules.values())
@@ -343,69 +293,3 @@ def test_figures_tell_what_was_fetched_and_hidden(config, make_remote, input_ids
     assert late.waited_seconds == pending[2].waited_seconds > 0
     assert (stats.ring.num_slots, stats.ring.most_in_use, stats.ring.in_use) == (4, 2, 0)
     assert stats.as_dict()["layers"][2]["late"] == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"input_ids": torch.zeros(3, 3, dtype=torch.int64)}, "may ask for max_tokens = 8 tokens, got 9"),
-        ({"states": {0: EngramState()}}, r"states must be given for the layers \[0, 2\], got \[0\]"),
-        ({"deadlines": {0: 1.0, 1: 2.0}}, r"deadlines must be given for the layers \[0, 2\], got \[0, 1\]"),
-        ({"input_ids": torch.zeros(3, dtype=torch.int64)}, r"token_ids must be of shape \(batch, seq\), got \(3,\)"),
-    ],
-)
-def test_calls_that_make_no_sense_are_refused(config, make_remote, arguments, message):
-    prefetcher = Prefetcher(make_remote(config).modules.values(), settings=PrefetchSettings(max_tokens=8))
-
-    with pytest.raises(ValueError, match=message):
-        prefetcher.prefetch(**{"input_ids": torch.zeros(1, 3, dtype=torch.int64), **arguments})
-    assert prefetcher.stats().ring.in_use == 0
-
-
-def test_layers_that_do_not_go_together_are_refused(config, make_remote):
-    remote = make_remote(config)
-    first = remote.modules[0]
-
-    with pytest.raises(ValueError, match="got two of layer 0"):
-        Prefetcher([first, first])
-    other = make_remote(replace(config, num_hash_heads=1)).modules[2]
-    with pytest.raises(ValueError, match=r"as many hash columns, got \[2, 4\]"):
-        Prefetcher([first, other])
-    with pytest.raises(ValueError, match=r"max_tokens is 8192, got 2 x 8192"):
-        Prefetcher([first]).output(0, 2, 8192)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"max_tokens": 0}, "max_tokens must be above 0, got 0"),
-        ({"timeout_seconds": 0}, "timeout_seconds must be above 0"),
-        ({"slot_wait_seconds": -1}, "slot_wait_seconds must be above 0"),
-        ({"num_slots": 0}, "num_slots must be at least 1, or None, got 0"),
-        ({"late": "never"}, "late must be 'wait' or 'zero', got 'never'"),
-        ({"deduplicate": True}, "deduplicate must be 'if_it_pays', 'always' or 'never', got True"),
-    ],
-)
-def test_settings_out_of_their_limits_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        PrefetchSettings(**settings)
-
-
-def test_states_of_sequences_that_have_not_all_begun_cannot_be_joined(config, make_module):
-    modules = [make_module(config), make_module(replace(config, seed=1))]
-    ids = torch.zeros(1, 3, dtype=torch.int64)
-    begun, fresh, other, packed = (EngramState() for _ in range(4))
-    modules[0].row_ids(ids, state=begun)
-    modules[1].row_ids(ids, state=other)
-    modules[0].row_ids(ids, sequence_ids=torch.ones(1, 3, dtype=torch.int64), state=packed)
-
-    with pytest.raises(ValueError, match="1 of 2 states have ids"):
-        EngramState.join([begun, fresh])
-    with pytest.raises(ValueError, match="states of one hash can be joined"):
-        EngramState.join([begun, other])
-    with pytest.raises(ValueError, match="1 of 2 states have sequence ids"):
-        EngramState.join([begun, packed])
-    with pytest.raises(IndexError):
-        begun.select([1])
-    assert EngramState.join([fresh, fresh]).history is None
-    assert np.array_equal(EngramState.join([packed, packed]).history.documents, [1, 1])
