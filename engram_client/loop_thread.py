@@ -8,14 +8,57 @@ import concurrent.futures
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from engram_client.errors import ForkedProcess, StoreClosed, TimeLimitExceeded
 from engram_client.fork import ForkGuard
 
 _Result = TypeVar("_Result")
+_Call: TypeAlias = Callable[[], None]
 _SECONDS_TO_END: Final = 1.0  # for what was cancelled to end; it waits for nobody else by then
+
+
+class _ThisThread(threading.local):
+    """The calls that this thread has put off, by their loops; None while it puts nothing off."""
+
+    put_off: dict[asyncio.AbstractEventLoop, list[_Call]] | None = None
+
+
+_this_thread = _ThisThread()
+
+
+@contextlib.contextmanager
+def begun_together() -> Iterator[None]:
+    """Let what this thread starts in the block begin when it ends.
+
+    Whoever wakes a loop's thread is kept waiting by it, as both need the interpreter: for several jobs that take little
+    time to start, once is enough. Nothing that was started in the block may be waited for there.
+    """
+    if _this_thread.put_off is not None:
+        yield
+        return
+    put_off: dict[asyncio.AbstractEventLoop, list[_Call]] = {}
+    _this_thread.put_off = put_off
+    try:
+        yield
+    finally:
+        _this_thread.put_off = None
+        for loop, calls in put_off.items():
+            loop.call_soon_threadsafe(_call_all, calls)
+
+
+def _call(loop: asyncio.AbstractEventLoop, call: _Call) -> None:
+    """Have a loop make a call, in the order in which this thread asks for them."""
+    if _this_thread.put_off is None:
+        loop.call_soon_threadsafe(call)
+    else:
+        _this_thread.put_off.setdefault(loop, []).append(call)
+
+
+def _call_all(calls: list[_Call]) -> None:
+    for call in calls:
+        call()
 
 
 class Job(Generic[_Result]):
@@ -30,13 +73,13 @@ class Job(Generic[_Result]):
         self._coroutine = coroutine
         self._task: asyncio.Task[_Result] | None = None
         self._cancel_asked = False
-        loop.call_soon_threadsafe(self._begin)
+        _call(loop, self._begin)
 
     def request_cancel(self) -> None:
         """Cancel the coroutine and return at once: the loop does it when it comes to that."""
         if not self.future.done():
             self._cancel_asked = True
-            self._loop.call_soon_threadsafe(self._cancel)
+            _call(self._loop, self._cancel)
 
     def cancel(self, seconds: float = _SECONDS_TO_END) -> bool:
         """Cancel the coroutine and wait until it has ended; False if it had ended already.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from engram_client.errors import InvalidBuffer
+from engram_client.loop_thread import begun_together
 from engram_model.addressing import history_of
 from engram_model.prefetch.asked import Asked, ask_once, ask_plainly, leave_out_held
 from engram_model.prefetch.hold import HeldLayer, hold_most_frequent
@@ -85,7 +86,7 @@ class Issuer:
         self._check_size(tokens)
         fetches: dict[int, LayerFetch] = {}
         windows: dict[int, NgramWindow] = {}
-        with ExitStack() as undo:  # all of it, even if one step is interrupted
+        with begun_together(), ExitStack() as undo:  # all of it, even if one step is interrupted
             for layer, window in self._windows(tokens, histories, order):
                 windows[layer] = window
                 fetches[layer] = self._send(layer, window)
