@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from engram_model.prefetch.settings import PrefetchSettings
     from engram_model.store_memory import FetchTerms, StoreMemory
     from engram_model.torch_hashing import TorchHistory
+
+_FEW_TOKENS = 256  # are hashed for all layers sooner than the client's thread could have sent the first fetch
 
 
 class Tokens(NamedTuple):
@@ -86,7 +88,8 @@ class Issuer:
         self._check_size(tokens)
         fetches: dict[int, LayerFetch] = {}
         windows: dict[int, NgramWindow] = {}
-        with begun_together(), ExitStack() as undo:  # all of it, even if one step is interrupted
+        sending = begun_together() if tokens.ids.size <= _FEW_TOKENS else nullcontext()
+        with sending, ExitStack() as undo:  # undone is all of it, even if one step is interrupted
             for layer, window in self._windows(tokens, histories, order):
                 windows[layer] = window
                 fetches[layer] = self._send(layer, window)

@@ -107,7 +107,8 @@ class Prefetcher:
     ) -> PrefetchedLayers:
         """Ask for the rows of raw token ids (B, T) of all layers; return as soon as the requests are on their way.
 
-        Ids are hashed on the CPU, layer by layer, so that the first fetch travels while the next layer is hashed.
+        Ids are hashed on the CPU, layer by layer; unless they are few, the first fetch travels while the next layer is
+        hashed.
 
         Args:
             input_ids: raw token ids (B, T), at most `max_tokens` of them.
