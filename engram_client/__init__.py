@@ -26,6 +26,7 @@ from engram_client.errors import (
     ProtocolError,
     RequestTooLarge,
     RowOutOfRange,
+    RowsNotHeld,
     StoreClosed,
     TableDamaged,
     TableNotFound,
@@ -57,6 +58,7 @@ __all__ = [
     "ProtocolError",
     "RequestTooLarge",
     "RowOutOfRange",
+    "RowsNotHeld",
     "Store",
     "StoreClosed",
     "Table",
@@ -84,8 +86,9 @@ def connect(
 
     Args:
         url: grpc://HOST[:PORT] (port 50051 unless given, an IPv6 address in brackets) or unix:///PATH for a memory
-            node, file:///ROOT for a data root of this host without any server. In a path a blank is written as %20.
-            None reads ENGRAM_URL from the environment.
+            node or the cluster that it belongs to; grpc://HOST[:PORT],HOST[:PORT] for a cluster of which one of these
+            nodes can be reached; file:///ROOT for a data root of this host without any server. In a path a blank is
+            written as %20. None reads ENGRAM_URL from the environment.
         timeout: seconds within which every call ends, tries included, unless the call is given its own.
         cache_bytes: the most memory for rows that are kept at this client, at least 1 MiB; None keeps none. What is
             held is not asked for again, and within a fetch each row is asked for once; `Store.cache` tells hit rates.
@@ -141,8 +144,8 @@ def _transport(url: StoreUrl) -> Transport:
     if url.scheme == "file":
         from engram_client.embedded import EmbeddedTransport
 
-        return EmbeddedTransport(url.address)
+        return EmbeddedTransport(url.addresses[0])
     leave_fork_to_us()
-    from engram_client.node_transport import NodeTransport
+    from engram_client.cluster.node_or_cluster import NodeOrCluster
 
-    return NodeTransport(url.address)
+    return NodeOrCluster(url.addresses)

@@ -33,6 +33,17 @@ class VersionNotFound(EngramError, LookupError):
     """The store has the table, but not this version of it: it was dropped or never there."""
 
 
+class RowsNotHeld(EngramError, LookupError):
+    """The node holds other rows of the version than these; its shard map, of `epoch`, says who does."""
+
+    def __init__(self, message: str, epoch: int = 0) -> None:
+        super().__init__(message, epoch)
+        self.epoch = epoch
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class FingerprintMismatch(EngramError, ValueError):
     """The table was made for another hashing than the client's: its rows would be the wrong rows."""
 

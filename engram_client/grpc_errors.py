@@ -23,6 +23,7 @@ _BY_REASON: Final[dict[str, type[errors.EngramError]]] = {
     "SHUTTING_DOWN": errors.Unavailable,
     "VERSION_UNAVAILABLE": errors.Unavailable,
     "STARTING": errors.Unavailable,
+    "ROWS_NOT_HELD": errors.RowsNotHeld,
 }
 _BY_CODE: Final[dict[grpc.StatusCode, type[errors.EngramError]]] = {
     # A call of ours changes nothing, so whatever broke on the way is worth another try.
@@ -41,6 +42,9 @@ _DETAILS_KEY: Final = "grpc-status-details-bin"
 
 def error_of_failure(failure: Failure) -> errors.EngramError:
     """Return the error that a failed lookup on a stream stands for."""
+    if failure.reason == "ROWS_NOT_HELD":
+        epoch = failure.metadata.get("epoch", "")
+        return errors.RowsNotHeld(failure.message, int(epoch) if epoch.isdecimal() and len(epoch) < 20 else 0)
     code = _CODE_OF_NUMBER.get(failure.code, grpc.StatusCode.UNKNOWN)
     return _error(failure.reason, code, failure.message)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from functools import partial
 from typing import Final, TypeVar
@@ -24,14 +23,12 @@ from engram_client.errors import (
 )
 from engram_client.fork import ForkGuard
 from engram_client.grpc_errors import error_of_call
-from engram_client.lookup_stream import LookupStream, Piece
+from engram_client.lookup_stream import LookupStream
+from engram_client.pieces import Piece, cut
 from engram_client.retry import check_timeout, once, with_retries
 from engram_client.table_info import TableInfo
+from engram_store.v1 import cluster_service_pb2 as cluster_pb
 from engram_store.v1 import table_service_pb2 as pb
-
-# Large fetches are cut into replies of about this size, which overlap on the wire. Half of it costs both sides a tenth
-# more of processor time, twice of it lets less overlap and keeps others waiting longer.
-PIECE_BYTES: Final = 2 << 20
 
 _LARGEST_REPLY_BYTES: Final = 16 << 20
 _SHORTEST_WAIT_SECONDS: Final = 0.001
@@ -54,6 +51,7 @@ class GrpcTransport:
 
     def __init__(self, target: str, *, retries: bool = True) -> None:
         self.workers = pb.Workers()  # what the node said last of its processes
+        self.map_epoch = 0  # and of its cluster
         self._retries = retries
         self._target = target
         self._guard = ForkGuard()
@@ -65,56 +63,57 @@ class GrpcTransport:
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
         response = await self._call("ListTables", pb.ListTablesRequest(), pb.ListTablesResponse, timeout)
-        self.workers = response.workers
+        self.workers, self.map_epoch = response.workers, response.map_epoch
         return [_info(table) for table in response.tables]
 
     async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
         """Describe one version of a table; "" is the current one."""
         response = await self._call("GetTable", _get_table_request(name, version), pb.GetTableResponse, timeout)
-        self.workers = response.workers
+        self.workers, self.map_epoch = response.workers, response.map_epoch
         return _info(response.table)
 
+    async def get_shard_map(self, known_epoch: int, timeout: float) -> cluster_pb.GetShardMapResponse:
+        """Return what the node knows of its cluster, the map only if it is newer than `known_epoch`."""
+        request = cluster_pb.GetShardMapRequest(known_epoch=known_epoch)
+        return await self._call("GetShardMap", request, cluster_pb.GetShardMapResponse, timeout, service="ClusterService")
+
     async def fetch(
-        self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float, *, patience: float | None = None
+        self,
+        table: TableInfo,
+        rows: Int64Array,
+        out: Uint8Array,
+        timeout: float,
+        *,
+        places: Int64Array | None = None,
+        patience: float | None = None,
     ) -> None:
         """Put `rows` (n,) into `out` (n, row_bytes), in pieces of about 2 MiB that overlap on the wire.
 
-        If not one of them has come after `patience` seconds, that is TimeLimitExceeded already: for those who have
-        somebody else to ask.
+        With `places` (n,) row i goes to out[places[i]]. If at some point nothing has come for `patience` seconds, that
+        is TimeLimitExceeded already: for those who have somebody else to ask.
         """
         check_timeout(timeout)
-        pieces = _pieces(table, rows, out)
+        pieces = cut(table, rows, out, places)
         began = time.monotonic()
         try:
             # Nearly always the only attempt, whose limit the stream keeps: no task or timeout of its own to pay for.
-            await self._fetch_patiently(table, pieces, timeout, patience)
+            await self._fetch_once(table, pieces, timeout, patience)
         except TimeLimitExceeded as error:
             raise TimeLimitExceeded(f"{self._fetching(table, rows)}: {error}") from error
         except Unavailable as error:
             if not self._retries:
                 raise
-            attempt = partial(self._fetch_once, table, pieces, timeout)
+            attempt = partial(self._fetch_once, table, pieces, timeout, patience)
             gone = time.monotonic() - began
             await with_retries(attempt, timeout, self._fetching(table, rows), last=error, seconds_gone=gone)
 
-    async def _fetch_patiently(
+    async def _fetch_once(
         self, table: TableInfo, pieces: list[Piece], timeout: float, patience: float | None
     ) -> None:
-        if patience is None:
-            await self._fetch_once(table, pieces, timeout)
-            return
-        try:
-            await self._fetch_once(table, pieces, patience)
-        except TimeLimitExceeded:
-            if patience >= timeout or not any(piece.arrived for piece in pieces):
-                raise
-            await self._fetch_once(table, pieces, timeout - patience)
-
-    async def _fetch_once(self, table: TableInfo, pieces: list[Piece], timeout: float) -> None:
         began = time.monotonic()
         # Rows that arrived before a break are kept: the version never changes, so they are still right.
         try:
-            await self._open_stream().fetch(table, pieces, timeout)
+            await self._open_stream().fetch(table, pieces, timeout, patience)
         except VersionNotFound:
             # A worker of the node may not have seen yet what another one has published; asked for a description, it
             # looks. If it still does not know the version, that is the answer.
@@ -148,8 +147,16 @@ class GrpcTransport:
         if channel is not None:
             await channel.close()
 
-    async def _call(self, method: str, request: Message, response: type[_Response], timeout: float) -> _Response:
-        path = f"/engram_store.v1.TableService/{method}"
+    async def _call(
+        self,
+        method: str,
+        request: Message,
+        response: type[_Response],
+        timeout: float,
+        *,
+        service: str = "TableService",
+    ) -> _Response:
+        path = f"/engram_store.v1.{service}/{method}"
 
         async def attempt() -> _Response:
             # Bytes in and out: a deserializer that fails inside gRPC would only show as an answer of None.
@@ -190,15 +197,6 @@ class GrpcTransport:
     def _check_loop(self) -> None:
         if self._loop not in (None, asyncio.get_running_loop()):
             raise WrongLoop(f"the store at {self._target} belongs to another event loop; connect once in each loop")
-
-
-def _pieces(table: TableInfo, rows: Int64Array, out: Uint8Array) -> list[Piece]:
-    """Cut a fetch into pieces of one size, so that none of a few rows is left: it would cost as much as a large one."""
-    number = max(1, round(out.nbytes / PIECE_BYTES))
-    size = max(1, min(table.max_rows_per_lookup, math.ceil(len(rows) / number)))
-    if size >= len(rows):
-        return [Piece(rows, out)] if len(rows) else []
-    return [Piece(rows[start : start + size], out[start : start + size]) for start in range(0, len(rows), size)]
 
 
 def _left(timeout: float, began: float) -> float:

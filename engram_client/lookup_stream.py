@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import grpc
-import numpy as np
 
-from engram_client.arrays import Int64Array, Uint8Array
 from engram_client.eager_writer import EagerWriter
 from engram_client.errors import EngramError, ProtocolError, StoreClosed, TimeLimitExceeded, Unavailable
 from engram_client.grpc_errors import error_of_call, error_of_failure
+from engram_client.pieces import Piece, missing
 from engram_client.table_info import TableInfo
 from engram_store.codec import Reply, decode_stream_reply, encode_stream_request
 
@@ -24,20 +23,6 @@ Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, bytes]
 # What one fetch may have under way, unless one piece is larger. Enough to keep the wire busy; more would only be
 # gathered in vain when the fetch is cancelled, and be waited for by those that come after it.
 WINDOW_BYTES: Final = 4 << 20
-
-
-@dataclass(slots=True, eq=False)
-class Piece:
-    """A part of a fetch that travels as one lookup: `rows` (n,) go to `out` (n, row_bytes), a view of the whole."""
-
-    rows: Int64Array
-    out: Uint8Array
-    arrived: bool = False
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes that this piece puts on the wire, there and back."""
-        return self.rows.nbytes + self.out.nbytes
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +36,7 @@ class _Fetch:
     ids: list[int] = field(default_factory=list)
     bytes_under_way: int = 0
     has_turn: bool = False
+    next_look: asyncio.TimerHandle | None = None  # whether something has come meanwhile
 
     def may_send(self) -> bool:
         """Tell whether another piece may go out now."""
@@ -65,8 +51,7 @@ class _Fetch:
         if error is not None:
             self.done.set_exception(error)
             return
-        np.copyto(piece.out.reshape(-1), reply.rows)
-        piece.arrived = True
+        piece.fill(reply.rows)
         self.unanswered -= 1
         if self.unanswered == 0:
             self.done.set_result(None)
@@ -76,6 +61,18 @@ class _Fetch:
         if not self.done.done():
             self.done.set_exception(TimeLimitExceeded(f"no answer within {timeout:g} s"))
 
+    def be_patient(self, seconds: float) -> None:
+        """End the fetch once nothing has come for as many seconds."""
+
+        def look(unanswered: int) -> None:
+            if unanswered == self.unanswered:
+                self.give_up(seconds)
+            elif not self.done.done():
+                self.next_look = loop.call_later(seconds, look, self.unanswered)
+
+        loop = self.done.get_loop()
+        self.next_look = loop.call_later(seconds, look, self.unanswered)
+
     def _error_in(self, piece: Piece, reply: Reply) -> EngramError | None:
         if reply.failure is not None:
             return error_of_failure(reply.failure)
@@ -84,10 +81,10 @@ class _Fetch:
                 f"asked for version {self.table.version} of table {self.table.name!r}, "
                 f"got rows of version {reply.version!r}"
             )
-        if reply.rows.nbytes != piece.out.nbytes:
+        if reply.rows.nbytes != piece.reply_bytes:
             return ProtocolError(
                 f"asked for {len(piece.rows)} rows of {self.table.row_bytes} bytes of table {self.table.name!r}, "
-                f"got {reply.rows.nbytes} bytes, not {piece.out.nbytes}"
+                f"got {reply.rows.nbytes} bytes, not {piece.reply_bytes}"
             )
         return None
 
@@ -113,20 +110,25 @@ class LookupStream:
         ended_by = (grpc.aio.AioRpcError, asyncio.InvalidStateError)  # the reader finds out why
         self._writer = EagerWriter(call.write, self._next_request, ended_by, self._end_unwritten)
 
-    async def fetch(self, table: TableInfo, pieces: Sequence[Piece], timeout: float) -> None:
+    async def fetch(
+        self, table: TableInfo, pieces: Sequence[Piece], timeout: float, patience: float | None = None
+    ) -> None:
         """Fill the pieces that have not arrived, the first of them on its way before anything is waited for.
 
         When this ends in whatever way, nothing writes into the pieces any more. Raises Unavailable when the stream
-        breaks first, TimeLimitExceeded after `timeout` seconds.
+        breaks first, TimeLimitExceeded after `timeout` seconds, or after `patience` seconds in which nothing came.
         """
         if self.broken is not None:
             raise _fresh(self.broken)
-        missing = [piece for piece in pieces if not piece.arrived]
-        if not missing:
+        unsent = deque(missing(pieces))
+        if not unsent:
             return
         loop = asyncio.get_running_loop()
-        fetch = _Fetch(table, deque(missing), len(missing), loop.create_future())
-        limit = loop.call_later(timeout, fetch.give_up, timeout)  # at a third of the cost of asyncio.timeout
+        fetch = _Fetch(table, unsent, len(unsent), loop.create_future())
+        # Timers of the loop, at a third of the cost of asyncio.timeout.
+        limit = loop.call_later(timeout, fetch.give_up, timeout)
+        if patience is not None and patience < timeout:
+            fetch.be_patient(patience)
         self._fetches.add(fetch)
         try:
             self._give_turn(fetch)
@@ -134,6 +136,8 @@ class LookupStream:
             await fetch.done
         finally:
             limit.cancel()
+            if fetch.next_look is not None:
+                fetch.next_look.cancel()
             self._fetches.discard(fetch)
             for number in fetch.ids:
                 self._waiting.pop(number, None)

@@ -8,19 +8,40 @@ import random
 import time
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from engram_client.arrays import Int64Array, Uint8Array
 from engram_client.errors import EngramError, StoreClosed, TimeLimitExceeded, Unavailable
-from engram_client.grpc_transport import PIECE_BYTES, GrpcTransport
+from engram_client.grpc_transport import GrpcTransport
+from engram_client.pieces import PIECE_BYTES
 from engram_client.retry import check_timeout
 from engram_client.table_info import TableInfo
 from engram_client.url import worker_address
+from engram_store.v1.cluster_service_pb2 import GetShardMapResponse
 
 _ASK_SECONDS: Final = 5.0  # for a worker to answer before it counts as gone
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 10.0  # some may never answer: their ports may not be open to this client
-_Part: TypeAlias = tuple[Int64Array, Uint8Array]
+
+
+class _Part(NamedTuple):
+    """What one worker is asked for: see GrpcTransport.fetch."""
+
+    rows: Int64Array
+    out: Uint8Array
+    places: Int64Array | None
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.rows) * self.out.shape[1]
+
+    def divided(self, num_parts: int) -> list[_Part]:
+        ends = [len(self.rows) * number // num_parts for number in range(num_parts + 1)]
+        slices = [slice(*pair) for pair in pairwise(ends)]
+        if self.places is None:
+            return [_Part(self.rows[part], self.out[part], None) for part in slices]
+        return [_Part(self.rows[part], self.out, self.places[part]) for part in slices]
 
 
 @dataclass(slots=True, eq=False)
@@ -49,15 +70,20 @@ class NodeTransport:
     no worker has answered, those that none could give, and any error: an address of a worker may lead elsewhere.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, retries: bool = True) -> None:
         self._address = address
-        self._direct = GrpcTransport(address)
+        self._direct = GrpcTransport(address, retries=retries)
         self._named: tuple[str, tuple[str, ...]] = ("", ())  # the node, and where its workers listen
         self._workers: list[_Worker] = []
         self._asking: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()  # connections to former workers
         self._looked = 0.0  # when the node was last asked for its workers, by time.monotonic()
         self._closed = False
+
+    @property
+    def map_epoch(self) -> int:
+        """Epoch of the shard map that the node spoke of last; 0 if it is in no cluster."""
+        return self._direct.map_epoch
 
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
@@ -72,16 +98,33 @@ class NodeTransport:
         self._learn()
         return table
 
-    async def fetch(self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float) -> None:
-        """Put `rows` (n,) into `out` (n, row_bytes): large fetches in one part a worker, the parts at once."""
+    async def get_shard_map(self, known_epoch: int, timeout: float) -> GetShardMapResponse:
+        """Return what the node knows of its cluster, the map only if it is newer than `known_epoch`."""
+        return await self._direct.get_shard_map(known_epoch, timeout)
+
+    async def fetch(
+        self,
+        table: TableInfo,
+        rows: Int64Array,
+        out: Uint8Array,
+        timeout: float,
+        *,
+        places: Int64Array | None = None,
+        patience: float | None = None,
+    ) -> None:
+        """Put `rows` (n,) into `out` (n, row_bytes): large fetches in one part a worker, the parts at once.
+
+        `places` and `patience` as for GrpcTransport.fetch.
+        """
+        whole = _Part(rows, out, places)
         num_workers = sum(worker.answers for worker in self._workers) if self._workers else 0
-        num_parts = min(num_workers, max(1, out.nbytes // PIECE_BYTES))
+        num_parts = min(num_workers, max(1, whole.num_bytes // PIECE_BYTES))
         if num_parts == 0:
-            await self._direct.fetch(table, rows, out, timeout)
+            await self._direct.fetch(table, rows, out, timeout, places=places, patience=patience)
         elif num_parts == 1:
-            await self._fetch_part(table, (rows, out), timeout)
+            await self._fetch_part(table, whole, timeout, patience)
         else:
-            await self._fetch_parts(table, _divided(rows, out, num_parts), timeout)
+            await self._fetch_parts(table, whole.divided(num_parts), timeout, patience)
 
     async def close(self) -> None:
         """Close all connections; what is under way fails with StoreClosed. Raises WrongLoop as GrpcTransport does."""
@@ -96,15 +139,17 @@ class NodeTransport:
         for worker in workers:
             await worker.transport.close()
 
-    async def _fetch_parts(self, table: TableInfo, parts: list[_Part], timeout: float) -> None:
+    async def _fetch_parts(
+        self, table: TableInfo, parts: list[_Part], timeout: float, patience: float | None
+    ) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for part in parts:
-                    group.create_task(self._fetch_part(table, part, timeout))
+                    group.create_task(self._fetch_part(table, part, timeout, patience))
         except BaseExceptionGroup as failed:  # the first to fail has ended the others
             raise failed.exceptions[0] from None
 
-    async def _fetch_part(self, table: TableInfo, part: _Part, timeout: float) -> None:
+    async def _fetch_part(self, table: TableInfo, part: _Part, timeout: float, patience: float | None) -> None:
         """Ask one worker, and when it is gone or silent another; at last the address of the URL, until the time limit.
 
         Each gets half of the time that is left to say something, so that some remains for the others.
@@ -115,8 +160,11 @@ class NodeTransport:
         while (worker := self._least_busy(tried)) is not None and left > 0:
             tried.add(worker)
             try:
-                with worker.carrying(part[1].nbytes):
-                    await worker.transport.fetch(table, *part, left, patience=left / 2)
+                with worker.carrying(part.num_bytes):
+                    its_patience = min(left / 2, patience or left)
+                    await worker.transport.fetch(
+                        table, part.rows, part.out, left, places=part.places, patience=its_patience
+                    )
             except TimeLimitExceeded:
                 self._doubt(worker, answers=worker.answers)  # perhaps it is only slow
                 if now() >= deadline:
@@ -132,7 +180,7 @@ class NodeTransport:
             left = deadline - now()
         if left <= 0:
             raise Unavailable(f"table {table.name!r} of {self._address}: no worker answered within {timeout:g} s")
-        await self._direct.fetch(table, *part, left)
+        await self._direct.fetch(table, part.rows, part.out, left, places=part.places, patience=patience)
 
     def _least_busy(self, tried: set[_Worker]) -> _Worker | None:
         """Return the worker with the least to do; one in doubt only where there is no other: it may hang."""
@@ -190,8 +238,3 @@ def _start(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) ->
     tasks.add(task)
     task.add_done_callback(tasks.discard)
     return task
-
-
-def _divided(rows: Int64Array, out: Uint8Array, num_parts: int) -> list[_Part]:
-    ends = [len(rows) * number // num_parts for number in range(num_parts + 1)]
-    return [(rows[ends[i] : ends[i + 1]], out[ends[i] : ends[i + 1]]) for i in range(num_parts)]

@@ -13,32 +13,36 @@ from engram_client.errors import InvalidUrl
 
 DEFAULT_PORT: Final = 50051
 _HIGHEST_PORT: Final = 65535
-_HOST_AND_PORT: Final = re.compile(r"(\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[A-Za-z0-9._-]+))(:(?P<port>[0-9]{1,5}))?/?")
-_HELP: Final = "give grpc://HOST:PORT, unix:///PATH or file:///ROOT"
+_HOST_AND_PORT: Final = re.compile(r"(\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[A-Za-z0-9._-]+))(:(?P<port>[0-9]{1,5}))?")
+_HELP: Final = "give grpc://HOST:PORT (several as HOST:PORT,HOST:PORT), unix:///PATH or file:///ROOT"
 Scheme: TypeAlias = Literal["grpc", "unix", "file"]
 
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """A URL taken apart: `address` is a gRPC target for grpc and unix, a directory for file."""
+    """A URL taken apart: `addresses` are gRPC targets for grpc and unix, a directory for file.
+
+    There is one, but for grpc: several nodes of a cluster, any of which will do to find the others.
+    """
 
     text: str
     scheme: Scheme
-    address: str
+    addresses: tuple[str, ...]
 
 
 def parse_url(url: str | os.PathLike[str] | None) -> StoreUrl:
-    """Take apart grpc://HOST[:PORT], unix:///PATH or file:///ROOT; None reads ENGRAM_URL from the environment."""
+    """Take apart grpc://HOST[:PORT][,HOST[:PORT]...], unix:///PATH or file:///ROOT; None reads ENGRAM_URL."""
     text = _text(url) if url is not None else os.environ.get("ENGRAM_URL", "")
     if not text:
         raise InvalidUrl("no URL given and ENGRAM_URL is not set; " + _HELP)
     scheme, separator, _ = text.partition("://")
     if separator and scheme == "grpc":
-        return StoreUrl(text, "grpc", _host_and_port(text))
+        hosts = text.removeprefix("grpc://").removesuffix("/").split(",")
+        return StoreUrl(text, "grpc", tuple(_host_and_port(text, host) for host in hosts))
     if separator and scheme == "unix":
-        return StoreUrl(text, "unix", f"unix:{quote(_absolute_path(text))}")
+        return StoreUrl(text, "unix", (f"unix:{quote(_absolute_path(text))}",))
     if separator and scheme == "file":
-        return StoreUrl(text, "file", _absolute_path(text))
+        return StoreUrl(text, "file", (_absolute_path(text),))
     raise InvalidUrl(f"{text!r} is no store; {_HELP}")
 
 
@@ -60,13 +64,13 @@ def _text(url: str | os.PathLike[str]) -> str:
     raise InvalidUrl(f"a URL is text, got {url!r}; {_HELP}")
 
 
-def _host_and_port(text: str) -> str:
-    parts = _HOST_AND_PORT.fullmatch(text.removeprefix("grpc://"))
+def _host_and_port(text: str, host: str) -> str:
+    parts = _HOST_AND_PORT.fullmatch(host)
     port = int(parts["port"] or DEFAULT_PORT) if parts else 0
     if parts is None or not 1 <= port <= _HIGHEST_PORT:
         raise InvalidUrl(
-            f"{text!r} must be a host and a port from 1 to {_HIGHEST_PORT}, and nothing more, an IPv6 address in "
-            f"brackets; {_HELP}"
+            f"{text!r} must be hosts with ports from 1 to {_HIGHEST_PORT}, parted by commas, and nothing more, an IPv6 "
+            f"address in brackets; {_HELP}"
         )
     return f"{_ipv6_address(text, parts['ipv6'])}:{port}" if parts["ipv6"] else f"{parts['name']}:{port}"
 

@@ -72,12 +72,17 @@ def starting() -> LookupFailed:
     return LookupFailed(grpc.StatusCode.UNAVAILABLE, "STARTING", message)
 
 
+def table_not_found(table: str, where: str) -> LookupFailed:
+    """Return the failure for a table that is not there."""
+    message = f"no table {table!r} on {where}"
+    return LookupFailed(grpc.StatusCode.NOT_FOUND, "TABLE_NOT_FOUND", message, table=table)
+
+
 def of_storage(error: StorageError) -> LookupFailed:
     """Return what a caller is told of an error of the storage; paths of the node stay out of it."""
     match error:
         case TableNotFound():
-            message = f"no table {error.table!r} on this node"
-            return LookupFailed(grpc.StatusCode.NOT_FOUND, "TABLE_NOT_FOUND", message, table=error.table)
+            return table_not_found(error.table, "this node")
         case VersionNotFound():
             values = {"table": error.table, "version": error.version[:80], "current": error.current or ""}
             return LookupFailed(grpc.StatusCode.NOT_FOUND, "VERSION_NOT_FOUND", str(error), **values)

@@ -9,13 +9,15 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from engram_store.codec import MalformedMessage
+from engram_store.shard_map import ShardedVersion, ShardMap, VersionKey
 from engram_store.v1 import table_service_pb2 as pb
 from store_server import failures
 from store_server.catalog import Catalog
+from store_server.cluster.known_map import KnownMap
 from store_server.open_version import OpenVersion
 from store_server.services.shared_look import SharedLook
 from store_server.services.under_way import CallsUnderWay
-from store_server.storage import StorageError
+from store_server.storage import StorageError, VersionNotFound
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 SERVICE: Final = "engram_store.v1.TableService"
@@ -25,13 +27,24 @@ _Request = TypeVar("_Request", bound=Message)
 
 
 class TableService:
-    """Describes the versions of a catalog, after a look at the data root: what was just published is found at once."""
+    """Describes the versions of a catalog, after a look at the data root: what was just published is found at once.
 
-    def __init__(self, catalog: Catalog, under_way: CallsUnderWay, *, is_one_of_several: bool = False) -> None:
+    A node that knows the shard map of its cluster describes what the cluster has, whatever the node itself holds of it.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        under_way: CallsUnderWay,
+        *,
+        known: KnownMap | None = None,
+        is_one_of_several: bool = False,
+    ) -> None:
         self.workers: pb.Workers | None = None
         """What clients are told of the processes of this node; None if there is but one, or they are not known yet."""
         self._is_one_of_several = is_one_of_several
         self._catalog = catalog
+        self._known = known
         self._under_way = under_way
         self._look = SharedLook(catalog)
 
@@ -51,16 +64,23 @@ class TableService:
     async def _list_tables(self, message: bytes, context: Context) -> bytes:
         await self._require_workers(context)
         await _parsed(pb.ListTablesRequest(), message, context)
+        if (shard_map := self._map()) is not None:
+            tables = [_table_of_cluster(version) for version in shard_map.current_versions()]
+            return self._listed(tables)
         with self._under_way.one_more():
             await self._look.wait(_LOOK_SECONDS)
         # What cannot be read is not offered; the health service and the log name it.
         current = [self._catalog.tables[name].opened_current() for name in sorted(self._catalog.tables)]
-        tables = [_table(found) for found in current if found is not None]
-        return pb.ListTablesResponse(tables=tables, workers=self.workers).SerializeToString()
+        return self._listed([_table(found) for found in current if found is not None])
 
     async def _get_table(self, message: bytes, context: Context) -> bytes:
         await self._require_workers(context)
         request = await _parsed(pb.GetTableRequest(), message, context)
+        if (shard_map := self._map()) is not None:
+            try:
+                return self._described(_table_of_cluster(_in_map(shard_map, request.name, request.version)))
+            except failures.LookupFailed as failed:
+                await failures.abort(context, failed)
         with self._under_way.one_more():
             is_served = self._is_served(request.name, request.version)
             await self._look.wait(_LOOK_SECONDS_FOR_MORE if is_served else _LOOK_SECONDS)
@@ -70,7 +90,21 @@ class TableService:
                     found = await asyncio.to_thread(self._catalog.open, request.name, request.version)
             except StorageError as error:
                 await failures.abort(context, failures.of_storage(error))
-        return pb.GetTableResponse(table=_table(found), workers=self.workers).SerializeToString()
+        return self._described(_table(found))
+
+    def _map(self) -> ShardMap | None:
+        return None if self._known is None else self._known.newest
+
+    def _epoch(self) -> int:
+        return 0 if self._known is None else self._known.epoch
+
+    def _listed(self, tables: list[pb.Table]) -> bytes:
+        response = pb.ListTablesResponse(tables=tables, workers=self.workers, map_epoch=self._epoch())
+        return response.SerializeToString()
+
+    def _described(self, table: pb.Table) -> bytes:
+        response = pb.GetTableResponse(table=table, workers=self.workers, map_epoch=self._epoch())
+        return response.SerializeToString()
 
     async def _require_workers(self, context: Context) -> None:
         if not self.knows_workers:
@@ -90,6 +124,29 @@ async def _parsed(request: _Request, message: bytes, context: Context) -> _Reque
         detail = f"{len(message)} bytes are no {type(request).__name__}: {error}"
         await failures.abort(context, failures.malformed_request(MalformedMessage(detail)))
     return request
+
+
+def _in_map(shard_map: ShardMap, name: str, version: str) -> ShardedVersion:
+    current = shard_map.current(name)
+    found = shard_map.versions.get(VersionKey(name, version or current or ""))
+    if found is not None:
+        return found
+    if current is None and all(key.table != name for key in shard_map.versions):
+        raise failures.table_not_found(name, f"the nodes of cluster {shard_map.cluster!r}")
+    raise failures.of_storage(VersionNotFound(name, version, current))
+
+
+def _table_of_cluster(version: ShardedVersion) -> pb.Table:
+    return pb.Table(
+        name=version.table,
+        version=version.version,
+        num_rows=version.num_rows,
+        row_bytes=version.row_bytes,
+        row_format=version.row_format,
+        fingerprint=version.fingerprint,
+        backend="cluster",
+        max_rows_per_lookup=version.max_rows_per_lookup,
+    )
 
 
 def _table(found: OpenVersion) -> pb.Table:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engram_client.errors import Unavailable
-from engram_client.lookup_stream import LookupStream, Piece
+from engram_client.lookup_stream import LookupStream
+from engram_client.pieces import Piece
 from engram_client.table_info import TableInfo
 
 TABLE = TableInfo(

@@ -17,6 +17,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_SHUTTING_DOWN: _ClassVar[ErrorReason]
     ERROR_REASON_VERSION_UNAVAILABLE: _ClassVar[ErrorReason]
     ERROR_REASON_STARTING: _ClassVar[ErrorReason]
+    ERROR_REASON_ROWS_NOT_HELD: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_TABLE_NOT_FOUND: ErrorReason
 ERROR_REASON_VERSION_NOT_FOUND: ErrorReason
@@ -28,3 +29,4 @@ ERROR_REASON_TABLE_DAMAGED: ErrorReason
 ERROR_REASON_SHUTTING_DOWN: ErrorReason
 ERROR_REASON_VERSION_UNAVAILABLE: ErrorReason
 ERROR_REASON_STARTING: ErrorReason
+ERROR_REASON_ROWS_NOT_HELD: ErrorReason

@@ -10,12 +10,14 @@ class ListTablesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListTablesResponse(_message.Message):
-    __slots__ = ("tables", "workers")
+    __slots__ = ("tables", "workers", "map_epoch")
     TABLES_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
+    MAP_EPOCH_FIELD_NUMBER: _ClassVar[int]
     tables: _containers.RepeatedCompositeFieldContainer[Table]
     workers: Workers
-    def __init__(self, tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ...) -> None: ...
+    map_epoch: int
+    def __init__(self, tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ..., map_epoch: _Optional[int] = ...) -> None: ...
 
 class GetTableRequest(_message.Message):
     __slots__ = ("name", "version")
@@ -26,12 +28,14 @@ class GetTableRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class GetTableResponse(_message.Message):
-    __slots__ = ("table", "workers")
+    __slots__ = ("table", "workers", "map_epoch")
     TABLE_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
+    MAP_EPOCH_FIELD_NUMBER: _ClassVar[int]
     table: Table
     workers: Workers
-    def __init__(self, table: _Optional[_Union[Table, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ...) -> None: ...
+    map_epoch: int
+    def __init__(self, table: _Optional[_Union[Table, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ..., map_epoch: _Optional[int] = ...) -> None: ...
 
 class Workers(_message.Message):
     __slots__ = ("node", "listen")

@@ -31,7 +31,7 @@ if _version_not_supported:
 
 
 class TableServiceStub(object):
-    """TableService tells which tables a node holds.
+    """TableService tells which tables a node holds, or all the nodes of its cluster together.
     """
 
     def __init__(self, channel):
@@ -53,7 +53,7 @@ class TableServiceStub(object):
 
 
 class TableServiceServicer(object):
-    """TableService tells which tables a node holds.
+    """TableService tells which tables a node holds, or all the nodes of its cluster together.
     """
 
     def ListTables(self, request, context):
@@ -92,7 +92,7 @@ def add_TableServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TableService(object):
-    """TableService tells which tables a node holds.
+    """TableService tells which tables a node holds, or all the nodes of its cluster together.
     """
 
     @staticmethod

@@ -1,0 +1,214 @@
+"""One fetch from many nodes: it is over when all its rows have come, from whichever replica."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from engram_client.cluster.hedging import HedgeBudget, HedgeSettings, hedge_delay, patience
+from engram_client.cluster.latency import units
+from engram_client.errors import (
+    EngramError,
+    ProtocolError,
+    RowsNotHeld,
+    StoreClosed,
+    TableDamaged,
+    TableNotFound,
+    TimeLimitExceeded,
+    Unavailable,
+    VersionNotFound,
+)
+
+if TYPE_CHECKING:
+    from engram_client.arrays import Int64Array, Uint8Array
+    from engram_client.cluster.linked_node import LinkedNode, NodePart
+    from engram_client.cluster.linked_nodes import LinkedNodes
+    from engram_client.table_info import TableInfo
+
+_FIRST_PAUSE_SECONDS: Final = 0.01
+_LONGEST_PAUSE_SECONDS: Final = 0.5
+_OF_THE_NODE: Final = (Unavailable, TimeLimitExceeded, ProtocolError, StoreClosed)  # it is left out
+_OF_ITS_ROWS: Final = (RowsNotHeld, TableNotFound, VersionNotFound, TableDamaged)  # others may have them
+
+
+class Cluster(Protocol):
+    """What a fetch needs of its transport."""
+
+    nodes: LinkedNodes
+    hedges: HedgeBudget
+    settings: HedgeSettings
+    is_closed: bool
+
+    def split(self, table: TableInfo, rows: Int64Array, avoided: Collection[str]) -> list[NodePart]:
+        """Divide rows by the newest map; raises VersionNotFound when it does not know the version."""
+        ...
+
+    async def look(self, timeout: float, at_least: int = 0) -> None:
+        """Ask for a newer map, of that epoch if it is given."""
+        ...
+
+
+class ClusterFetch:
+    """Gets the rows of one fetch into `out`, within `timeout` seconds."""
+
+    def __init__(self, cluster: Cluster, table: TableInfo, out: Uint8Array, timeout: float) -> None:
+        self._cluster = cluster
+        self._table = table
+        self._out = out
+        self._timeout = timeout
+        self._now = asyncio.get_running_loop().time
+        self._deadline = self._now() + timeout
+        self._rounds = 0
+        self._failures: list[EngramError] = []  # of this round
+
+    async def get(
+        self, rows: Int64Array, places: Int64Array | None = None, avoided: frozenset[str] = frozenset()
+    ) -> None:
+        """Put `rows` (n,) into out[places]; nodes `avoided`, by their ids, have failed in this round."""
+        while True:
+            parts = self._cluster.split(self._table, rows, avoided)
+            if any(part.node.id in avoided for part in parts):
+                await self._wait_for_next_round()
+                avoided = frozenset()
+                continue
+            if len(parts) > 1:
+                await _all(self._get_part(part, places, avoided) for part in parts)
+                return
+            failed = await self._race(parts[0], places, avoided)
+            if not failed:
+                return
+            avoided |= failed
+
+    async def _get_part(self, part: NodePart, outer: Int64Array | None, avoided: frozenset[str]) -> None:
+        places = _within(outer, part.places)
+        failed = await self._race(part, places, avoided)
+        if failed:
+            await self.get(part.rows, places, avoided | failed)
+
+    async def _race(self, part: NodePart, places: Int64Array | None, avoided: frozenset[str]) -> frozenset[str]:
+        """Ask the node of the part, and other replicas too if it does not answer as soon as is usual.
+
+        Returns the nodes that failed, none if the rows have come. The first answer counts; when this ends, no other one
+        writes any more.
+        """
+        node = part.node
+        self._cluster.hedges.count_request()
+        asking = asyncio.create_task(self._ask(node, part.rows, places))
+        hedge: asyncio.Task[None] | None = None
+        replicas: list[NodePart] = []
+        try:
+            await asyncio.wait((asking,), timeout=self._hedge_delay(part))
+            if asking.done() and asking.exception() is None:
+                return frozenset()
+            if not asking.done():
+                replicas = self._replicas_for_hedge(part, avoided | {node.id})
+            if replicas:
+                hedge = asyncio.create_task(
+                    _all(self._ask(each.node, each.rows, _within(places, each.places)) for each in replicas)
+                )
+            if await self._first_success(asking, hedge):
+                return frozenset()
+        finally:
+            await _end(asking, hedge)
+        return frozenset({node.id, *(each.node.id for each in replicas)})
+
+    async def _first_success(self, *tasks: asyncio.Task[None] | None) -> bool:
+        """Wait until one of the tasks has ended well, or all have failed. Raises what is nobody's fault but ours."""
+        pending = {task for task in tasks if task is not None}
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if (error := task.exception()) is None:
+                    return True
+                await self._digest(error)
+        return False
+
+    async def _digest(self, error: BaseException) -> None:
+        """Take note of a failure after which others may be asked; raises every other one."""
+        left = self._deadline - self._now()
+        if self._cluster.is_closed or not isinstance(error, (*_OF_THE_NODE, *_OF_ITS_ROWS)):
+            raise error
+        self._failures.append(error)
+        if left <= 0:
+            raise self._given_up()
+        if isinstance(error, RowsNotHeld):
+            await self._cluster.look(left, at_least=error.epoch)
+        elif isinstance(error, TableNotFound | VersionNotFound):
+            await self._cluster.look(left)
+
+    async def _ask(self, node: LinkedNode, rows: Int64Array, places: Int64Array | None) -> None:
+        cluster, began = self._cluster, self._now()
+        work = units(len(rows) * self._table.row_bytes)
+        left = self._deadline - began
+        if left <= 0:
+            raise TimeLimitExceeded(f"no answer within {self._timeout:g} s")
+        its_patience = patience(cluster.nodes.usual, work, cluster.settings) * 2**self._rounds
+        node.last_asked = (self._table, rows)
+        try:
+            with node.carrying(work):
+                await node.link.fetch(self._table, rows, self._out, left, places=places, patience=its_patience)
+        except asyncio.CancelledError:
+            cluster.nodes.gave_up(node, self._now() - began, work)
+            raise
+        except _OF_THE_NODE:
+            if not cluster.is_closed and self._now() < self._deadline:
+                cluster.nodes.leave_out(node)
+            raise
+        cluster.nodes.answered(node, self._now() - began, work)
+
+    def _hedge_delay(self, part: NodePart) -> float | None:
+        work = units(len(part.rows) * self._table.row_bytes)
+        return hedge_delay(self._cluster.nodes.usual, work, self._cluster.settings)
+
+    def _replicas_for_hedge(self, part: NodePart, avoided: frozenset[str]) -> list[NodePart]:
+        """Return how else the rows of a part can be had, if they can and the budget allows it."""
+        parts = self._cluster.split(self._table, part.rows, avoided)
+        if any(each.node.id in avoided or not each.node.health.ready for each in parts):
+            return []
+        return parts if self._cluster.hedges.take(len(parts)) else []
+
+    async def _wait_for_next_round(self) -> None:
+        """Every replica of some row has failed: look for a newer map, and begin again after a pause."""
+        if self._failures and all(isinstance(failure, TableDamaged) for failure in self._failures):
+            raise self._failures[-1]
+        pause = min(_FIRST_PAUSE_SECONDS * 2**self._rounds, _LONGEST_PAUSE_SECONDS)
+        left = self._deadline - self._now()
+        if left <= pause:
+            raise self._given_up()
+        await asyncio.sleep(pause)
+        await self._cluster.look(left - pause)
+        self._rounds += 1
+        del self._failures[:-1]
+
+    def _given_up(self) -> EngramError:
+        what = f"fetching from table {self._table.name!r}: gave up after {self._timeout:g} s"
+        last = self._failures[-1] if self._failures else None
+        kind = TimeLimitExceeded if isinstance(last, TimeLimitExceeded) else Unavailable
+        return kind(f"{what}; the last failure was: {last}")
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all at once; the first that fails ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
+async def _end(*tasks: asyncio.Task[None] | None) -> None:
+    """Cancel what still runs, and wait until it has ended: nothing may write into the caller's buffer any more."""
+    running = [task for task in tasks if task is not None and not task.done()]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
+
+
+def _within(outer: Int64Array | None, inner: Int64Array | None) -> Int64Array | None:
+    """Return where the places `inner` of a part lie in the whole, if those of the part are `outer`."""
+    if outer is None or inner is None:
+        return inner if outer is None else outer
+    return outer[inner]

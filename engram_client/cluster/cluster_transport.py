@@ -1,0 +1,147 @@
+"""Tables that lie on many nodes, each row on several: the transport of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from engram_client.cluster.cluster_fetch import ClusterFetch
+from engram_client.cluster.hedging import HedgeBudget, HedgeSettings
+from engram_client.cluster.linked_node import NodeLink, NodePart
+from engram_client.cluster.linked_nodes import LinkedNodes
+from engram_client.cluster.replica_choice import choose
+from engram_client.cluster.shard_map_cache import ShardMapCache
+from engram_client.cluster.shard_split import ShardLayout
+from engram_client.errors import StoreClosed, TableNotFound, Unavailable, VersionNotFound, WrongLoop
+from engram_client.retry import check_timeout
+from engram_client.table_info import TableInfo
+from engram_store.shard_map import VersionKey
+
+if TYPE_CHECKING:
+    from engram_client.arrays import Int64Array, Uint8Array
+    from engram_store.shard_map import ShardedVersion, ShardMap
+    from engram_store.v1.cluster_service_pb2 import GetShardMapResponse
+
+_LOOK_EVERY_SECONDS: Final = 5.0  # for a newer map, while there are fetches
+
+
+class ClusterTransport:
+    """Asks, for each row, one of the nodes that hold it; others when that one fails, hesitates or is overtaken.
+
+    Begins with the map `first`; `connect` makes a link to the node at an address. Belongs to the running event loop.
+    """
+
+    def __init__(
+        self,
+        first: ShardMap,
+        connect: Callable[[str], NodeLink],
+        *,
+        settings: HedgeSettings | None = None,
+        dice: random.Random | None = None,
+    ) -> None:
+        self.settings = settings or HedgeSettings()
+        self.hedges = HedgeBudget(self.settings)
+        self.is_closed = False
+        self._dice = dice or random.Random()  # noqa: S311  # spreads load; nothing secret
+        self._loop = asyncio.get_running_loop()
+        self._layouts: dict[VersionKey, ShardLayout] = {}
+        self.nodes = LinkedNodes(connect, self._dice)
+        self.maps = ShardMapCache(first, self._ask_for_map, self.nodes.addresses, self._take)
+        self._take(first)
+
+    async def list_tables(self, timeout: float) -> list[TableInfo]:
+        """Describe the current version of every table, ordered by name."""
+        await self.look(check_timeout(timeout))
+        return [_info(version) for version in self.maps.newest.current_versions()]
+
+    async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
+        """Describe one version of a table; "" is the current one."""
+        await self.look(check_timeout(timeout))
+        newest = self.maps.newest
+        current = newest.current(name)
+        found = newest.versions.get(VersionKey(name, version or current or ""))
+        if found is not None:
+            return _info(found)
+        if current is None and all(key.table != name for key in newest.versions):
+            raise TableNotFound(f"cluster {newest.cluster!r} has no table {name!r}")
+        raise VersionNotFound(
+            f"cluster {newest.cluster!r} has no version {version!r} of table {name!r}; current is {current or 'none'}"
+        )
+
+    async def fetch(self, table: TableInfo, rows: Int64Array, out: Uint8Array, timeout: float) -> None:
+        """Put `rows` (n,), each within the table, into `out` (n, row_bytes)."""
+        self._check_usable()
+        self.maps.look_now_and_then(_LOOK_EVERY_SECONDS)
+        await ClusterFetch(self, table, out, check_timeout(timeout)).get(rows)
+
+    async def close(self) -> None:
+        """Close all links; what is under way fails with StoreClosed."""
+        self.is_closed = True
+        await self.maps.close()
+        await self.nodes.close()
+
+    def split(self, table: TableInfo, rows: Int64Array, avoided: Collection[str]) -> list[NodePart]:
+        """Divide `rows` (n,) among nodes by the newest map; raises VersionNotFound when it has no such version."""
+        layout = self._layout(table)
+        numbers = [number for number in range(len(self.nodes)) if self.nodes[number].id in avoided] if avoided else ()
+        chooser = partial(
+            choose,
+            holders=layout.holders,
+            row_bytes=table.row_bytes,
+            standing=self.nodes.standing,
+            dice=self._dice,
+            avoided=numbers,
+        )
+        return [NodePart(self.nodes[part.node], part.rows, part.places) for part in layout.split(rows, chooser)]
+
+    async def look(self, timeout: float, at_least: int = 0) -> None:
+        """Ask nodes for a newer map, for no longer than `timeout` seconds; the one that is known may stay."""
+        self._check_usable()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self.maps.look(at_least)
+
+    def _layout(self, table: TableInfo) -> ShardLayout:
+        key = VersionKey(table.name, table.version)
+        if key not in self._layouts:
+            version = self.maps.newest.versions.get(key)
+            if version is None:
+                raise VersionNotFound(
+                    f"cluster {self.maps.newest.cluster!r} no longer has version {table.version} of table "
+                    f"{table.name!r}; refresh() moves to the current one"
+                )
+            self._layouts[key] = ShardLayout(version)
+        return self._layouts[key]
+
+    def _take(self, shard_map: ShardMap) -> None:
+        self._layouts.clear()
+        self.nodes.take(shard_map)
+
+    async def _ask_for_map(self, address: str, known_epoch: int, timeout: float) -> GetShardMapResponse:
+        node = self.nodes.at(address)
+        if node is None:
+            raise Unavailable(f"{address} is no node of the cluster any more")
+        return await node.link.get_shard_map(known_epoch, timeout)
+
+    def _check_usable(self) -> None:
+        if self.is_closed:
+            raise StoreClosed(f"the store of cluster {self.maps.newest.cluster!r} is closed")
+        if asyncio.get_running_loop() is not self._loop:
+            raise WrongLoop("a store belongs to the event loop that used it first; connect once in each loop")
+
+
+def _info(version: ShardedVersion) -> TableInfo:
+    return TableInfo(
+        name=version.table,
+        version=version.version,
+        num_rows=version.num_rows,
+        row_bytes=version.row_bytes,
+        row_format=version.row_format,
+        fingerprint=version.fingerprint,
+        backend="cluster",
+        max_rows_per_lookup=version.max_rows_per_lookup,
+    )

@@ -1,0 +1,63 @@
+"""When to ask another replica too, before the first has failed: rarely, and within a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from engram_client.cluster.latency import UsualLatency
+
+_MOST_SAVED: Final = 50.0  # hedges, for the moment in which a node goes and all that was asked of it waits
+_PATIENCE_OVER_USUAL: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeSettings:
+    """How much may be asked twice, and after which time."""
+
+    budget: float = 0.05
+    """Requests that may be hedges, as a share of all others; 0 hedges never."""
+    quantile: float = 0.95
+    """A hedge is sent once this share of answers of its size would have come."""
+    least_delay_seconds: float = 0.001
+    shortest_patience_seconds: float = 0.1
+    longest_patience_seconds: float = 2.0
+    """Before anything is known of how long answers take, and at most: silence after which a node is given up."""
+
+
+class HedgeBudget:
+    """Requests earn hedges: the sum of hedges never exceeds `budget` times that of requests."""
+
+    def __init__(self, settings: HedgeSettings) -> None:
+        self.requests = 0
+        self.hedges = 0
+        self._settings = settings
+        self._saved = 0.0
+
+    def count_request(self) -> None:
+        """Take note of a request that is no hedge."""
+        self.requests += 1
+        self._saved = min(self._saved + self._settings.budget, _MOST_SAVED)
+
+    def take(self, number: int) -> bool:
+        """Tell whether `number` hedges may be sent now, and count them if so."""
+        if number > self._saved:
+            return False
+        self._saved -= number
+        self.hedges += number
+        return True
+
+
+def hedge_delay(usual: UsualLatency, work: float, settings: HedgeSettings) -> float | None:
+    """Return the seconds after which a request of so much work is hedged, None while it is unknown what is usual."""
+    seconds = usual.quantile(work, settings.quantile) if settings.budget else None
+    return None if seconds is None else max(seconds, settings.least_delay_seconds)
+
+
+def patience(usual: UsualLatency, work: float, settings: HedgeSettings) -> float:
+    """Return the seconds of silence after which a node is given up, and others are asked instead."""
+    seconds = usual.quantile(work, settings.quantile)
+    if seconds is None:
+        return settings.longest_patience_seconds
+    return min(max(_PATIENCE_OVER_USUAL * seconds, settings.shortest_patience_seconds), settings.longest_patience_seconds)

@@ -1,0 +1,89 @@
+"""How long nodes take: what is remembered of each, and what is usual."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+_UNIT_BYTES: Final = 128 << 10
+_RISE, _FALL = 0.3, 0.1  # how much one answer counts: a node that gets slower is noticed sooner than one that recovers
+_FORGET_SECONDS: Final = 5.0
+_WINDOW: Final = 256  # answers of about one size, of which quantiles are taken
+_FEWEST: Final = 20
+_RECOUNT_EVERY: Final = 16
+
+
+def units(num_bytes: int) -> float:
+    """Return the work in an answer of so many bytes: a small one is one unit, as it costs mostly what all cost."""
+    return 1.0 + num_bytes / _UNIT_BYTES
+
+
+class NodeLatency:
+    """Seconds that one node takes for a unit of work: a moving mean, which is forgotten while nobody asks the node."""
+
+    def __init__(self) -> None:
+        self._seconds = math.nan
+        self._when = 0.0
+
+    def record(self, seconds: float, work: float, now: float) -> None:
+        """Take note of an answer that took `seconds` for `work` units."""
+        sample = seconds / work
+        if math.isnan(self._seconds):
+            self._seconds = sample
+        else:
+            self._seconds += (sample - self._seconds) * (_RISE if sample > self._seconds else _FALL)
+        self._when = now
+
+    def seconds(self, usual: float, now: float) -> float:
+        """Return seconds a unit: what is remembered, the less of it and the more of what is `usual` the older it is."""
+        if math.isnan(self._seconds):
+            return usual
+        weight = math.exp(min(0.0, self._when - now) / _FORGET_SECONDS)
+        return usual + (self._seconds - usual) * weight
+
+    @property
+    def remembered(self) -> float:
+        """Seconds a unit as last known; NaN before the first answer."""
+        return self._seconds
+
+
+class UsualLatency:
+    """Quantiles of how long answers of about one size take, over all nodes."""
+
+    def __init__(self) -> None:
+        self._windows: dict[int, _Window] = {}
+
+    def record(self, seconds: float, work: float) -> None:
+        """Take note of an answer."""
+        size = _size(work)
+        if size not in self._windows:
+            self._windows[size] = _Window()
+        self._windows[size].add(seconds)
+
+    def quantile(self, work: float, share: float) -> float | None:
+        """Return the seconds within which this share of answers of about this size came; None if too few are known."""
+        window = self._windows.get(_size(work))
+        return None if window is None else window.quantile(share)
+
+
+class _Window:
+    def __init__(self) -> None:
+        self._samples: deque[float] = deque(maxlen=_WINDOW)
+        self._sorted: list[float] = []
+        self._new = 0
+
+    def add(self, seconds: float) -> None:
+        self._samples.append(seconds)
+        self._new += 1
+        if self._new >= _RECOUNT_EVERY or not self._sorted:
+            self._sorted, self._new = sorted(self._samples), 0
+
+    def quantile(self, share: float) -> float | None:
+        if len(self._sorted) < _FEWEST:
+            return None
+        return self._sorted[min(len(self._sorted) - 1, math.ceil(share * len(self._sorted)))]
+
+
+def _size(work: float) -> int:
+    return math.frexp(work)[1]

@@ -1,0 +1,78 @@
+"""One node as the cluster's client sees it: the way there, what is under way, how it did lately."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from engram_client.cluster.latency import NodeLatency
+from engram_client.cluster.node_health import NodeHealth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engram_client.arrays import Int64Array, Uint8Array
+    from engram_client.table_info import TableInfo
+    from engram_store.v1.cluster_service_pb2 import GetShardMapResponse
+
+
+class NodeLink(Protocol):
+    """The way to one node, without retries of its own: NodeTransport, or a fake."""
+
+    async def get_shard_map(self, known_epoch: int, timeout: float) -> GetShardMapResponse:
+        """Return what the node knows of its cluster."""
+        ...
+
+    async def list_tables(self, timeout: float) -> list[TableInfo]:
+        """Describe the tables of the node."""
+        ...
+
+    async def fetch(
+        self,
+        table: TableInfo,
+        rows: Int64Array,
+        out: Uint8Array,
+        timeout: float,
+        *,
+        places: Int64Array | None = None,
+        patience: float | None = None,
+    ) -> None:
+        """Put `rows` (n,) into out[places]; see GrpcTransport.fetch."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; what is under way fails with StoreClosed."""
+        ...
+
+
+class LinkedNode:
+    """A node's link and what this client remembers of it."""
+
+    def __init__(self, node_id: str, address: str, link: NodeLink) -> None:
+        self.id = node_id
+        self.address = address
+        self.link = link
+        self.health = NodeHealth()
+        self.latency = NodeLatency()
+        self.work_under_way = 0.0
+        self.last_asked: tuple[TableInfo, Int64Array] | None = None
+        """A table and rows of it that the node holds: what to try it with."""
+
+    @contextlib.contextmanager
+    def carrying(self, work: float) -> Iterator[None]:
+        """Count work as under way within the block."""
+        self.work_under_way += work
+        try:
+            yield
+        finally:
+            self.work_under_way -= work
+
+
+@dataclass(frozen=True, slots=True)
+class NodePart:
+    """The rows of a fetch that one node is to be asked for: numbers `places` (n,) of it, None for all in order."""
+
+    node: LinkedNode
+    rows: Int64Array
+    places: Int64Array | None

@@ -1,0 +1,159 @@
+"""The nodes of the newest map: links to them, which of them are left out, and how those are tried."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from engram_client.cluster.latency import NodeLatency, UsualLatency, units
+from engram_client.cluster.linked_node import LinkedNode, NodeLink
+from engram_client.cluster.node_health import is_outlier
+from engram_client.cluster.replica_choice import Standing
+from engram_client.errors import EngramError
+
+if TYPE_CHECKING:
+    from engram_store.shard_map import ShardMap
+
+_TRIAL_SECONDS: Final = 1.0
+_MOST_TRIAL_BYTES: Final = 1 << 20
+_GREETING_SECONDS: Final = 5.0
+_RECOUNT_EVERY: Final = 32
+_FIRST_GUESS_SECONDS: Final = 0.001
+
+
+class LinkedNodes:
+    """Nodes by their numbers in the map that was taken last. Makes links with `connect`, from an address."""
+
+    def __init__(self, connect: Callable[[str], NodeLink], dice: random.Random) -> None:
+        self.usual = UsualLatency()
+        """How long answers take, over all nodes."""
+        self.usual_unit_seconds = _FIRST_GUESS_SECONDS
+        """Seconds that the middle one of the nodes takes for a unit of work."""
+        self._connect = connect
+        self._dice = dice
+        self._by_number: list[LinkedNode] = []
+        self._by_id: dict[str, LinkedNode] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._answers = 0
+        self._closed = False
+
+    def __getitem__(self, number: int) -> LinkedNode:
+        return self._by_number[number]
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def take(self, shard_map: ShardMap) -> None:
+        """Link the nodes of a map; links to others are closed."""
+        former, self._by_id = self._by_id, {}
+        for node in shard_map.nodes:
+            known = former.pop(node.id, None)
+            if known is not None and known.address != node.address:
+                self._start(known.link.close())
+                known = None
+            if known is None:
+                known = LinkedNode(node.id, node.address, self._connect(node.address))
+                self._start(self._greet(known))
+            self._by_id[node.id] = known
+        self._by_number = [self._by_id[node.id] for node in shard_map.nodes]
+        for gone in former.values():
+            self._start(gone.link.close())
+
+    def addresses(self) -> list[str]:
+        """Return where nodes are, those that are ready first, each part in random order."""
+        nodes = sorted(self._by_number, key=lambda node: (not node.health.ready, self._dice.random()))
+        return [node.address for node in nodes]
+
+    def at(self, address: str) -> LinkedNode | None:
+        """Return the node with an address."""
+        return next((node for node in self._by_number if node.address == address), None)
+
+    def standing(self, number: int) -> Standing:
+        """Return how a node stands, for the choice among replicas."""
+        node, now = self._by_number[number], asyncio.get_running_loop().time()
+        seconds = node.latency.seconds(self.usual_unit_seconds, now)
+        return Standing(node.health.ready, node.work_under_way, seconds)
+
+    def answered(self, node: LinkedNode, seconds: float, work: float) -> None:
+        """Take note that a node answered."""
+        self.usual.record(seconds, work)
+        node.latency.record(seconds, work, asyncio.get_running_loop().time())
+        self._answers += 1
+        if self._answers % _RECOUNT_EVERY == 1:
+            self._recount()
+        if is_outlier(node.latency.remembered, self.usual_unit_seconds):
+            self.leave_out(node)
+
+    def gave_up(self, node: LinkedNode, seconds: float, work: float) -> None:
+        """Take note that a node had not answered after so long, when it was not waited for any more."""
+        if not seconds / work <= node.latency.remembered:
+            node.latency.record(seconds, work, asyncio.get_running_loop().time())
+            if is_outlier(node.latency.remembered, self.usual_unit_seconds):
+                self.leave_out(node)
+
+    def leave_out(self, node: LinkedNode) -> None:
+        """Let nobody wait for a node that failed, until it has proved itself in trials."""
+        now = asyncio.get_running_loop().time()
+        if node.health.leave_out(now) and not self._closed:
+            self._start(self._try_until_ready(node))
+
+    async def close(self) -> None:
+        """Close all links."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for node in self._by_id.values():
+            await node.link.close()
+
+    def _recount(self) -> None:
+        known = sorted(
+            node.latency.remembered
+            for node in self._by_number
+            if node.health.ready and not math.isnan(node.latency.remembered)
+        )
+        if known:
+            self.usual_unit_seconds = known[(len(known) - 1) // 2]
+
+    async def _greet(self, node: LinkedNode) -> None:
+        """Let a node of several processes name them."""
+        with contextlib.suppress(EngramError):
+            await node.link.list_tables(_GREETING_SECONDS)
+
+    async def _try_until_ready(self, node: LinkedNode) -> None:
+        loop = asyncio.get_running_loop()
+        while not node.health.ready and self._by_id.get(node.id) is node:
+            await asyncio.sleep(node.health.pause * self._dice.uniform(0.5, 1.0))
+            began = loop.time()
+            try:
+                work = await self._try(node)
+            except EngramError:
+                node.health.tried(is_good=False, now=loop.time())
+                continue
+            seconds = loop.time() - began
+            node.health.tried(is_good=not is_outlier(seconds / work, self.usual_unit_seconds), now=loop.time())
+            if node.health.ready:
+                node.latency = NodeLatency()
+                node.latency.record(seconds, work, loop.time())
+
+    async def _try(self, node: LinkedNode) -> float:
+        """Ask a node for what it was asked for last; returns the units of work."""
+        if node.last_asked is None:
+            await node.link.list_tables(_TRIAL_SECONDS)
+            return 1.0
+        table, rows = node.last_asked
+        rows = rows[: max(1, _MOST_TRIAL_BYTES // table.row_bytes)]
+        out = np.empty((len(rows), table.row_bytes), np.uint8)
+        await node.link.fetch(table, rows, out, _TRIAL_SECONDS)
+        return units(out.nbytes)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,51 @@
+"""Which replica to ask: the one that should answer first, and few nodes for one fetch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from engram_client.cluster.latency import units
+
+_SECONDS_OF_LAST_RESORT: Final = 1e9
+_ANOTHER_REQUEST: Final = 1.0  # units of work, besides the rows in it
+
+
+class Standing(NamedTuple):
+    """How a node stands: whether it is worth asking, units of work it has, and seconds that it takes for each."""
+
+    is_ready: bool
+    work_under_way: float
+    seconds_a_unit: float
+
+
+def choose(
+    rows_of_group: Mapping[int, int],
+    *,
+    holders: Sequence[Sequence[int]],
+    row_bytes: int,
+    standing: Callable[[int], Standing],
+    dice: random.Random,
+    avoided: Collection[int] = (),
+) -> dict[int, int]:
+    """Return the node to ask for each group of shards, given its rows; `holders` are the nodes of each group.
+
+    The largest group first, each at the holder that would be done with it soonest: after the work that it has, of this
+    fetch too, at the rate at which it answers. A node more costs a request more, so that few rows go to few nodes.
+    Avoided nodes and those that are not ready are asked only where there is no other; equals at random.
+    """
+    chosen: dict[int, int] = {}
+    work_of_fetch: dict[int, float] = {}
+
+    def cost(number: int) -> tuple[float, float]:
+        node = standing(number)
+        seconds = (node.work_under_way + work_of_fetch.get(number, _ANOTHER_REQUEST) + work) * node.seconds_a_unit
+        return seconds + _SECONDS_OF_LAST_RESORT * ((number in avoided) + (not node.is_ready)), dice.random()
+
+    for group in sorted(rows_of_group, key=lambda group: -rows_of_group[group]):
+        work = units(rows_of_group[group] * row_bytes) - _ANOTHER_REQUEST
+        best = holders[group][0] if len(holders[group]) == 1 else min(holders[group], key=cost)
+        chosen[group] = best
+        work_of_fetch[best] = work_of_fetch.get(best, 0.0) + work
+    return chosen

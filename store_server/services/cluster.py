@@ -1,0 +1,45 @@
+"""ClusterService: the newest shard map that the node knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from engram_store.codec import MalformedMessage
+from engram_store.v1 import cluster_service_pb2 as pb
+from store_server import failures
+
+if TYPE_CHECKING:
+    from store_server.cluster.known_map import KnownMap
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+SERVICE: Final = "engram_store.v1.ClusterService"
+
+
+class ClusterService:
+    """Hands out `known`, the map of the node's cluster; None for a node that is in no cluster."""
+
+    def __init__(self, known: KnownMap | None) -> None:
+        self._known = known
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return what serves this service."""
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "GetShardMap": grpc.unary_unary_rpc_method_handler(self._get_shard_map),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def _get_shard_map(self, message: bytes, context: Context) -> bytes:
+        try:
+            request = pb.GetShardMapRequest.FromString(message)
+        except DecodeError as error:
+            detail = f"{len(message)} bytes are no GetShardMapRequest: {error}"
+            await failures.abort(context, failures.malformed_request(MalformedMessage(detail)))
+        if self._known is None:
+            return pb.GetShardMapResponse().SerializeToString()
+        newest = self._known.newest
+        is_news = newest.epoch > request.known_epoch
+        shard_map = self._known.message if is_news else None
+        return pb.GetShardMapResponse(epoch=newest.epoch, map=shard_map).SerializeToString()
