@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from store_server.cluster.cluster_config import ClusterConfig
 from store_server.listen_address import ListenAddress
+
+_ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +38,13 @@ class ServerConfig:
 
     None leaves that to the kernel. The least is for who divides it among workers to check.
     """
+    cluster: ClusterConfig | None = None
+    """The cluster that the node is one of; None for a node that stands alone."""
 
     def __post_init__(self) -> None:
-        ListenAddress.parse(self.listen)
+        listen = ListenAddress.parse(self.listen)
+        if self.cluster is not None and not self.cluster.address and listen.host in _ANY_HOST:
+            raise ValueError(f"others cannot reach a node at {self.listen}; with --cluster, give --advertise too")
         for name in ("drain_seconds", "reload_seconds"):
             if not 0 < getattr(self, name) <= 3600:
                 raise ValueError(f"{name} must be above 0 and at most 3600, got {getattr(self, name)}")

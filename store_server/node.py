@@ -18,9 +18,10 @@ from grpc_reflection.v1alpha import reflection
 
 from engram_store.v1 import table_service_pb2 as pb
 from store_server.catalog import Catalog
+from store_server.cluster.member import ClusterMember
 from store_server.config import ServerConfig
 from store_server.listen_address import CannotListen, ListenAddress
-from store_server.services import lookup, tables
+from store_server.services import cluster, lookup, tables
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import DataRoot, StorageError
 from store_server.storage.row_memory import RowMemory
@@ -72,8 +73,13 @@ class Node:
             config.gather_threads, thread_name_prefix="gather", initializer=_run_after_others
         )
         self._under_way = CallsUnderWay()
-        self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way)
-        self._tables = tables.TableService(self._catalog, self._under_way, is_one_of_several=is_one_of_several)
+        self._member = ClusterMember(config.cluster, root.path) if config.cluster is not None else None
+        known = self._member.known if self._member is not None else None
+        self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way, self._epoch)
+        self._tables = tables.TableService(
+            self._catalog, self._under_way, known=known, is_one_of_several=is_one_of_several
+        )
+        self._cluster = cluster.ClusterService(known)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=GRPC_OPTIONS)
         self._follower: asyncio.Task[None] | None = None
@@ -88,13 +94,15 @@ class Node:
         served = [state.opened_current() is not None for state in self._catalog.tables.values()]
         if served and not any(served):
             raise NothingToServe(f"not one of the {len(served)} tables can be served; the log above says why")
-        handlers = (self._lookups.handler(), self._tables.handler())
+        handlers = (self._lookups.handler(), self._tables.handler(), self._cluster.handler())
         self._server.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (lookup.SERVICE, tables.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (lookup.SERVICE, tables.SERVICE, cluster.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self.address = await self._listen(listen)
         await self._server.start()
+        if self._member is not None:
+            await self._member.start(self.address)
         await self._report_health()
         self._follower = asyncio.create_task(self._follow_data_root())
         log.info("listening", address=self.address, tables=sum(served), damaged=len(served) - sum(served))
@@ -124,6 +132,8 @@ class Node:
             self._follower.cancel()
             with suppress(asyncio.CancelledError):
                 await self._follower
+        if self._member is not None:
+            await self._member.close()
         await self._server.stop(None)
         self._catalog.stop_following()
         # In threads: a lookup that waits for a disk is waited for, and a second signal must still be heard.
@@ -131,6 +141,9 @@ class Node:
         await asyncio.to_thread(self._catalog.close)
         if self.address:
             log.info("stopped", address=self.address)
+
+    def _epoch(self) -> int:
+        return 0 if self._member is None else self._member.known.epoch
 
     def _check_in_memory(self) -> None:
         for name in self._config.in_memory:
@@ -165,7 +178,7 @@ class Node:
                 log.exception("could not look at the data root")
 
     async def _report_health(self) -> None:
-        response, is_ready = health_pb2.HealthCheckResponse, self._tables.knows_workers
+        response, is_ready = health_pb2.HealthCheckResponse, self._tables.is_ready
         await self._health.set("", response.SERVING if is_ready else response.NOT_SERVING)
         for gone in self._reported - self._catalog.tables.keys():
             await self._health.set(gone, response.SERVICE_UNKNOWN)

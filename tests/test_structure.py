@@ -29,6 +29,7 @@ FILES_AT_THE_BORDER = {
     "store_server": {
         "failures.py",
         "node.py",
+        "services/cluster.py",
         "services/lookup.py",
         "services/reply_stream.py",
         "services/tables.py",

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-import structlog
+from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 from engram_store.shard_map import InvalidShardMap, read_shard_map, write_shard_map
 from store_server.cluster.map_source import MapSourceFailed
+from store_server.storage.durable import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from engram_store.shard_map import ShardMap
 
-log = structlog.get_logger()
+SCHEME: Final = "file"
 _LOOK_SECONDS: Final = 0.5
+_Looks: TypeAlias = tuple[int, int, int]  # what tells one content of the file from another
+_NO_FILE: Final = (0, 0, 0)
+_NOT_LOOKED_YET: Final = (-1, -1, -1)
+
+
+def path_of(url: str) -> Path:
+    """Return the path in file:///PATH; raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme != SCHEME or parts.netloc or not parts.path.startswith("/") or parts.path.endswith("/"):
+        raise ValueError(f"the file of a shard map is named by file:///PATH with the whole path, got {url!r:.200}")
+    return Path(unquote(parts.path))
 
 
 class FileMapSource:
@@ -29,27 +39,14 @@ class FileMapSource:
         self._path = path
         self._look_seconds = look_seconds
 
-    async def follow(self) -> AsyncIterator[ShardMap]:
+    async def follow(self) -> AsyncIterator[ShardMap | None]:
         """See MapSource.follow."""
-        seen: tuple[int, int, int] | None = None
-        epoch = 0
+        seen = _NOT_LOOKED_YET
         while True:
-            try:
-                status = self._path.stat()
-                looks = (status.st_ino, status.st_size, status.st_mtime_ns)
-                if looks != seen:
-                    shard_map = self._read()
-                    seen = looks
-                    if shard_map.epoch > epoch:
-                        epoch = shard_map.epoch
-                        yield shard_map
-                    else:
-                        log.warning("shard map is not newer", path=str(self._path), epoch=shard_map.epoch, known=epoch)
-            except OSError as error:
-                raise MapSourceFailed(f"{self._path}: {error.strerror or error}") from error
-            except InvalidShardMap as error:
+            looks = await asyncio.to_thread(self._looks)
+            if looks != seen:
                 seen = looks
-                log.error("shard map cannot be used", path=str(self._path), error=str(error))
+                yield await asyncio.to_thread(self._read)
             await asyncio.sleep(self._look_seconds)
 
     async def compare_and_swap(self, expected_epoch: int, shard_map: ShardMap) -> bool:
@@ -59,24 +56,36 @@ class FileMapSource:
     async def close(self) -> None:
         """See MapSource.close."""
 
-    def _read(self) -> ShardMap:
-        return read_shard_map(self._path.read_bytes())
-
-    def _swap(self, expected_epoch: int, shard_map: ShardMap) -> bool:
-        lock, temporary = self._path.with_name(f"{self._path.name}.lock"), self._path.with_name(f"{self._path.name}.new")
+    def _looks(self) -> _Looks:
         try:
-            with lock.open("w") as held:
-                fcntl.flock(held, fcntl.LOCK_EX)
-                found = self._read().epoch if self._path.exists() else 0
-                if found != expected_epoch:
-                    return False
-                with temporary.open("w") as file:
-                    file.write(write_shard_map(shard_map))
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(self._path)
+            status = self._path.stat()
+        except FileNotFoundError:
+            return _NO_FILE
+        except OSError as error:
+            raise MapSourceFailed(f"{self._path}: {error.strerror}") from error
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def _read(self) -> ShardMap | None:
+        """Return the map, None if there is no file."""
+        try:
+            return read_shard_map(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
         except InvalidShardMap as error:
             raise MapSourceFailed(f"{self._path}: {error}") from error
         except OSError as error:
-            raise MapSourceFailed(f"{self._path}: {error.strerror or error}") from error
+            raise MapSourceFailed(f"{self._path}: {error.strerror}") from error
+
+    def _swap(self, expected_epoch: int, shard_map: ShardMap) -> bool:
+        lock, temporary = (self._path.with_name(f"{self._path.name}.{suffix}") for suffix in ("lock", "new"))
+        try:
+            with lock.open("w") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                found = self._read()
+                if (0 if found is None else found.epoch) != expected_epoch:
+                    return False
+                temporary.unlink(missing_ok=True)  # of one who died while writing it
+                replace_file(self._path, write_shard_map(shard_map).encode(), temporary=temporary)
+        except OSError as error:
+            raise MapSourceFailed(f"{self._path}: {error.strerror}") from error
         return True

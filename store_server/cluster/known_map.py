@@ -22,13 +22,17 @@ _FILE: Final = "map.json"
 
 
 class KnownMap:
-    """Goes forward only: a map that is not newer than the known one is not taken."""
+    """Goes forward only: a map that is not newer than the known one is not taken.
 
-    def __init__(self, root: Path) -> None:
+    Begins with the map that was kept below `root`. One of several processes that share `root` keeps what it takes.
+    """
+
+    def __init__(self, root: Path, *, is_kept: bool = True) -> None:
         self.newest: ShardMap | None = None
         self.message: pb.ShardMap | None = None
         """The same map as it travels."""
-        self._directory = root / _DIRECTORY
+        self._is_kept = is_kept
+        self._path = root / _DIRECTORY / _FILE
         self._remember()
 
     @property
@@ -38,33 +42,46 @@ class KnownMap:
 
     def take(self, shard_map: ShardMap) -> bool:
         """Take a map if it is newer; tells whether it was. Waits for a disk."""
-        if shard_map.epoch <= self.epoch:
+        if self.newest is not None and not self._follows(shard_map, self.newest):
             return False
-        if self.newest is not None and shard_map.cluster != self.newest.cluster:
-            log.error("shard map of another cluster", cluster=self.newest.cluster, found=shard_map.cluster)
-            return False
-        self.newest, self.message = shard_map, to_message(shard_map)
+        message = to_message(shard_map)
+        self._keep(shard_map)  # before anybody hears of it: after a crash the node knows what it has told others
+        self.newest, self.message = shard_map, message
         log.info("shard map", epoch=shard_map.epoch, nodes=len(shard_map.nodes), versions=len(shard_map.versions))
-        self._keep()
         return True
 
+    def _follows(self, shard_map: ShardMap, newest: ShardMap) -> bool:
+        if shard_map.cluster != newest.cluster:
+            log.error(
+                "shard map of another cluster; if the node has moved there, remove the map that it kept",
+                cluster=newest.cluster,
+                found=shard_map.cluster,
+                kept=str(self._path),
+            )
+            return False
+        if shard_map.epoch == newest.epoch and shard_map != newest:
+            log.error("shard map differs and has the same epoch, which must rise", epoch=newest.epoch)
+        if shard_map.epoch < newest.epoch:
+            log.warning("shard map is older than the one known", epoch=shard_map.epoch, known=newest.epoch)
+        return shard_map.epoch > newest.epoch
+
     def _remember(self) -> None:
-        path = self._directory / _FILE
         try:
-            self.newest = read_shard_map(path.read_bytes())
+            self.newest = read_shard_map(self._path.read_bytes())
             self.message = to_message(self.newest)
         except FileNotFoundError:
             return
         except (OSError, InvalidShardMap) as error:  # it would only have been a help at the start
-            log.warning("the last shard map cannot be read", path=str(path), error=str(error))
+            log.warning("the last shard map cannot be read", path=str(self._path), error=str(error))
 
-    def _keep(self) -> None:
-        path = self._directory / _FILE
+    def _keep(self, shard_map: ShardMap) -> None:
+        if not self._is_kept:
+            return
         try:
-            with disk_errors_named(self._directory):
-                make_directory(self._directory)
-                temporary = self._directory / f"{_FILE}.{os.getpid()}"
+            with disk_errors_named(self._path.parent):
+                make_directory(self._path.parent)
+                temporary = self._path.with_name(f"{_FILE}.{os.getpid()}")
                 temporary.unlink(missing_ok=True)
-                replace_file(path, write_shard_map(self.newest).encode(), temporary=temporary)
+                replace_file(self._path, write_shard_map(shard_map).encode(), temporary=temporary)
         except StorageError as error:
             log.warning("the shard map cannot be kept", error=str(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -11,6 +10,9 @@ import structlog
 from store_server.cluster.map_source import MapSourceFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engram_store.shard_map import ShardMap
     from store_server.cluster.known_map import KnownMap
     from store_server.cluster.map_source import MapSource
 
@@ -18,19 +20,33 @@ log = structlog.get_logger()
 _PAUSE_SECONDS: Final = 1.0
 
 
-async def follow_map(source: MapSource, known: KnownMap, changed: Callable[[], None]) -> None:
-    """Take each map of the source that is newer, and call `changed` then; a source that fails is asked again."""
-    is_failing = False
+async def follow_map(
+    source: MapSource,
+    known: KnownMap,
+    heard: Callable[[ShardMap | None], None],
+    failed: Callable[[], None],
+    *,
+    pause_seconds: float = _PAUSE_SECONDS,
+) -> None:
+    """Take each map of the source that is newer, and tell `heard` what the source has.
+
+    A source that fails is asked again, after `failed` was told.
+    """
+    failure = ""
     while True:
         try:
-            async for shard_map in source.follow():
-                if is_failing:
+            async for found in source.follow():
+                if failure:
                     log.info("the source of the shard map answers again")
-                is_failing = False
-                if await asyncio.to_thread(known.take, shard_map):
-                    changed()
+                failure = ""
+                if found is None:
+                    log.warning("the source has no shard map", known=known.epoch)
+                else:
+                    await asyncio.to_thread(known.take, found)
+                heard(found)
         except MapSourceFailed as error:
-            if not is_failing:
+            if failure != str(error):
                 log.warning("the source of the shard map fails; the last map stays", error=str(error))
-            is_failing = True
-        await asyncio.sleep(_PAUSE_SECONDS)
+            failure = str(error)
+            failed()
+        await asyncio.sleep(pause_seconds)

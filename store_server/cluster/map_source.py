@@ -11,23 +11,23 @@ if TYPE_CHECKING:
 
 
 class MapSourceFailed(Exception):
-    """The map cannot be read or written now; says why in a sentence."""
+    """The map cannot be read or written now, or is none; says why in a sentence."""
 
 
 class MapSource(Protocol):
     """Keeps the newest map of one cluster."""
 
-    def follow(self) -> AsyncIterator[ShardMap]:
-        """Yield the newest map, and from then on each that replaces it. Ends with MapSourceFailed, to be begun again.
+    def follow(self) -> AsyncIterator[ShardMap | None]:
+        """Yield what is there, None for no map yet, and from then on whatever replaces it.
 
-        A map that is not whole is no map: it is named in the log, and the one before it stays.
+        Ends with MapSourceFailed, to be begun again: the source is away, or what is there is no whole map.
         """
         ...
 
     async def compare_and_swap(self, expected_epoch: int, shard_map: ShardMap) -> bool:
         """Store a map if the one that is there has `expected_epoch`, 0 for none; tells whether it had.
 
-        Raises MapSourceFailed.
+        Raises MapSourceFailed. It may have been stored then: who follows sees it.
         """
         ...
 

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from store_server.cluster.cluster_config import ClusterConfig
+from store_server.commands import cluster_options
 from store_server.commands.byte_size import parse_byte_size
 from store_server.commands.failure import CommandFailed
 from store_server.config import ServerConfig
 from store_server.logs import log_to_stderr
 from store_server.placement import CannotPlace, parse_numbers, place, take_place
+from store_server.storage import StorageError
+from store_server.storage.data_root import TABLES
+from store_server.storage.root_lock import root_lock
 from store_server.workers.settings import divided
 from store_server.workers.supervisor import WorkersFailed, supervise
 
@@ -26,6 +31,7 @@ EXAMPLES: Final = (
     "engram-store serve ./data --listen 0.0.0.0:50051 --memory-budget 64GiB",
     "engram-store serve ./data --in-memory demo/layer-1",
     "engram-store serve ./data --listen 0.0.0.0:50051 --workers 4 --pin-cores 0-7",
+    "engram-store serve ./data --listen 10.0.0.1:50051 --cluster etcd://10.0.0.9:2379/prod --node-id memory-1",
 )
 
 
@@ -75,6 +81,16 @@ def serve(
     drain_seconds: Annotated[
         float, typer.Option(metavar="SECONDS", help="After SIGTERM, how long lookups that are under way may take.")
     ] = 10.0,
+    cluster: cluster_options.Url = None,
+    node_id: cluster_options.NodeId = None,
+    advertise: cluster_options.Advertise = None,
+    label: cluster_options.Labels = None,
+    capacity: cluster_options.Capacity = None,
+    replicas: cluster_options.Replicas = 2,
+    password_file: cluster_options.PasswordFile = None,
+    etcd_ca: cluster_options.CaFile = None,
+    etcd_cert: cluster_options.CertFile = None,
+    etcd_key: cluster_options.KeyFile = None,
 ) -> None:
     """Serve the tables of a data root over gRPC.
 
@@ -82,6 +98,20 @@ def serve(
     and ends with exit code 0; a second one ends at once. A worker that dies is started again.
     """
     try:
+        cluster_config = None
+        if cluster is not None:
+            cluster_config = ClusterConfig(
+                url=cluster,
+                node_id=node_id or "",
+                address=advertise or "",
+                labels=cluster_options.parse_labels(label),
+                capacity_bytes=capacity or 0,
+                replicas=replicas,
+                password_file=password_file,
+                ca_file=etcd_ca,
+                cert_file=etcd_cert,
+                key_file=etcd_key,
+            )
         config = ServerConfig(
             root=root,
             listen=listen,
@@ -89,15 +119,25 @@ def serve(
             huge_pages=huge_pages,
             memory_budget_bytes=memory_budget,
             drain_seconds=drain_seconds,
+            cluster=cluster_config,
         )
         placements = place(workers, pin_cores=_numbers(pin_cores), numa_nodes=_numbers(numa_nodes))
         configs = divided(config, workers)
+        if cluster is not None:
+            _make_root(root)
         log_to_stderr()
         code = _serve_with_workers(configs, placements) if workers > 1 else _serve_here(config, placements[0])
-    except (ValueError, CannotPlace, WorkersFailed) as error:
+    except (ValueError, CannotPlace, WorkersFailed, StorageError) as error:
         raise CommandFailed(str(error)) from error
     if code:
         raise typer.Exit(code)
+
+
+def _make_root(root: Path) -> None:
+    """Make the data root of a node that begins with nothing: it fetches what the map gives it."""
+    if not (root / TABLES).exists():
+        with root_lock(root):
+            return
 
 
 def _serve_with_workers(configs: Sequence[ServerConfig], placements: Sequence[Placement | None]) -> int:

@@ -19,7 +19,10 @@ SERVICE: Final = "engram_store.v1.ClusterService"
 
 
 class ClusterService:
-    """Hands out `known`, the map of the node's cluster; None for a node that is in no cluster."""
+    """Hands out `known`, the map of the node's cluster; None for a node that is in no cluster.
+
+    A node of a cluster that knows no map yet says so: epoch 0 would be taken for a node that stands alone.
+    """
 
     def __init__(self, known: KnownMap | None) -> None:
         self._known = known
@@ -39,7 +42,8 @@ class ClusterService:
             await failures.abort(context, failures.malformed_request(MalformedMessage(detail)))
         if self._known is None:
             return pb.GetShardMapResponse().SerializeToString()
-        newest = self._known.newest
-        is_news = newest.epoch > request.known_epoch
-        shard_map = self._known.message if is_news else None
+        newest = self._known.message
+        if newest is None:
+            await failures.abort(context, failures.starting("the shard map of its cluster"))
+        shard_map = newest if newest.epoch > request.known_epoch else None
         return pb.GetShardMapResponse(epoch=newest.epoch, map=shard_map).SerializeToString()

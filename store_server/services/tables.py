@@ -57,12 +57,12 @@ class TableService:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     @property
-    def knows_workers(self) -> bool:
-        """Tell whether clients may ask: a worker that did not name the others would be taken for the whole node."""
-        return self.workers is not None or not self._is_one_of_several
+    def is_ready(self) -> bool:
+        """Tell whether clients may ask: a part that does not name the others would be taken for the whole."""
+        return self._unknown is None
 
     async def _list_tables(self, message: bytes, context: Context) -> bytes:
-        await self._require_workers(context)
+        await self._require_ready(context)
         await _parsed(pb.ListTablesRequest(), message, context)
         if (shard_map := self._map()) is not None:
             tables = [_table_of_cluster(version) for version in shard_map.current_versions()]
@@ -74,7 +74,7 @@ class TableService:
         return self._listed([_table(found) for found in current if found is not None])
 
     async def _get_table(self, message: bytes, context: Context) -> bytes:
-        await self._require_workers(context)
+        await self._require_ready(context)
         request = await _parsed(pb.GetTableRequest(), message, context)
         if (shard_map := self._map()) is not None:
             try:
@@ -106,9 +106,18 @@ class TableService:
         response = pb.GetTableResponse(table=table, workers=self.workers, map_epoch=self._epoch())
         return response.SerializeToString()
 
-    async def _require_workers(self, context: Context) -> None:
-        if not self.knows_workers:
-            await failures.abort(context, failures.starting())
+    @property
+    def _unknown(self) -> failures.LookupFailed | None:
+        """What clients have to wait for, None for nothing."""
+        if self._is_one_of_several and self.workers is None:
+            return failures.starting()
+        if self._known is not None and self._known.newest is None:
+            return failures.starting("the shard map of its cluster")
+        return None
+
+    async def _require_ready(self, context: Context) -> None:
+        if (unknown := self._unknown) is not None:
+            await failures.abort(context, unknown)
 
     def _is_served(self, name: str, version: str) -> bool:
         try:

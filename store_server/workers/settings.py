@@ -6,11 +6,15 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from store_server.cluster.cluster_config import ClusterConfig
 from store_server.config import ServerConfig
 from store_server.listen_address import ListenAddress
 from store_server.placement import Placement
 from store_server.storage.pages.resident_set import LEAST_BUDGET_BYTES
+
+_FILES_OF_CLUSTER: Final = ("password_file", "ca_file", "cert_file", "key_file")
 
 
 def divided(config: ServerConfig, workers: int) -> list[ServerConfig]:
@@ -26,9 +30,18 @@ def divided(config: ServerConfig, workers: int) -> list[ServerConfig]:
         )
     share = None if budget is None else budget // workers
     return [
-        dataclasses.replace(config, listen=listen.of_worker(number), memory_budget_bytes=share)
+        dataclasses.replace(
+            config,
+            listen=listen.of_worker(number),
+            memory_budget_bytes=share,
+            cluster=_of_worker(config.cluster, number),
+        )
         for number in range(workers)
     ]
+
+
+def _of_worker(cluster: ClusterConfig | None, number: int) -> ClusterConfig | None:
+    return None if cluster is None else dataclasses.replace(cluster, speaks_for_node=number == 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +58,7 @@ class WorkerSettings:
         """Return the settings as text."""
         values = dataclasses.asdict(self)
         values["config"] |= {"root": str(self.config.root), "in_memory": sorted(self.config.in_memory)}
-        return json.dumps(values)
+        return json.dumps(values, default=str)  # paths, in the settings of the cluster
 
     @classmethod
     def from_argument(cls, text: str) -> WorkerSettings:
@@ -53,7 +66,13 @@ class WorkerSettings:
         values = json.loads(text)
         config = values["config"]
         config |= {"root": Path(config["root"]), "in_memory": frozenset(config["in_memory"])}
+        if (cluster := config["cluster"]) is not None:
+            config["cluster"] = ClusterConfig(**cluster | {name: _path(cluster[name]) for name in _FILES_OF_CLUSTER})
         values["config"] = ServerConfig(**config)
         if (placement := values["placement"]) is not None:
             values["placement"] = Placement(cores=tuple(placement["cores"]), numa_node=placement["numa_node"])
         return cls(**values)
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

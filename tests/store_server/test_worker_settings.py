@@ -2,6 +2,7 @@
 
 import pytest
 
+from store_server.cluster.cluster_config import ClusterConfig
 from store_server.config import ServerConfig
 from store_server.placement import Placement
 from store_server.workers.settings import WorkerSettings, divided
@@ -42,4 +43,20 @@ def test_settings_survive_the_way_to_the_worker(tmp_path, placement):
     config = ServerConfig(root=tmp_path / "ü", in_memory=frozenset({"b", "a"}), memory_budget_bytes=32 << 20)
     settings = WorkerSettings(number=3, config=config, placement=placement, control_descriptor=7, memory_descriptor=8)
 
+    assert WorkerSettings.from_argument(settings.to_argument()) == settings
+
+
+def test_the_settings_of_a_cluster_survive_it_too_and_only_the_first_worker_speaks_for_the_node(tmp_path):
+    cluster = ClusterConfig(
+        url="etcds://etcd:2379/prod",
+        node_id="memory-1",
+        labels={"zone": "a"},
+        ca_file=tmp_path / "ca",
+        cert_file=tmp_path / "cert",
+        key_file=tmp_path / "key",
+    )
+    configs = divided(ServerConfig(root=tmp_path, cluster=cluster), 3)
+    settings = WorkerSettings(number=0, config=configs[0], placement=None, control_descriptor=7, memory_descriptor=8)
+
+    assert [config.cluster.speaks_for_node for config in configs] == [True, False, False]
     assert WorkerSettings.from_argument(settings.to_argument()) == settings

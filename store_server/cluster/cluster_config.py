@@ -1,0 +1,66 @@
+"""Settings of a node that is one of a cluster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+_NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """How a node takes part in its cluster. Checked on creation; raises ValueError."""
+
+    url: str
+    """Where the shard map is: file:///PATH, or etcd://[USER@]HOST:PORT[,HOST:PORT]/NAME (etcds:// with TLS)."""
+    node_id: str
+    """Unique in the cluster, and the same when the node comes back."""
+    address: str = ""
+    """HOST:PORT where clients and other nodes reach this node; "" for where it listens."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Failure domains, such as {"zone": "a"}."""
+    capacity_bytes: int = 0
+    """Bytes of rows that the node can hold; 0 for as many as the others on average."""
+    replicas: int = 2
+    """How many nodes are to hold each shard; counts only for who makes the first map of a cluster."""
+    lease_seconds: int = 10
+    """How long the others take a node for alive that says nothing."""
+    lost_after_seconds: float = 60.0
+    """How long a node may be away before its shards are given to others."""
+    all_lost_after_seconds: float = 600.0
+    """The same if half of all nodes went away together, which is seldom the nodes' fault."""
+    password_file: Path | None = None
+    """Holds the password of the URL's user in etcd; by default it is in the environment, ETCD_PASSWORD."""
+    ca_file: Path | None = None
+    """Certificates that etcd's is to be signed by; by default those that gRPC trusts."""
+    cert_file: Path | None = None
+    """What the node shows to an etcd that asks for certificates."""
+    key_file: Path | None = None
+    speaks_for_node: bool = True
+    """Of several workers one registers the node and keeps the map on its disk; all of them know the map."""
+
+    def __post_init__(self) -> None:
+        if not _NODE_ID.fullmatch(self.node_id):
+            raise ValueError(
+                "a node of a cluster needs an id: 1 to 100 letters, digits, dots, dashes and underscores, the first a "
+                f"letter or a digit, got {self.node_id!r:.120}"
+            )
+        for key, value in self.labels.items():
+            if not (_LABEL.fullmatch(key) and _LABEL.fullmatch(value)):
+                raise ValueError(f"a label is KEY=VALUE of letters, digits and ._/-, such as zone=a, got {key}={value}")
+        if not 1 <= self.replicas <= 100:
+            raise ValueError(f"replicas must be at least 1 and at most 100, got {self.replicas}")
+        if not 1 <= self.lease_seconds <= 3600:
+            raise ValueError(f"lease_seconds must be at least 1 and at most 3600, got {self.lease_seconds}")
+        if not self.lease_seconds < self.lost_after_seconds <= self.all_lost_after_seconds:
+            raise ValueError(
+                f"lost_after_seconds must be above lease_seconds, {self.lease_seconds}, and at most "
+                f"all_lost_after_seconds, {self.all_lost_after_seconds}, got {self.lost_after_seconds}"
+            )
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("a certificate and its key belong together: give both or neither")

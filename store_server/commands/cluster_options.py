@@ -1,0 +1,93 @@
+"""Options of a command that runs a node of a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from store_server.commands.byte_size import parse_byte_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PANEL = "Cluster"
+
+Url: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="URL",
+        rich_help_panel=_PANEL,
+        help="Run as a node of the cluster whose shard map is at file:///PATH, or in etcd at "
+        "etcd://[USER@]HOST:PORT[,HOST:PORT]/NAME (etcds:// with TLS).",
+    ),
+]
+NodeId: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="ID", rich_help_panel=_PANEL, help="Name of this node, the same whenever it comes back."),
+]
+Advertise: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        rich_help_panel=_PANEL,
+        help="Where clients and other nodes reach this node, if not where it listens.",
+    ),
+]
+Labels: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="KEY=VALUE",
+        rich_help_panel=_PANEL,
+        help="A failure domain, such as zone=a or rack=7: copies of a row are spread over them. May be given several "
+        "times.",
+    ),
+]
+Capacity: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BYTES",
+        parser=parse_byte_size,
+        rich_help_panel=_PANEL,
+        help="Bytes of rows that this node can hold, such as 512GiB; by default as many as the others on average.",
+    ),
+]
+Replicas: TypeAlias = Annotated[
+    int, typer.Option(rich_help_panel=_PANEL, help="How many nodes are to hold each row, in a cluster that begins.")
+]
+PasswordFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--etcd-password-file",
+        metavar="FILE",
+        rich_help_panel=_PANEL,
+        help="Holds the password of USER; by default the environment does, in ETCD_PASSWORD.",
+    ),
+]
+CaFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--etcd-ca", metavar="FILE", rich_help_panel=_PANEL, help="Certificates that etcd's must be signed by."
+    ),
+]
+CertFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--etcd-cert", metavar="FILE", rich_help_panel=_PANEL, help="Certificate of this node for etcd."),
+]
+KeyFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--etcd-key", metavar="FILE", rich_help_panel=_PANEL, help="Key of that certificate.")
+]
+
+
+def parse_labels(given: Sequence[str] | None) -> dict[str, str]:
+    """Return the labels of KEY=VALUE each; raises ValueError."""
+    labels: dict[str, str] = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or key in labels:
+            raise ValueError(f"--label takes KEY=VALUE, each key once, got {text!r:.100}")
+        labels[key] = value
+    return labels

@@ -1,0 +1,55 @@
+"""Settings of a node of a cluster, and what the command line makes of them."""
+
+import re
+
+import pytest
+from support.shard_maps import shard_map_of
+
+from engram_store.shard_map import Node
+from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.member import absence
+from store_server.commands.cluster_options import parse_labels
+from store_server.config import ServerConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"node_id": ""}, "needs an id"),
+        ({"node_id": "a/b"}, "needs an id: 1 to 100 letters"),
+        ({"labels": {"zone": ""}}, "got zone="),
+        ({"labels": {"z=": "a"}}, "KEY=VALUE"),
+        ({"replicas": 0}, "replicas must be at least 1 and at most 100, got 0"),
+        ({"lease_seconds": 0}, "lease_seconds must be at least 1 and at most 3600, got 0"),
+        ({"lost_after_seconds": 10.0}, "lost_after_seconds must be above lease_seconds, 10"),
+        ({"all_lost_after_seconds": 59.0}, "at most all_lost_after_seconds, 59.0, got 60.0"),
+        ({"cert_file": "cert"}, "give both or neither"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        ClusterConfig(**{"url": "file:///m", "node_id": "a"} | settings)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:50051", "[::]:50051"])
+def test_a_node_that_listens_everywhere_has_to_say_where_it_is_reached(tmp_path, listen):
+    with pytest.raises(ValueError, match="give --advertise too"):
+        ServerConfig(root=tmp_path, listen=listen, cluster=ClusterConfig(url="file:///m", node_id="a"))
+
+    ServerConfig(root=tmp_path, listen=listen, cluster=ClusterConfig(url="file:///m", node_id="a", address="h:1"))
+
+
+def test_labels_are_keys_and_values():
+    assert parse_labels(["zone=a", "rack=7=8"]) == {"zone": "a", "rack": "7=8"}
+    assert parse_labels(None) == {}
+    for wrong in (["zone"], ["zone=a", "zone=b"]):
+        with pytest.raises(ValueError, match="KEY=VALUE, each key once"):
+            parse_labels(wrong)
+
+
+def test_a_node_that_the_map_does_not_know_is_told_how():
+    shard_map = shard_map_of(Node(id="a", address="h:1"), Node(id="b", address="h:2"))
+
+    assert absence(shard_map, "a", "h:1") == ""
+    assert absence(shard_map, "c", "h:3").startswith("node c is not in the shard map")
+    assert absence(shard_map, "b", "h:3").startswith("the shard map has node b at h:2, this one is at h:3")
