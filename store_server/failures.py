@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 from engram_store.codec import Failure
 from store_server.storage import (
     InvalidTableName,
+    RowsNotHeld,
     StorageError,
     TableDamaged,
     TableNotFound,
@@ -66,9 +67,9 @@ def shutting_down() -> LookupFailed:
     return LookupFailed(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN", "the node is shutting down")
 
 
-def starting() -> LookupFailed:
-    """Return the failure for what a worker cannot tell before it knows of the others."""
-    message = "the node is starting and does not know yet where its workers listen; try again"
+def starting(what: str = "where its workers listen") -> LookupFailed:
+    """Return the failure for what a node cannot tell before it was told itself, by default a worker of the others."""
+    message = f"the node is starting and does not know yet {what}; try again"
     return LookupFailed(grpc.StatusCode.UNAVAILABLE, "STARTING", message)
 
 
@@ -78,9 +79,21 @@ def table_not_found(table: str, where: str) -> LookupFailed:
     return LookupFailed(grpc.StatusCode.NOT_FOUND, "TABLE_NOT_FOUND", message, table=table)
 
 
-def of_storage(error: StorageError) -> LookupFailed:
-    """Return what a caller is told of an error of the storage; paths of the node stay out of it."""
+def rows_not_held(error: RowsNotHeld, epoch: int) -> LookupFailed:
+    """Return the failure for rows that another node holds; `epoch` is that of this node's shard map, 0 for none."""
+    values = {"table": error.table, "version": error.version, "row": error.row, "epoch": epoch}
+    message = f"{error}; the shard map of this node has epoch {epoch}"
+    return LookupFailed(grpc.StatusCode.FAILED_PRECONDITION, "ROWS_NOT_HELD", message, **values)
+
+
+def of_storage(error: StorageError, epoch: int = 0) -> LookupFailed:
+    """Return what a caller is told of an error of the storage; paths of the node stay out of it.
+
+    `epoch` is that of the node's shard map, for who asked for rows that another node holds.
+    """
     match error:
+        case RowsNotHeld():
+            return rows_not_held(error, epoch)
         case TableNotFound():
             return table_not_found(error.table, "this node")
         case VersionNotFound():

@@ -37,10 +37,14 @@ class LookupService:
     the loop never waits for a disk. What a client no longer waits for is not begun there.
     """
 
-    def __init__(self, catalog: Catalog, executor: Executor, under_way: CallsUnderWay) -> None:
+    def __init__(
+        self, catalog: Catalog, executor: Executor, under_way: CallsUnderWay, epoch: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`epoch` returns that of the shard map that the node knows, 0 for none."""
         self._catalog = catalog
         self._executor = executor
         self._under_way = under_way
+        self._epoch = epoch
         self._streams: set[ReplyStream] = set()
         self._draining = False
 
@@ -125,7 +129,7 @@ class LookupService:
         except BackendClosed:
             return None  # dropped or replaced just now: the other way looks once more
         except StorageError as error:
-            raise failures.of_storage(error) from error
+            raise failures.of_storage(error, self._epoch()) from error
 
     def _gathered(self, request: codec.Request) -> tuple[str, NDArray[np.uint8]]:
         """Return the version and its rows, from disk if need be."""
@@ -143,7 +147,7 @@ class LookupService:
                 return version.version, out
             raise VersionUnavailable(request.table, request.version, "closed whenever it was found")
         except StorageError as error:
-            raise failures.of_storage(error) from error
+            raise failures.of_storage(error, self._epoch()) from error
 
 
 def _shape_of_reply(request: codec.Request, version: OpenVersion) -> tuple[int, int]:

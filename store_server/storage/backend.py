@@ -38,7 +38,8 @@ class Backend(Protocol):
         """Copy rows into `out` in the order asked for, repeats included; waits for a disk where that is needed.
 
         `rows` is (n,) int64, each 0 to num_rows - 1: the caller has checked them, one outside reads a wrong row. `out`
-        is (n, row_bytes) uint8, C-contiguous and writable. Raises BackendClosed, TableDamaged.
+        is (n, row_bytes) uint8, C-contiguous and writable. Raises BackendClosed, TableDamaged, and RowsNotHeld when a
+        row lies in a block that is not held: before anything is copied, or at the end if the block went meanwhile.
         """
         ...
 
@@ -50,13 +51,20 @@ class Backend(Protocol):
         ...
 
     def blocks(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield all rows in order, a block (rows, row_bytes) uint8 at a time. Raises BackendClosed, TableDamaged."""
+        """Yield all rows in order, a block (rows, row_bytes) uint8 at a time. Raises as `gather` does."""
         ...
 
     def refresh_residency(self, deadline: float | None = None) -> bool:
         """Ask the kernel which pages are in RAM: all of them, or from where the last call stopped until `deadline`.
 
         `deadline` is by time.monotonic, and at least some pages are asked about. Returns whether it came to the end.
+        """
+        ...
+
+    def look_at_held(self) -> None:
+        """Notice that a whole version has become one that is held in part. Raises TableDamaged, StorageFailure.
+
+        Any other change of what is held is noticed by each gather.
         """
         ...
 

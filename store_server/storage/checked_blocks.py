@@ -9,6 +9,7 @@ import numpy as np
 
 from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.files.version_files import open_files
+from store_server.storage.held_blocks import held_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyProgress:
-    """How much of a version was read, and found intact, so far."""
+    """How much of what is held of a version was read, and found intact, so far."""
 
     blocks_done: int
     num_blocks: int
@@ -29,7 +30,7 @@ class VerifyProgress:
 
 
 def checked_blocks(stored: StoredVersion) -> Iterator[tuple[NDArray[np.uint8], VerifyProgress]]:
-    """Yield each block (rows, row_bytes), compared with its digest if there is one, and the progress.
+    """Yield each block that is held, (rows, row_bytes), compared with its digest if there is one, and the progress.
 
     The memory is reused. Raises BlockDamaged, TableDamaged, StorageFailure and PackageMissing.
     """
@@ -37,20 +38,19 @@ def checked_blocks(stored: StoredVersion) -> Iterator[tuple[NDArray[np.uint8], V
     if not manifest.is_attached:
         DATA_FILE_KINDS[manifest.backend].check_structure(stored)
     rows = np.empty((min(manifest.block_rows, manifest.num_rows), manifest.row_bytes), np.uint8)
+    held = np.flatnonzero(held_blocks(stored)).tolist()
+    num_bytes = sum(manifest.rows_in_block(block) for block in held) * manifest.row_bytes
     bytes_done = 0
     files = open_files(stored)
     try:
-        for block in range(manifest.num_blocks):
+        for blocks_done, block in enumerate(held, start=1):
             block_rows = rows[: manifest.rows_in_block(block)]
             files.read_checked_into(block, block_rows)
             bytes_done += block_rows.nbytes
             yield (
                 block_rows,
                 VerifyProgress(
-                    blocks_done=block + 1,
-                    num_blocks=manifest.num_blocks,
-                    bytes_done=bytes_done,
-                    num_bytes=manifest.num_bytes,
+                    blocks_done=blocks_done, num_blocks=len(held), bytes_done=bytes_done, num_bytes=num_bytes
                 ),
             )
     finally:

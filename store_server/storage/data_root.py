@@ -4,7 +4,9 @@ ROOT/LOCK                                    held by the one writer (see root_wr
 ROOT/staging/<random>/                       a version being written
 ROOT/tables/<name, '/' as '@'>/CURRENT       the current version's name
 ROOT/tables/<...>/versions/<version>/        table.json (the manifest) and the data file; the rows of an
-                                             attached checkpoint lie where its manifest says
+                                             attached checkpoint lie where its manifest says; held.json where only
+                                             some blocks are held (see held_blocks)
+ROOT/incoming/                               versions of which no block has come yet (see arrivals)
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ _VERSION = re.compile(r"[0-9a-f]{32}")
 class Place(NamedTuple):
     """What tells a version's directory from others of the same name that come after it.
 
-    The time belongs to it: a file system hands the number of a directory that was removed out again.
+    The time, that of the manifest, belongs to it: a file system hands the number of a directory that was removed out
+    again. Not the directory's own time: blocks of a version may come and go.
     """
 
     device: int
@@ -107,7 +110,7 @@ class DataRoot:
         path = self.version_path(name, version)
         try:
             found = path.stat()
-            return Place(found.st_dev, found.st_ino, found.st_mtime_ns)
+            return Place(found.st_dev, found.st_ino, _written_ns(path / MANIFEST))
         except FileNotFoundError as error:
             raise VersionNotFound(name, version, self.current_version(name)) from error
         except OSError as error:
@@ -151,7 +154,8 @@ class DataRoot:
         Loaded into `memory`, by default this process's own.
         What is mapped belongs to `resident_set`, by default to one of its own without a budget. Loading ends with
         LoadingStopped once `stop` is set.
-        Raises TableNotFound, VersionNotFound, TableDamaged, NotEnoughMemory and PackageMissing.
+        Raises TableNotFound, VersionNotFound, TableDamaged, NotEnoughMemory and PackageMissing, and VersionUnavailable
+        when a version that is held in part is to be loaded.
         """
         stored = self.stored_version(name, version)
         with contextlib.closing(open_files(stored)) as files:
@@ -165,11 +169,14 @@ class DataRoot:
 
     def check_files(self, name: str, manifest: Manifest) -> StoredVersion:
         """Return where a version with this manifest lies; raises TableDamaged when its files were changed."""
+        directory = self.version_path(name, manifest.version)
         if manifest.is_attached:
             data_path = Path(manifest.segments[0].path)
         else:
-            data_path = self.version_path(name, manifest.version) / DATA_FILE_KINDS[manifest.backend].file_name
-        stored = StoredVersion(table=name, version=manifest.version, data_path=data_path, manifest=manifest)
+            data_path = directory / DATA_FILE_KINDS[manifest.backend].file_name
+        stored = StoredVersion(
+            table=name, version=manifest.version, directory=directory, data_path=data_path, manifest=manifest
+        )
         if manifest.is_attached:
             check_unchanged(stored)
         else:
@@ -203,6 +210,14 @@ def _entries(directory: Path) -> list[str]:
         return [entry.name for entry in directory.iterdir()]
     except OSError as error:
         raise StorageFailure(directory, error.strerror or str(error)) from error
+
+
+def _written_ns(manifest: Path) -> int:
+    """Return when a manifest was written, 0 for one that is missing: to open that version says so."""
+    try:
+        return manifest.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _is_directory(path: Path) -> bool:

@@ -182,6 +182,14 @@ class VersionUnavailable(StorageError):
         super().__init__(f"version {version} of table {table!r} cannot be opened now: {reason}")
 
 
+class RowsNotHeld(StorageError):
+    """The version is here in part, and `row` lies in a block that is not."""
+
+    def __init__(self, table: str, version: str, row: int) -> None:
+        self.table, self.version, self.row = table, version, row
+        super().__init__(f"row {row} of table {table!r} version {version} lies in a block that is not held here")
+
+
 class BackendClosed(StorageError):
     """Rows were asked of a backend after it was closed."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from store_server.storage.errors import BackendClosed, StorageFailure, TableDamaged
+from store_server.storage.held_blocks import HeldBlocks
 from store_server.storage.pages.page_map import PageMap
 from store_server.storage.pages.read_ahead import PagesUnreadable, read_ahead
 
@@ -58,6 +59,7 @@ class MappedBackend:
         self.kind = stored.manifest.backend
         self._resident_set = resident_set
         self._may_ask = files.may_ask_for_residency()
+        self._held_blocks = HeldBlocks(stored)
         self._surprises = 0
         self._map_to_refresh = 0
         mapped = files.map()
@@ -75,23 +77,14 @@ class MappedBackend:
     def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """See Backend.gather. Rows that are not known to be in RAM are read ahead, some at a time."""
         held = self._checked()
-        if self._is_trusted() and held.all_in_ram() and not self._resident_set.has_budget:
-            held.layout.gather(rows, out)
-            return
-        pages_a_row = sum(page_map.pages_a_row for page_map in held.page_maps)
-        step = max(1, self._resident_set.most_pages_under_way // _READ_AHEADS_AT_ONCE // pages_a_row)
-        for start in range(0, len(rows), step):
-            some = rows[start : start + step]
-            were_read = self._read_ahead(held, some)
-            held.layout.gather(some, out[start : start + step])
-            # Afterwards: where another thread unmapped around its own pages, the gather may have had to map some again.
-            if self._resident_set.has_budget:
-                for page_map, pages in were_read:
-                    page_map.unmap_around(pages)
+        self._held_blocks.require(rows)
+        self._gather(held, rows, out)
+        self._held_blocks.require(rows)  # a block that went meanwhile may have been taken from the file too
 
     def gather_from_ram(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> bool:
         """See Backend.gather_from_ram."""
         held = self._checked()
+        self._held_blocks.require(rows)
         if not self._is_trusted():
             return False
         if self._resident_set.has_budget or not held.all_in_ram():
@@ -102,6 +95,7 @@ class MappedBackend:
         waits = _waits_for_disk()
         held.layout.gather(rows, out)
         self._surprises += _waits_for_disk() - waits
+        self._held_blocks.require(rows)
         return True
 
     def blocks(self) -> Iterator[NDArray[np.uint8]]:
@@ -125,9 +119,28 @@ class MappedBackend:
         self._map_to_refresh = self._surprises = 0
         return True
 
+    def look_at_held(self) -> None:
+        """See Backend.look_at_held."""
+        self._held_blocks.look()
+
     def close(self) -> None:
         """See Backend.close."""
         self._held = None
+
+    def _gather(self, held: _Held, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        if self._is_trusted() and held.all_in_ram() and not self._resident_set.has_budget:
+            held.layout.gather(rows, out)
+            return
+        pages_a_row = sum(page_map.pages_a_row for page_map in held.page_maps)
+        step = max(1, self._resident_set.most_pages_under_way // _READ_AHEADS_AT_ONCE // pages_a_row)
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            were_read = self._read_ahead(held, some)
+            held.layout.gather(some, out[start : start + step])
+            # Afterwards: where another thread unmapped around its own pages, the gather may have had to map some again.
+            if self._resident_set.has_budget:
+                for page_map, pages in were_read:
+                    page_map.unmap_around(pages)
 
     def _checked(self) -> _Held:
         """Return what is held, its files as long as they were; raises BackendClosed, TableDamaged."""

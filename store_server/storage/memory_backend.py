@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from store_server.storage.errors import BackendClosed, LoadingStopped
+from store_server.storage.errors import BackendClosed, LoadingStopped, VersionUnavailable
+from store_server.storage.held_blocks import held_blocks
 from store_server.storage.row_layout import FlatRows
 from store_server.storage.row_memory import LoadedRows, PrivateMemory
 
@@ -39,8 +40,10 @@ class MemoryBackend:
     ) -> None:
         """Load all blocks into `memory`, by default this process's own, their digests checked.
 
-        `stop` is looked at before each block. Raises TableDamaged, StorageFailure, NotEnoughMemory, LoadingStopped.
+        `stop` is looked at before each block. Raises TableDamaged, StorageFailure, NotEnoughMemory, LoadingStopped,
+        and VersionUnavailable for a version that is held in part.
         """
+        _require_whole(stored)
         self._stored = stored
         self.num_rows = stored.manifest.num_rows
         self.row_bytes = stored.manifest.row_bytes
@@ -80,6 +83,9 @@ class MemoryBackend:
         """Return True: the answer never changes."""
         return True
 
+    def look_at_held(self) -> None:
+        """Do nothing: what was loaded was whole, and stays."""
+
     def close(self) -> None:
         """See Backend.close."""
         loaded, self._loaded = self._loaded, None
@@ -91,3 +97,15 @@ class MemoryBackend:
         if loaded is None:
             raise BackendClosed(self._stored.table, self._stored.version)
         return loaded.table
+
+
+def _require_whole(stored: StoredVersion) -> None:
+    """Refuse parts: what is loaded is sealed, perhaps shared with other processes, and blocks come and go."""
+    is_held = held_blocks(stored)
+    if not is_held.all():
+        raise VersionUnavailable(
+            stored.table,
+            stored.version,
+            f"{is_held.sum():,} of {len(is_held):,} blocks are held, and only a whole version is loaded into memory; "
+            "serve it without --in-memory",
+        )

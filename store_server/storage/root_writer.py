@@ -29,6 +29,7 @@ from store_server.storage.errors import (
     VersionIsCurrent,
     VersionNotFound,
 )
+from store_server.storage.held_blocks import held_blocks
 from store_server.storage.names import check_table_name
 from store_server.storage.root_lock import root_lock
 from store_server.storage.version_writer import VersionWriter
@@ -110,6 +111,22 @@ class RootWriter:
             switched = {name for name in others if self._make_current(name, manifests[name].version)}
             return set(others) - switched - staged.keys()
 
+    def place_arrived(self, name: str, version: str, arrived: Path) -> None:
+        """Move a version out of `arrived`, the directory of a table that has it as its current one, into the root.
+
+        A table that is new appears with it; one that is there gets one version more and stays at its current one. A
+        version that is there already stays as it is. Raises RootNotWritable.
+        """
+        with disk_errors_named(self.root.path):
+            if self._is_new(name):
+                self._place_table(name, arrived)
+                return
+            target = self.root.table_path(name) / VERSIONS / version
+            if not target.exists():
+                make_directory(target.parent)
+                (arrived / VERSIONS / version).rename(target)
+                sync_directory(target.parent)
+
     def record_digests(self, name: str, version: str, block_digests: Sequence[str]) -> None:
         """Keep the digests of an attached version, which was published without them; its name stays the same."""
         manifest = dataclasses.replace(self.root.manifest(name, version), block_digests=tuple(block_digests))
@@ -166,7 +183,7 @@ class RootWriter:
         """Tell whether exactly this version lies in the root; its rows are read, so that a damaged one is replaced."""
         try:
             stored = self.root.stored_version(name, manifest.version)
-            if stored.manifest != manifest:  # held in another way
+            if stored.manifest != manifest or not held_blocks(stored).all():  # held in another way, or in part
                 return False
             for _ in checked_blocks(stored):
                 pass

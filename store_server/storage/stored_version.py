@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVersion:
-    """Where a version is and what it must be. `data_path` of an attached version is the file of its first segment."""
+    """Where a version is and what it must be.
+
+    `directory` is that of its manifest; `data_path` of an attached version is the file of its first segment.
+    """
 
     table: str
     version: str
+    directory: Path
     data_path: Path
     manifest: Manifest
 

@@ -48,6 +48,9 @@ class ColdBackend:
     def refresh_residency(self, deadline: float | None = None) -> bool:  # noqa: ARG002
         return True
 
+    def look_at_held(self) -> None:
+        self._backend.look_at_held()
+
     def close(self) -> None:
         self._backend.close()
         self.closed.set()

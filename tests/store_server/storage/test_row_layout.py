@@ -58,7 +58,7 @@ def test_blocks_in_lmdb_lie_whole_rows_apart_however_many_there_are(tmp_path: Pa
     writer.finish()
 
     manifest = manifest_of(num_rows, row_bytes, block_rows, (tmp_path / "rows").stat().st_size)
-    stored = StoredVersion(table="t", version="v", data_path=tmp_path / "rows", manifest=manifest)
+    stored = StoredVersion(table="t", version="v", directory=tmp_path, data_path=tmp_path / "rows", manifest=manifest)
     offsets = lmdb_offsets(stored)
 
     assert len(np.unique(offsets % row_bytes)) == 1

@@ -1,0 +1,129 @@
+"""Versions on their way into a data root: a table, and a version, appears once its first blocks are there.
+
+ROOT/incoming/<version>/ is a data root of its own, with the one version and no block held at first. The version moves
+into ROOT/tables by one rename, with all that it has by then, and goes on filling up there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from store_server.storage.data_root import CURRENT, MANIFEST, TABLES, VERSIONS, DataRoot
+from store_server.storage.durable import disk_errors_named, make_directory, sync_directory, write_new_file
+from store_server.storage.errors import InvalidTableSpec, TableDamaged, TableNotFound, VersionNotFound
+from store_server.storage.files.data_file import DATA_FILE_KINDS
+from store_server.storage.held_blocks import HELD, held_json
+from store_server.storage.root_writer import root_writer
+from store_server.storage.turns import turn_at
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from store_server.storage.manifest import Manifest
+
+_INCOMING: Final = "incoming"
+
+
+def home_of(root: DataRoot, name: str, version: str) -> DataRoot | None:
+    """Return the root in which a version lies: `root`, that of its arrival, or None where it is in neither."""
+    for place in (root, _arrival(root, version)):
+        with suppress(TableNotFound, VersionNotFound):
+            place.version_path(name, version)
+            return place
+    return None
+
+
+def begin_arrival(root: DataRoot, name: str, manifest: Manifest) -> DataRoot:
+    """Make room for a version of which no block is there yet; returns the root in which it lies for now.
+
+    It is held as a flat file, whatever holds it elsewhere. One that was begun already goes on. Raises InvalidTableName,
+    InvalidTableSpec for a version that cannot be held so, DiskFull, RootNotWritable.
+    """
+    if manifest.is_attached:
+        raise InvalidTableSpec(
+            f"version {manifest.version} of table {name!r} lies in files of a checkpoint, which are not copied block "
+            "by block: put the checkpoint where this node can read it, and attach it there"
+        )
+    manifest = dataclasses.replace(manifest, backend="mmap", data_bytes=manifest.num_bytes)
+    arrival, incoming = _arrival(root, manifest.version), root.path / _INCOMING
+    with disk_errors_named(root.path):
+        make_directory(incoming)
+        descriptor = os.open(incoming, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with turn_at(descriptor, incoming):
+                if not _is_begun(arrival, name, manifest.version):
+                    shutil.rmtree(arrival.table_path(name), ignore_errors=True)  # of one who died over it
+                    _make(arrival, name, manifest)
+        finally:
+            os.close(descriptor)
+    return arrival
+
+
+def place_arrival(root: DataRoot, name: str, version: str) -> None:
+    """Move a version that has blocks now to where it is served; a table that is new has it as its current one.
+
+    One that was published here meanwhile stays, and the arrival goes. Raises RootBusy, RootNotWritable.
+    """
+    arrival = _arrival(root, version)
+    with root_writer(root.path) as writer:
+        writer.place_arrived(name, version, arrival.table_path(name))
+    _remove(arrival, name)
+
+
+def remove_arrivals(root: DataRoot, *, but: Collection[tuple[str, str]] = ()) -> None:
+    """Remove versions whose arrival nobody goes on with: all but those (table, version). Raises RootNotWritable."""
+    incoming = root.path / _INCOMING
+    if not incoming.is_dir():
+        return
+    with disk_errors_named(incoming):
+        for version in [entry.name for entry in incoming.iterdir() if entry.is_dir()]:
+            arrival = _arrival(root, version)
+            for name in arrival.table_names():
+                if (name, version) not in but:
+                    _remove(arrival, name)
+
+
+def _arrival(root: DataRoot, version: str) -> DataRoot:
+    return DataRoot(root.path / _INCOMING / version)
+
+
+def _is_begun(arrival: DataRoot, name: str, version: str) -> bool:
+    """Tell whether the manifest, which is written last, is there."""
+    try:
+        arrival.manifest(name, version)
+    except (TableNotFound, VersionNotFound, TableDamaged):
+        return False
+    return True
+
+
+def _make(arrival: DataRoot, name: str, manifest: Manifest) -> None:
+    table = arrival.table_path(name)
+    directory = table / VERSIONS / manifest.version
+    make_directory(directory)
+    write_new_file(table / CURRENT, f"{manifest.version}\n".encode())
+    write_new_file(directory / HELD, held_json(np.zeros(manifest.num_blocks, np.bool_)))
+    _make_sparse(directory / DATA_FILE_KINDS[manifest.backend].file_name, manifest.data_bytes)
+    sync_directory(directory)
+    write_new_file(directory / MANIFEST, manifest.to_json())
+    for each in (directory, directory.parent, table):
+        sync_directory(each)
+
+
+def _make_sparse(path: Path, num_bytes: int) -> None:
+    with path.open("xb") as file:
+        file.truncate(num_bytes)
+        os.fsync(file.fileno())
+
+
+def _remove(arrival: DataRoot, name: str) -> None:
+    shutil.rmtree(arrival.table_path(name), ignore_errors=True)
+    with suppress(OSError):  # another table of the same content may be on its way
+        (arrival.path / TABLES).rmdir()
+        arrival.path.rmdir()

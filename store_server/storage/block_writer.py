@@ -1,0 +1,182 @@
+"""Changes which blocks of a stored version are held: blocks that came, blocks not wanted any more, blocks found bad."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from store_server.storage.durable import disk_errors_named
+from store_server.storage.errors import BlockDamaged, StorageError, StorageFailure
+from store_server.storage.files.data_file import DATA_FILE_KINDS
+from store_server.storage.files.version_files import open_files
+from store_server.storage.held_blocks import HELD, blocks_of, held_json, parse_held, ranges_of
+from store_server.storage.sparse_file import allocated_bytes, punch, reserve_ranges
+from store_server.storage.turns import turn_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from store_server.storage.held_blocks import BlockRanges
+    from store_server.storage.stored_version import StoredVersion
+
+_NEW: Final = f"{HELD}.new"
+
+
+class BlockWriter:
+    """Threads and processes may change one version at the same time: each change is one turn at its directory.
+
+    Stays with the directory that it opened, wherever that is moved, and whatever takes its place.
+    Any method raises StorageFailure, RootNotWritable, DiskFull, and TableDamaged for a held.json that says nothing.
+    """
+
+    def __init__(self, stored: StoredVersion) -> None:
+        self._stored = stored
+        self._manifest = stored.manifest
+        self._offsets: NDArray[np.int64] | None = None
+        self._data: int | None = None
+        with disk_errors_named(stored.directory):
+            self._directory = os.open(stored.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __enter__(self) -> BlockWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def held(self) -> NDArray[np.bool_]:
+        """Return which blocks are held now, (num_blocks,)."""
+        try:
+            descriptor = os.open(HELD, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
+        except FileNotFoundError:
+            return np.ones(self._manifest.num_blocks, np.bool_)
+        except OSError as error:
+            raise StorageFailure(self._stored.directory / HELD, error.strerror or str(error)) from error
+        with open(descriptor, "rb") as file:  # noqa: PTH123  (a descriptor has no path)
+            return parse_held(self._stored, file.read())
+
+    def reserve(self, ranges: BlockRanges) -> None:
+        """Take the disk space of those blocks of `ranges` that are not held, so that a full disk is found now."""
+        data, offsets = self._opened_data()
+        with self._turn():
+            is_held = self.held()
+            wanted = blocks_of(ranges, self._manifest.num_blocks) & ~is_held
+            spare = max(0, allocated_bytes(data) - self._bytes_of(is_held))
+            places = [self._place(offsets, first, end) for first, end in ranges_of(wanted)]
+            reserve_ranges(data, self._stored.data_path, places, spare_bytes=spare)
+
+    def store(self, blocks: Mapping[int, bytes]) -> None:
+        """Write blocks, by their numbers, which the caller compared with their digests; held once they are durable.
+
+        A block that is held already is left alone: lookups are reading it.
+        """
+        data, offsets = self._opened_data()
+        with self._turn():
+            is_held = self.held()
+            new = [block for block in blocks if not is_held[block]]
+            for block in new:
+                _write_all(data, blocks[block], int(offsets[block]))
+            if new:
+                os.fdatasync(data)
+                is_held[new] = True
+                self._replace_held(is_held)
+
+    def quarantine(self, block: int) -> bool:
+        """Hold a block no longer that has not its digest or cannot be read; False if it is sound, or was not held."""
+        with self._turn():
+            is_held = self.held()
+            if not is_held[block] or self._is_intact(block):
+                return False
+            is_held[block] = False
+            self._replace_held(is_held)
+            return True
+
+    def let_go(self, ranges: BlockRanges) -> None:
+        """Hold blocks no longer; `give_back` gives back their disk space once lookups that saw them held have ended."""
+        with self._turn():
+            is_held = self.held()
+            is_held[blocks_of(ranges, self._manifest.num_blocks)] = False
+            self._replace_held(is_held)
+
+    def give_back(self, ranges: BlockRanges) -> None:
+        """Give back the disk space of those blocks of `ranges` that are still not held, where a file system can."""
+        data, offsets = self._opened_data()
+        with self._turn():
+            unwanted = blocks_of(ranges, self._manifest.num_blocks) & ~self.held()
+            for first, end in ranges_of(unwanted):
+                if not punch(data, *self._place(offsets, first, end)):
+                    return
+
+    def close(self) -> None:
+        """Let go of the files. May be called again."""
+        for descriptor in (self._data, self._directory):
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        self._data, self._directory = None, -1
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        with disk_errors_named(self._stored.directory), turn_at(self._directory, self._stored.directory):
+            yield
+
+    def _opened_data(self) -> tuple[int, NDArray[np.int64]]:
+        """Return the data file open for writing, and where each block begins in it, (num_blocks,)."""
+        if self._manifest.is_attached:
+            raise StorageError(
+                f"table {self._stored.table!r} version {self._stored.version} lies in files of a checkpoint, which are "
+                "not ours to write: restore the files themselves"
+            )
+        if self._data is None or self._offsets is None:
+            self._offsets = DATA_FILE_KINDS[self._manifest.backend].offsets(self._stored)
+            with disk_errors_named(self._stored.data_path):
+                name = self._stored.data_path.name
+                self._data = os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._directory)
+        return self._data, self._offsets
+
+    def _place(self, offsets: NDArray[np.int64], first: int, end: int) -> tuple[int, int]:
+        """Return where the blocks of a range lie in the data file: byte, bytes."""
+        last_bytes = self._manifest.rows_in_block(end - 1) * self._manifest.row_bytes
+        return int(offsets[first]), int(offsets[end - 1] - offsets[first]) + last_bytes
+
+    def _bytes_of(self, blocks: NDArray[np.bool_]) -> int:
+        rows = sum(self._manifest.rows_in_block(block) for block in np.flatnonzero(blocks).tolist())
+        return rows * self._manifest.row_bytes
+
+    def _is_intact(self, block: int) -> bool:
+        rows = np.empty((self._manifest.rows_in_block(block), self._manifest.row_bytes), np.uint8)
+        with contextlib.closing(open_files(self._stored)) as files:
+            try:
+                files.read_checked_into(block, rows)
+            except (BlockDamaged, StorageFailure):  # another digest, or a disk that cannot read it
+                return False
+        return True
+
+    def _replace_held(self, is_held: NDArray[np.bool_]) -> None:
+        """Replace held.json at once, with a time of its own: that is how readers know it from the one before."""
+        descriptor = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=self._directory)
+        with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123  (a descriptor has no path)
+            file.write(held_json(is_held))
+            now = max(time.time_ns(), self._held_since() + 1)
+            os.utime(descriptor, ns=(now, now))
+            os.fsync(descriptor)
+        os.rename(_NEW, HELD, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        os.fsync(self._directory)
+
+    def _held_since(self) -> int:
+        try:
+            return os.stat(HELD, dir_fd=self._directory).st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+
+def _write_all(descriptor: int, block: bytes, offset: int) -> None:
+    view = memoryview(block)
+    while len(view):
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
