@@ -14,6 +14,7 @@ from store_server.commands.failure import CommandFailed
 from store_server.storage import DataRoot, StorageError, TableDamaged
 from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.files.version_files import open_files
+from store_server.storage.held_blocks import held_blocks, held_bytes, ranges_of
 from store_server.storage.pages.residency import residency_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS_PRINTED = 10_000
 _BYTES_A_LINE = 16
+_MOST_RANGES_PRINTED = 10
 _ROWS = re.compile(r"(?P<first>[0-9]{1,19})(-(?P<last>[0-9]{1,19}))?")
 
 
@@ -121,11 +123,23 @@ def _description(root: DataRoot, name: str, version: str) -> Iterator[tuple[str,
     yield "backend", manifest.backend
     yield "blocks", f"{manifest.num_blocks:,} of {manifest.block_rows:,} rows, {_digests(manifest)}"
     yield from _files(root, name, manifest)
-    yield "resident", _residency(root.stored_version(name, version))
+    stored = root.stored_version(name, version)
+    yield "held", _held(stored)
+    yield "resident", _residency(stored)
 
 
 def _digests(manifest: Manifest) -> str:
     return manifest.digest if manifest.block_digests else "no digests before the first `verify`"
+
+
+def _held(stored: StoredVersion) -> str:
+    is_held, manifest = held_blocks(stored), stored.manifest
+    if is_held.all():
+        return "all blocks"
+    ranges = ", ".join(f"{first:,}-{end - 1:,}" for first, end in ranges_of(is_held)[:_MOST_RANGES_PRINTED])
+    more = ", ..." if len(ranges_of(is_held)) > _MOST_RANGES_PRINTED else ""
+    size = f"{held_bytes(manifest, is_held):,} of {manifest.num_bytes:,} bytes"
+    return f"{is_held.sum():,} of {manifest.num_blocks:,} blocks, {size}: {ranges or 'none'}{more}"
 
 
 def _files(root: DataRoot, name: str, manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -10,11 +10,12 @@ import typer
 from store_server.commands.arguments import Root
 from store_server.commands.failure import CommandFailed
 from store_server.storage import DataRoot, StorageError
+from store_server.storage.held_blocks import held_blocks, held_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_COLUMNS = ("name", "rows", "row_bytes", "bytes", "row_format", "backend", "version", "versions", "state")
+_COLUMNS = ("name", "rows", "row_bytes", "bytes", "row_format", "backend", "version", "versions", "held_bytes", "state")
 
 
 def tables(
@@ -23,8 +24,9 @@ def tables(
 ) -> None:
     """List all tables with their current version.
 
-    The state is "ok", or "damaged" where the current version cannot be served as far as its manifest and the sizes of
-    its files tell; then stderr says why, and the exit status is 1. `verify` reads the rows as well.
+    The state is "ok", "part" where only some blocks of the current version are held, or "damaged" where it cannot be
+    served as far as its manifest and the sizes of its files tell; then stderr says why, and the exit status is 1.
+    `verify` reads the rows as well.
     """
     data_root = DataRoot.open(root)
     described, errors = [], []
@@ -55,8 +57,9 @@ def _description(root: DataRoot, name: str) -> Iterator[tuple[str, str | int]]:
     yield "bytes", manifest.num_bytes
     yield "row_format", manifest.row_format
     yield "backend", manifest.backend
-    root.check_files(name, manifest)
-    yield "state", "ok"
+    is_held = held_blocks(root.check_files(name, manifest))
+    yield "held_bytes", held_bytes(manifest, is_held)
+    yield "state", "ok" if is_held.all() else "part"
 
 
 def _print(described: list[dict[str, str | int | None]], *, as_json: bool) -> None:

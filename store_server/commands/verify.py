@@ -11,6 +11,7 @@ from store_server.commands.arguments import Root
 from store_server.commands.failure import CommandFailed
 from store_server.commands.progress import progress_bar
 from store_server.storage import BlockDamaged, DataRoot, StorageError, TableNotFound, verify
+from store_server.storage.held_blocks import held_blocks, held_bytes
 
 EXAMPLES = (
     "engram-store verify ./data",
@@ -29,8 +30,8 @@ def verify_tables(
     """Read every block and compare its digest; name the first bad block of each version.
 
     All versions that a node would serve are read, the current one and older ones; what is wrong with one keeps no other
-    from being read, and in the end the exit status is 1. The first time, the digests of an attached checkpoint are
-    recorded.
+    from being read, and in the end the exit status is 1. Of a version that is held in part, the blocks that are held
+    are read. The first time, the digests of an attached checkpoint are recorded.
     """
     if version is not None and name is None:
         raise typer.BadParameter("--version needs the NAME of a table")
@@ -62,7 +63,9 @@ def _is_intact(root: DataRoot, name: str, version: str) -> bool:
     """Verify one version and print the outcome."""
     try:
         manifest = root.manifest(name, version)
-        with progress_bar(f"verifying {name}", manifest.num_bytes) as advance:
+        is_held = held_blocks(root.stored_version(name, version))
+        num_bytes = held_bytes(manifest, is_held)
+        with progress_bar(f"verifying {name}", num_bytes) as advance:
             done = 0
             for progress in verify(root, name, version):
                 advance(progress.bytes_done - done)
@@ -77,5 +80,6 @@ def _is_intact(root: DataRoot, name: str, version: str) -> bool:
         return False
     # Nobody had read all rows of an attached checkpoint before; from now on they are compared with what they are now.
     outcome = "recorded" if manifest.is_attached and not manifest.block_digests else "ok"
-    typer.echo(f"{outcome}  {name}  {version}  {manifest.num_blocks:,} blocks  {manifest.num_bytes:,} bytes")
+    blocks = f"{manifest.num_blocks:,} blocks" if is_held.all() else f"{is_held.sum():,} of {len(is_held):,} blocks"
+    typer.echo(f"{outcome}  {name}  {version}  {blocks}  {num_bytes:,} bytes")
     return True

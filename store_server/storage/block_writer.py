@@ -13,7 +13,7 @@ from store_server.storage.durable import disk_errors_named
 from store_server.storage.errors import BlockDamaged, StorageError, StorageFailure
 from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.files.version_files import open_files
-from store_server.storage.held_blocks import HELD, blocks_of, held_json, parse_held, ranges_of
+from store_server.storage.held_blocks import HELD, blocks_of, held_bytes, held_json, parse_held, ranges_of
 from store_server.storage.sparse_file import allocated_bytes, punch, reserve_ranges
 from store_server.storage.turns import turn_at
 
@@ -66,7 +66,7 @@ class BlockWriter:
         with self._turn():
             is_held = self.held()
             wanted = blocks_of(ranges, self._manifest.num_blocks) & ~is_held
-            spare = max(0, allocated_bytes(data) - self._bytes_of(is_held))
+            spare = max(0, allocated_bytes(data) - held_bytes(self._manifest, is_held))
             places = [self._place(offsets, first, end) for first, end in ranges_of(wanted)]
             reserve_ranges(data, self._stored.data_path, places, spare_bytes=spare)
 
@@ -143,10 +143,6 @@ class BlockWriter:
         """Return where the blocks of a range lie in the data file: byte, bytes."""
         last_bytes = self._manifest.rows_in_block(end - 1) * self._manifest.row_bytes
         return int(offsets[first]), int(offsets[end - 1] - offsets[first]) + last_bytes
-
-    def _bytes_of(self, blocks: NDArray[np.bool_]) -> int:
-        rows = sum(self._manifest.rows_in_block(block) for block in np.flatnonzero(blocks).tolist())
-        return rows * self._manifest.row_bytes
 
     def _is_intact(self, block: int) -> bool:
         rows = np.empty((self._manifest.rows_in_block(block), self._manifest.row_bytes), np.uint8)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from store_server.storage.errors import BlockDamaged
 from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.files.version_files import open_files
-from store_server.storage.held_blocks import held_blocks
+from store_server.storage.held_blocks import held_blocks, held_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,14 +39,19 @@ def checked_blocks(stored: StoredVersion) -> Iterator[tuple[NDArray[np.uint8], V
     if not manifest.is_attached:
         DATA_FILE_KINDS[manifest.backend].check_structure(stored)
     rows = np.empty((min(manifest.block_rows, manifest.num_rows), manifest.row_bytes), np.uint8)
-    held = np.flatnonzero(held_blocks(stored)).tolist()
-    num_bytes = sum(manifest.rows_in_block(block) for block in held) * manifest.row_bytes
+    is_held = held_blocks(stored)
+    held, num_bytes = np.flatnonzero(is_held).tolist(), held_bytes(manifest, is_held)
     bytes_done = 0
     files = open_files(stored)
     try:
         for blocks_done, block in enumerate(held, start=1):
             block_rows = rows[: manifest.rows_in_block(block)]
-            files.read_checked_into(block, block_rows)
+            try:
+                files.read_checked_into(block, block_rows)
+            except BlockDamaged:
+                if held_blocks(stored)[block]:
+                    raise
+                continue  # it was given up meanwhile
             bytes_done += block_rows.nbytes
             yield (
                 block_rows,

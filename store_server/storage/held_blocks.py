@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from store_server.storage.manifest import Manifest
     from store_server.storage.stored_version import StoredVersion
 
 HELD: Final = "held.json"
@@ -95,6 +96,14 @@ def parse_held(stored: StoredVersion, data: bytes) -> NDArray[np.bool_]:
 def held_json(is_held: NDArray[np.bool_]) -> bytes:
     """Return the content of held.json for blocks (num_blocks,)."""
     return json.dumps({"format": _FORMAT, "blocks": ranges_of(is_held)}).encode() + b"\n"
+
+
+def held_bytes(manifest: Manifest, is_held: NDArray[np.bool_]) -> int:
+    """Return how many bytes of rows lie in those blocks (num_blocks,) that are True."""
+    num_rows = int(is_held.sum()) * manifest.block_rows
+    if is_held[-1]:
+        num_rows -= manifest.block_rows - manifest.rows_in_block(manifest.num_blocks - 1)
+    return num_rows * manifest.row_bytes
 
 
 def ranges_of(blocks: NDArray[np.bool_]) -> list[tuple[int, int]]:
