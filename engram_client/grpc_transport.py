@@ -75,7 +75,9 @@ class GrpcTransport:
     async def get_shard_map(self, known_epoch: int, timeout: float) -> cluster_pb.GetShardMapResponse:
         """Return what the node knows of its cluster, the map only if it is newer than `known_epoch`."""
         request = cluster_pb.GetShardMapRequest(known_epoch=known_epoch)
-        return await self._call("GetShardMap", request, cluster_pb.GetShardMapResponse, timeout, service="ClusterService")
+        return await self._call(
+            "GetShardMap", request, cluster_pb.GetShardMapResponse, timeout, service="ClusterService"
+        )
 
     async def fetch(
         self,
@@ -107,9 +109,7 @@ class GrpcTransport:
             gone = time.monotonic() - began
             await with_retries(attempt, timeout, self._fetching(table, rows), last=error, seconds_gone=gone)
 
-    async def _fetch_once(
-        self, table: TableInfo, pieces: list[Piece], timeout: float, patience: float | None
-    ) -> None:
+    async def _fetch_once(self, table: TableInfo, pieces: list[Piece], timeout: float, patience: float | None) -> None:
         began = time.monotonic()
         # Rows that arrived before a break are kept: the version never changes, so they are still right.
         try:

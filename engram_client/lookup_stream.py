@@ -36,7 +36,8 @@ class _Fetch:
     ids: list[int] = field(default_factory=list)
     bytes_under_way: int = 0
     has_turn: bool = False
-    next_look: asyncio.TimerHandle | None = None  # whether something has come meanwhile
+    next_look: asyncio.TimerHandle | None = None  # whether something has come lately
+    last_came_at: float = 0.0
 
     def may_send(self) -> bool:
         """Tell whether another piece may go out now."""
@@ -52,6 +53,8 @@ class _Fetch:
             self.done.set_exception(error)
             return
         piece.fill(reply.rows)
+        if self.next_look is not None:
+            self.last_came_at = self.done.get_loop().time()
         self.unanswered -= 1
         if self.unanswered == 0:
             self.done.set_result(None)
@@ -63,15 +66,17 @@ class _Fetch:
 
     def be_patient(self, seconds: float) -> None:
         """End the fetch once nothing has come for as many seconds."""
+        loop = self.done.get_loop()
 
-        def look(unanswered: int) -> None:
-            if unanswered == self.unanswered:
+        def look() -> None:
+            limit = self.last_came_at + seconds
+            if loop.time() >= limit:
                 self.give_up(seconds)
             elif not self.done.done():
-                self.next_look = loop.call_later(seconds, look, self.unanswered)
+                self.next_look = loop.call_at(limit, look)
 
-        loop = self.done.get_loop()
-        self.next_look = loop.call_later(seconds, look, self.unanswered)
+        self.last_came_at = loop.time()
+        self.next_look = loop.call_at(self.last_came_at + seconds, look)
 
     def _error_in(self, piece: Piece, reply: Reply) -> EngramError | None:
         if reply.failure is not None:

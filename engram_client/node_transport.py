@@ -34,7 +34,8 @@ class _Part(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
-        return len(self.rows) * self.out.shape[1]
+        row_bytes: int = self.out.shape[1]
+        return len(self.rows) * row_bytes
 
     def divided(self, num_parts: int) -> list[_Part]:
         ends = [len(self.rows) * number // num_parts for number in range(num_parts + 1)]
@@ -139,9 +140,7 @@ class NodeTransport:
         for worker in workers:
             await worker.transport.close()
 
-    async def _fetch_parts(
-        self, table: TableInfo, parts: list[_Part], timeout: float, patience: float | None
-    ) -> None:
+    async def _fetch_parts(self, table: TableInfo, parts: list[_Part], timeout: float, patience: float | None) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for part in parts:

@@ -29,7 +29,8 @@ class Piece:
     @property
     def reply_bytes(self) -> int:
         """Bytes of the rows asked for."""
-        return len(self.rows) * self.out.shape[1]
+        row_bytes: int = self.out.shape[1]
+        return len(self.rows) * row_bytes
 
     @property
     def num_bytes(self) -> int:

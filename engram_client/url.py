@@ -14,7 +14,7 @@ from engram_client.errors import InvalidUrl
 DEFAULT_PORT: Final = 50051
 _HIGHEST_PORT: Final = 65535
 _HOST_AND_PORT: Final = re.compile(r"(\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[A-Za-z0-9._-]+))(:(?P<port>[0-9]{1,5}))?")
-_HELP: Final = "give grpc://HOST:PORT (several as HOST:PORT,HOST:PORT), unix:///PATH or file:///ROOT"
+_HELP: Final = "give grpc://HOST:PORT, unix:///PATH or file:///ROOT"
 Scheme: TypeAlias = Literal["grpc", "unix", "file"]
 
 
@@ -69,8 +69,8 @@ def _host_and_port(text: str, host: str) -> str:
     port = int(parts["port"] or DEFAULT_PORT) if parts else 0
     if parts is None or not 1 <= port <= _HIGHEST_PORT:
         raise InvalidUrl(
-            f"{text!r} must be hosts with ports from 1 to {_HIGHEST_PORT}, parted by commas, and nothing more, an IPv6 "
-            f"address in brackets; {_HELP}"
+            f"{text!r} must be a host and a port from 1 to {_HIGHEST_PORT}, or several with commas between, and "
+            f"nothing more, an IPv6 address in brackets; {_HELP}"
         )
     return f"{_ipv6_address(text, parts['ipv6'])}:{port}" if parts["ipv6"] else f"{parts['name']}:{port}"
 

@@ -127,7 +127,9 @@ class ClusterFetch:
     async def _digest(self, error: BaseException) -> None:
         """Take note of a failure after which others may be asked; raises every other one."""
         left = self._deadline - self._now()
-        if self._cluster.is_closed or not isinstance(error, (*_OF_THE_NODE, *_OF_ITS_ROWS)):
+        if self._cluster.is_closed:
+            raise StoreClosed("the store was closed during the fetch") from error
+        if not isinstance(error, (*_OF_THE_NODE, *_OF_ITS_ROWS)):
             raise error
         self._failures.append(error)
         if left <= 0:
@@ -159,7 +161,8 @@ class ClusterFetch:
 
     def _hedge_delay(self, part: NodePart) -> float | None:
         work = units(len(part.rows) * self._table.row_bytes)
-        return hedge_delay(self._cluster.nodes.usual, work, self._cluster.settings)
+        delay = hedge_delay(self._cluster.nodes.usual, work, self._cluster.settings)
+        return None if delay is None else delay * self._cluster.hedges.delay_factor
 
     def _replicas_for_hedge(self, part: NodePart, avoided: frozenset[str]) -> list[NodePart]:
         """Return how else the rows of a part can be had, if they can and the budget allows it."""
@@ -192,10 +195,11 @@ async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run all at once; the first that fails ends the others."""
     try:
         async with asyncio.TaskGroup() as group:
-            for work in works:
-                group.create_task(work)
+            tasks = [group.create_task(work) for work in works]
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
+    if any(task.cancelled() for task in tasks):  # by others than us, which is no failure to the group
+        raise Unavailable("a part of the fetch was broken off")
 
 
 async def _end(*tasks: asyncio.Task[None] | None) -> None:

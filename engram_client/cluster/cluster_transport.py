@@ -16,7 +16,14 @@ from engram_client.cluster.linked_nodes import LinkedNodes
 from engram_client.cluster.replica_choice import choose
 from engram_client.cluster.shard_map_cache import ShardMapCache
 from engram_client.cluster.shard_split import ShardLayout
-from engram_client.errors import StoreClosed, TableNotFound, Unavailable, VersionNotFound, WrongLoop
+from engram_client.errors import (
+    StoreClosed,
+    TableNotFound,
+    TimeLimitExceeded,
+    Unavailable,
+    VersionNotFound,
+    WrongLoop,
+)
 from engram_client.retry import check_timeout
 from engram_client.table_info import TableInfo
 from engram_store.shard_map import VersionKey
@@ -125,7 +132,11 @@ class ClusterTransport:
         node = self.nodes.at(address)
         if node is None:
             raise Unavailable(f"{address} is no node of the cluster any more")
-        return await node.link.get_shard_map(known_epoch, timeout)
+        try:
+            return await node.link.get_shard_map(known_epoch, timeout)
+        except (Unavailable, TimeLimitExceeded):
+            self.nodes.leave_out(node)
+            raise
 
     def _check_usable(self) -> None:
         if self.is_closed:

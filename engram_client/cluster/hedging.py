@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
 _MOST_SAVED: Final = 50.0  # hedges, for the moment in which a node goes and all that was asked of it waits
 _PATIENCE_OVER_USUAL: Final = 10.0
+_LENGTHEN, _SHORTEN = 1.1, 0.999
+_LONGEST_FACTOR: Final = 10.0
+_MOST: Final = 0.75
+_TIMES_MOST: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +23,7 @@ class HedgeSettings:
     budget: float = 0.05
     """Requests that may be hedges, as a share of all others; 0 hedges never."""
     quantile: float = 0.95
-    """A hedge is sent once this share of answers of its size would have come."""
+    """A hedge is sent once this share of answers of its size would have come, or three times what most take."""
     least_delay_seconds: float = 0.001
     shortest_patience_seconds: float = 0.1
     longest_patience_seconds: float = 2.0
@@ -32,6 +36,8 @@ class HedgeBudget:
     def __init__(self, settings: HedgeSettings) -> None:
         self.requests = 0
         self.hedges = 0
+        self.delay_factor = 1.0
+        """How much longer to wait than `hedge_delay` says, since more wanted a hedge than could be had."""
         self._settings = settings
         self._saved = 0.0
 
@@ -39,10 +45,13 @@ class HedgeBudget:
         """Take note of a request that is no hedge."""
         self.requests += 1
         self._saved = min(self._saved + self._settings.budget, _MOST_SAVED)
+        self.delay_factor = max(1.0, self.delay_factor * _SHORTEN)
 
     def take(self, number: int) -> bool:
         """Tell whether `number` hedges may be sent now, and count them if so."""
         if number > self._saved:
+            # Better to wait longer for all than to have none left for those that are really slow.
+            self.delay_factor = min(_LONGEST_FACTOR, self.delay_factor * _LENGTHEN)
             return False
         self._saved -= number
         self.hedges += number
@@ -51,8 +60,11 @@ class HedgeBudget:
 
 def hedge_delay(usual: UsualLatency, work: float, settings: HedgeSettings) -> float | None:
     """Return the seconds after which a request of so much work is hedged, None while it is unknown what is usual."""
-    seconds = usual.quantile(work, settings.quantile) if settings.budget else None
-    return None if seconds is None else max(seconds, settings.least_delay_seconds)
+    most, nearly_all = usual.quantile(work, _MOST), usual.quantile(work, settings.quantile)
+    if not settings.budget or most is None or nearly_all is None:
+        return None
+    # Where one answer of twenty is slow, the quantile is that of the slow ones.
+    return max(min(nearly_all, _TIMES_MOST * most), settings.least_delay_seconds)
 
 
 def patience(usual: UsualLatency, work: float, settings: HedgeSettings) -> float:
@@ -60,4 +72,6 @@ def patience(usual: UsualLatency, work: float, settings: HedgeSettings) -> float
     seconds = usual.quantile(work, settings.quantile)
     if seconds is None:
         return settings.longest_patience_seconds
-    return min(max(_PATIENCE_OVER_USUAL * seconds, settings.shortest_patience_seconds), settings.longest_patience_seconds)
+    return min(
+        max(_PATIENCE_OVER_USUAL * seconds, settings.shortest_patience_seconds), settings.longest_patience_seconds
+    )

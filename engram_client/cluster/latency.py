@@ -7,7 +7,8 @@ from collections import deque
 from typing import Final
 
 _UNIT_BYTES: Final = 128 << 10
-_RISE, _FALL = 0.3, 0.1  # how much one answer counts: a node that gets slower is noticed sooner than one that recovers
+_WEIGHT: Final = 0.1  # of the latest answer
+_LEAST_SECONDS: Final = 1e-6
 _FORGET_SECONDS: Final = 5.0
 _WINDOW: Final = 256  # answers of about one size, of which quantiles are taken
 _FEWEST: Final = 20
@@ -20,32 +21,38 @@ def units(num_bytes: int) -> float:
 
 
 class NodeLatency:
-    """Seconds that one node takes for a unit of work: a moving mean, which is forgotten while nobody asks the node."""
+    """Seconds that one node takes for a unit of work: a moving geometric mean, forgotten while nobody asks the node.
+
+    Geometric, so that a few answers that took fifty times as long do not look like a node that is slow.
+    """
 
     def __init__(self) -> None:
-        self._seconds = math.nan
+        self._log = math.nan
         self._when = 0.0
 
     def record(self, seconds: float, work: float, now: float) -> None:
         """Take note of an answer that took `seconds` for `work` units."""
-        sample = seconds / work
-        if math.isnan(self._seconds):
-            self._seconds = sample
-        else:
-            self._seconds += (sample - self._seconds) * (_RISE if sample > self._seconds else _FALL)
+        sample = math.log(max(seconds, _LEAST_SECONDS) / work)
+        if math.isnan(self._log):
+            self._log = sample
+        else:  # what is long ago counts for little
+            self._log = sample + (1 - _WEIGHT) * self._freshness(now) * (self._log - sample)
         self._when = now
 
     def seconds(self, usual: float, now: float) -> float:
         """Return seconds a unit: what is remembered, the less of it and the more of what is `usual` the older it is."""
-        if math.isnan(self._seconds):
+        if math.isnan(self._log):
             return usual
-        weight = math.exp(min(0.0, self._when - now) / _FORGET_SECONDS)
-        return usual + (self._seconds - usual) * weight
+        weight = self._freshness(now)
+        return usual ** (1 - weight) * math.exp(self._log * weight)
 
     @property
     def remembered(self) -> float:
         """Seconds a unit as last known; NaN before the first answer."""
-        return self._seconds
+        return math.exp(self._log)
+
+    def _freshness(self, now: float) -> float:
+        return math.exp(min(0.0, self._when - now) / _FORGET_SECONDS)
 
 
 class UsualLatency:

@@ -83,19 +83,20 @@ class LinkedNodes:
     def answered(self, node: LinkedNode, seconds: float, work: float) -> None:
         """Take note that a node answered."""
         self.usual.record(seconds, work)
-        node.latency.record(seconds, work, asyncio.get_running_loop().time())
         self._answers += 1
         if self._answers % _RECOUNT_EVERY == 1:
             self._recount()
-        if is_outlier(node.latency.remembered, self.usual_unit_seconds):
-            self.leave_out(node)
+        self._remember(node, seconds, work)
 
     def gave_up(self, node: LinkedNode, seconds: float, work: float) -> None:
         """Take note that a node had not answered after so long, when it was not waited for any more."""
         if not seconds / work <= node.latency.remembered:
-            node.latency.record(seconds, work, asyncio.get_running_loop().time())
-            if is_outlier(node.latency.remembered, self.usual_unit_seconds):
-                self.leave_out(node)
+            self._remember(node, seconds, work)
+
+    def _remember(self, node: LinkedNode, seconds: float, work: float) -> None:
+        node.latency.record(seconds, work, asyncio.get_running_loop().time())
+        if node.health.is_slow_by_now(was_slow=is_outlier(seconds / work, self.usual_unit_seconds)):
+            self.leave_out(node)
 
     def leave_out(self, node: LinkedNode) -> None:
         """Let nobody wait for a node that failed, until it has proved itself in trials."""

@@ -10,6 +10,7 @@ LONGEST_PAUSE_SECONDS: Final = 30.0
 _GOOD_TRIALS: Final = 3  # in a row, before a node returns
 _MOST_GOOD_TRIALS: Final = 10
 _REMEMBER_SECONDS: Final = 60.0  # how long a node that was left out must hold out until that is forgotten
+_SLOW_ANSWERS: Final = 4
 _TIMES_SLOWER: Final = 5.0
 _SECONDS_SLOWER: Final = 0.005  # a unit: below that nobody would notice
 
@@ -27,6 +28,7 @@ class NodeHealth:
         self._good_trials = 0
         self._pause = FIRST_PAUSE_SECONDS
         self._returned = -math.inf
+        self._slow_answers = 0  # more than quick ones, of late
 
     def leave_out(self, now: float) -> bool:
         """Take note that the node failed; returns whether it was ready until now."""
@@ -37,9 +39,17 @@ class NodeHealth:
             self._times_left_out = 0
         self.ready = False
         self._times_left_out += 1
-        self._good_trials = 0
+        self._good_trials = self._slow_answers = 0
         self._pause = FIRST_PAUSE_SECONDS
         return True
+
+    def is_slow_by_now(self, *, was_slow: bool) -> bool:
+        """Take note of whether an answer was far slower than others; tells whether so many were that the node is slow.
+
+        A few slow ones among many do not make a slow node: they are for hedges.
+        """
+        self._slow_answers = max(0, self._slow_answers + (1 if was_slow else -1))
+        return self._slow_answers >= _SLOW_ANSWERS
 
     def tried(self, *, is_good: bool, now: float) -> None:
         """Take note of how a trial went; after enough good ones in a row the node is ready."""

@@ -42,7 +42,8 @@ class ShardMapCache:
     async def look(self, at_least: int = 0) -> ShardMap:
         """Return the newest map after asking: some nodes for news, or all until one has an epoch of `at_least`.
 
-        Who comes while somebody asks waits for the same answer. Nodes that do not answer are passed over.
+        Who comes while somebody asks waits for the same answer. Nodes that do not answer are passed over. Raises
+        StoreClosed if the store is closed meanwhile.
         """
         while True:
             if self._looking is None:
@@ -51,7 +52,11 @@ class ShardMapCache:
                 mine = True
             else:
                 mine = False
-            await asyncio.shield(self._looking)
+            looking = self._looking
+            await asyncio.wait((looking,))  # who waits may be cancelled, and the task goes on for the others
+            if looking.cancelled():  # by close(); their own cancellation it is not
+                raise StoreClosed("the store was closed while it looked for a newer map")
+            looking.result()
             if mine or not at_least or self.newest.epoch >= at_least:
                 return self.newest
 
@@ -68,7 +73,7 @@ class ShardMapCache:
             await asyncio.gather(self._looking, return_exceptions=True)
 
     def offer(self, response: GetShardMapResponse) -> bool:
-        """Take the map in an answer if it is newer; tells whether it was. Raises ProtocolError for one that is wrong."""
+        """Take the map in an answer if it is newer; tells whether it was. Raises ProtocolError if it is wrong."""
         if not response.HasField("map") or response.map.epoch <= self.newest.epoch:
             return False
         if response.map.cluster != self.newest.cluster:

@@ -135,7 +135,8 @@ class ShardMap:
             for table, version in (*each.current.items(), *each.previous.items(), *each.pending.items()):
                 if (table, version) not in self.versions:
                     raise InvalidShardMap(
-                        f"set {each.name!r} names version {version!r} of table {table!r}, of which the map has no shards"
+                        f"set {each.name!r} names version {version!r} of table {table!r}, of which the map has no "
+                        "shards"
                     )
         for table, version in ((table, v) for each in self.sets.values() for table, v in each.current.items()):
             for number, shard in enumerate(self.versions[VersionKey(table, version)].shards):
@@ -269,14 +270,19 @@ def _check_shards(version: ShardedVersion, num_nodes: int) -> None:
     where = f"version {version.version!r} of table {version.table!r}"
     for name in ("num_rows", "row_bytes", "block_rows"):
         if not 1 <= getattr(version, name) <= _MOST_ROWS:
-            raise InvalidShardMap(f"{where}: {name} must be at least 1 and at most {_MOST_ROWS}, got {getattr(version, name)}")
+            raise InvalidShardMap(
+                f"{where}: {name} must be at least 1 and at most {_MOST_ROWS}, got {getattr(version, name)}"
+            )
     start = 0
     for number, shard in enumerate(version.shards):
         if shard.end_row <= start:
-            raise InvalidShardMap(f"{where}: shard {number} ends at row {shard.end_row} and begins at {start}: they overlap")
+            raise InvalidShardMap(
+                f"{where}: shard {number} ends at row {shard.end_row} and begins at {start}: they overlap"
+            )
         if shard.end_row % version.block_rows and shard.end_row != version.num_rows:
             raise InvalidShardMap(
-                f"{where}: shard {number} ends at row {shard.end_row}, inside a block; blocks have {version.block_rows} rows"
+                f"{where}: shard {number} ends at row {shard.end_row}, inside a block; blocks have "
+                f"{version.block_rows} rows"
             )
         _check_nodes(f"{where}: shard {number}", shard, num_nodes)
         start = shard.end_row

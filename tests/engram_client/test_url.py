@@ -30,7 +30,11 @@ from store_server.node import running
     ],
 )
 def test_a_url_is_taken_apart(url, address):
-    assert parse_url(url).address == address
+    assert parse_url(url).addresses == (address,)
+
+
+def test_several_nodes_of_a_cluster_are_parted_by_commas():
+    assert parse_url("grpc://a,b:1,[::1]:2/").addresses == ("a:50051", "b:1", "[::1]:2")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,9 @@ def test_a_url_is_taken_apart(url, address):
         "grpc://ho st:1",
         "grpc://host:1\n",
         "grpc://h\u00f6st:1",
-        "grpc://a,b:1",
+        "grpc://a,,b:1",
+        "grpc://a:1,",
+        "grpc://a:1, b:1",
         "grpc://::1:50051",
         "grpc://[::1",
         "grpc://[::1]x:1",

@@ -1,4 +1,4 @@
-"""A fetch from many nodes: merged rightly, whatever becomes of the nodes; on a virtual clock, so that waits cost nothing."""
+"""A fetch from many nodes: merged rightly, whatever becomes of them. On a virtual clock, where waits cost nothing."""
 
 import asyncio
 import random
@@ -88,23 +88,24 @@ async def test_a_node_that_comes_back_is_asked_again():
     await asyncio.sleep(60)
     before = len(cluster.nodes[1].lookups)
 
-    for _ in range(10):
+    for _ in range(20):
         await cluster.fetch(ROWS)
 
-    assert len(cluster.nodes[1].lookups) > before + 3
+    assert len(cluster.nodes[1].lookups) > before
 
 
 @virtually
 async def test_a_node_that_hangs_costs_the_first_fetches_some_patience_and_the_next_nothing():
     cluster = cluster_of(settings=HedgeSettings(budget=0.0))
+    table = await cluster.client.get_table(TABLE, "v1", 1.0)
     for _ in range(30):
-        await cluster.fetch(ROWS)
+        await cluster.fetch_of(table, ROWS)
     cluster.nodes[2].hangs = True
 
-    first = [await seconds_of(cluster.fetch(ROWS)) for _ in range(3)]
-    later = [await seconds_of(cluster.fetch(ROWS)) for _ in range(20)]
+    first = [await seconds_of(cluster.fetch_of(table, ROWS)) for _ in range(10)]
+    later = [await seconds_of(cluster.fetch_of(table, ROWS)) for _ in range(20)]
 
-    assert max(first) < 1.0
+    assert 0.1 < max(first) < 0.2
     assert max(later) < 0.01
 
 
@@ -159,14 +160,19 @@ async def test_where_nobody_else_has_the_rows_a_silent_node_is_waited_for_until_
 @virtually
 async def test_replies_that_are_now_and_then_slow_are_overtaken_within_the_budget():
     def slowed(dice):
-        return lambda: 0.050 if dice.random() < 0.05 else 0.001 + dice.random() * 0.0005
+        return lambda: 0.050 if dice.random() < 0.03 else 0.001 + dice.random() * 0.0005
 
     async def p99(budget):
         cluster = cluster_of([(0, 1)], 2, settings=HedgeSettings(budget=budget))
-        cluster.nodes[0].seconds = slowed(random.Random(1))
+        for number, node in enumerate(cluster.nodes):  # both: to prefer the other is of no use
+            node.seconds = slowed(random.Random(number))
         table = await cluster.client.get_table(TABLE, "v1", 1.0)
-        took = [await seconds_of(cluster.fetch_of(table, np.arange(50))) for _ in range(4000)]
-        return np.quantile(took[1000:], 0.99), cluster.client.hedges
+
+        async def one_after_the_other():
+            return [await seconds_of(cluster.fetch_of(table, np.arange(50))) for _ in range(150)]
+
+        took = await asyncio.gather(*(one_after_the_other() for _ in range(8)))
+        return np.quantile([each[50:] for each in took], 0.99), cluster.client.hedges
 
     plain, none_sent = await p99(0.0)
     hedged, sent = await p99(0.05)
@@ -213,18 +219,19 @@ async def test_a_cancelled_fetch_writes_nothing_afterwards():
 @virtually
 async def test_a_node_far_slower_than_others_is_left_out_and_returns_when_it_is_as_quick():
     cluster = cluster_of(settings=HedgeSettings(budget=0.0, shortest_patience_seconds=1.0))
+    table = await cluster.client.get_table(TABLE, "v1", 1.0)
     for _ in range(50):
-        await cluster.fetch(ROWS)
+        await cluster.fetch_of(table, ROWS)
     cluster.nodes[3].seconds = lambda: 0.2
     for _ in range(20):
-        await cluster.fetch(ROWS)
+        await cluster.fetch_of(table, ROWS)
 
-    while_slow = [await seconds_of(cluster.fetch(ROWS)) for _ in range(100)]
+    while_slow = [await seconds_of(cluster.fetch_of(table, ROWS)) for _ in range(100)]
     cluster.nodes[3].seconds = lambda: 0.001
     await asyncio.sleep(120)
     before = len(cluster.nodes[3].lookups)
-    for _ in range(20):
-        await cluster.fetch(ROWS)
+    for _ in range(40):
+        await cluster.fetch_of(table, ROWS)
 
     assert max(while_slow) < 0.01
     assert len(cluster.nodes[3].lookups) > before + 5

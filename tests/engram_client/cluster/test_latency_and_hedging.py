@@ -20,15 +20,18 @@ def test_work_is_one_unit_and_another_for_each_128_kib():
     assert units(256 << 10) == 3.0
 
 
-def test_a_node_that_becomes_slower_is_noticed_sooner_than_one_that_recovers():
-    rising, falling = NodeLatency(), NodeLatency()
-    rising.record(1.0, 1.0, now=0.0)
-    falling.record(2.0, 1.0, now=0.0)
-    rising.record(2.0, 1.0, now=0.0)
-    falling.record(1.0, 1.0, now=0.0)
+def test_a_few_slow_answers_among_many_hardly_count_and_many_soon_do():
+    now_and_then, from_now_on = NodeLatency(), NodeLatency()
+    for latency in (now_and_then, from_now_on):
+        for _ in range(50):
+            latency.record(0.001, 1.0, now=0.0)
+    now_and_then.record(0.050, 1.0, now=0.0)
+    for _ in range(10):
+        now_and_then.record(0.001, 1.0, now=0.0)
+        from_now_on.record(0.050, 1.0, now=0.0)
 
-    assert rising.remembered == pytest.approx(1.3)
-    assert falling.remembered == pytest.approx(1.9)
+    assert now_and_then.remembered < 0.0012
+    assert from_now_on.remembered > 0.01
 
 
 def test_answers_count_by_the_work_in_them():
@@ -47,7 +50,7 @@ def test_what_is_remembered_of_a_node_fades_to_what_is_usual():
     latency.record(0.1, 1.0, now=10.0)
 
     assert latency.seconds(0.001, now=10.0) == pytest.approx(0.1)
-    assert latency.seconds(0.001, now=15.0) == pytest.approx(0.001 + 0.099 / math.e)
+    assert latency.seconds(0.001, now=15.0) == pytest.approx(0.001 * 100 ** (1 / math.e))
     assert latency.seconds(0.001, now=100.0) == pytest.approx(0.001, rel=1e-3)
 
 
@@ -77,6 +80,8 @@ def test_a_request_is_hedged_when_most_answers_would_have_come():
     assert hedge_delay(usual_of([]), 1.0, settings) is None
     assert hedge_delay(usual_of([0.010] * 50), 1.0, settings) == 0.010
     assert hedge_delay(usual_of([0.0001] * 50), 1.0, settings) == 0.002
+    assert hedge_delay(usual_of([0.010] * 90 + [0.020] * 10), 1.0, settings) == 0.020
+    assert hedge_delay(usual_of([0.010] * 90 + [0.500] * 10), 1.0, settings) == pytest.approx(0.030)
     assert hedge_delay(usual_of([0.010] * 50), 1.0, HedgeSettings(budget=0.0)) is None
 
 
@@ -116,3 +121,20 @@ def test_a_hedge_of_several_requests_is_sent_whole_or_not_at_all():
     assert not budget.take(3)
     assert budget.take(2)
     assert not budget.take(1)
+
+
+def test_where_too_many_want_a_hedge_all_wait_longer_until_fewer_do():
+    budget = HedgeBudget(HedgeSettings(budget=0.05))
+
+    def ask(share_of_slow, number=2000):
+        for each in range(number):
+            budget.count_request()
+            if each % 100 < share_of_slow * 100:
+                budget.take(1)
+
+    ask(0.03)
+    assert budget.delay_factor == 1.0
+    ask(0.50)
+    assert budget.delay_factor > 2.0
+    ask(0.03, number=10_000)
+    assert budget.delay_factor == 1.0

@@ -58,6 +58,13 @@ def test_a_node_that_goes_in_and_out_needs_more_good_trials_until_it_held_out_fo
     assert trials_until_ready(health, now=1001.0) == 3
 
 
+def test_a_few_slow_answers_among_many_do_not_make_a_slow_node():
+    health = NodeHealth()
+
+    assert not any(health.is_slow_by_now(was_slow=number % 4 == 0) for number in range(1000))
+    assert [health.is_slow_by_now(was_slow=True) for _ in range(5)] == [False, False, False, True, True]
+
+
 def test_an_outlier_is_several_times_slower_and_noticeably_so():
     assert is_outlier(0.2, usual=0.001)
     assert not is_outlier(0.004, usual=0.001)  # twice nothing is nothing

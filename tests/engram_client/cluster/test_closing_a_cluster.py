@@ -1,0 +1,47 @@
+"""A store of a cluster that is closed while it is used says so, and never that all is well."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from support.fake_cluster import TABLE, FakeCluster, shard_map_of, sharded
+from support.virtual_clock import run_virtually
+
+from engram_client.errors import StoreClosed
+
+ROWS = np.arange(200)
+
+
+def close_during_a_fetch(seconds, *, holders_then):
+    """Close the store so long after a fetch began that finds rows at other nodes than the map says."""
+
+    async def work():
+        cluster = FakeCluster(shard_map_of(2, sharded([(0,), (1,)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        cluster.spread(shard_map_of(2, sharded(holders_then), epoch=2))
+        fetching = asyncio.create_task(cluster.fetch_of(table, ROWS))
+        await asyncio.sleep(seconds)
+        await cluster.client.close()
+        await fetching
+
+    run_virtually(work())
+
+
+@pytest.mark.parametrize("holders", [[(1,), (0,)], [(1,), (1,)]], ids=["all parts look", "one part looks"])
+def test_a_fetch_that_looks_for_a_newer_map_ends_with_the_store(holders):
+    with pytest.raises(StoreClosed):
+        close_during_a_fetch(0.0015, holders_then=holders)
+
+
+def test_a_node_that_fails_after_the_store_was_closed_is_not_what_the_fetch_says():
+    async def close_before_the_answer():
+        cluster = FakeCluster(shard_map_of(1, sharded([(0,)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        fetching = asyncio.create_task(cluster.fetch_of(table, np.arange(100)))
+        await asyncio.sleep(0.0005)
+        cluster.nodes[0].is_up = False
+        await cluster.client.close()
+        await fetching
+
+    with pytest.raises(StoreClosed):
+        run_virtually(close_before_the_answer())
