@@ -15,7 +15,7 @@ from engram_client.cluster.latency import NodeLatency, UsualLatency, units
 from engram_client.cluster.linked_node import LinkedNode, NodeLink
 from engram_client.cluster.node_health import is_outlier
 from engram_client.cluster.replica_choice import Standing
-from engram_client.errors import EngramError
+from engram_client.errors import EngramError, RowsNotHeld, TableDamaged, TableNotFound, VersionNotFound
 
 if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap
@@ -134,6 +134,9 @@ class LinkedNodes:
             began = loop.time()
             try:
                 work = await self._try(node)
+            except (RowsNotHeld, TableDamaged, TableNotFound, VersionNotFound):
+                node.last_asked = None  # it answers, and these rows it may never have again
+                continue
             except EngramError:
                 node.health.tried(is_good=False, now=loop.time())
                 continue

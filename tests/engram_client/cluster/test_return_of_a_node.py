@@ -1,0 +1,34 @@
+"""A node that was left out returns when it answers, though what it was asked for last may be gone by then."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from support.fake_cluster import TABLE, FakeCluster, shard_map_of, sharded
+from support.virtual_clock import run_virtually
+
+ROWS = np.arange(200)
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [[sharded([(0,), (0, 1)])], [sharded([(0, 1), (0, 1)], version="v2")]],
+    ids=["rows that moved", "a version that was dropped"],
+)
+def test_a_node_returns_that_no_longer_has_what_it_was_asked_for_last(versions):
+    async def lose_a_node_during_the_change():
+        cluster = FakeCluster(shard_map_of(2, sharded([(0, 1), (0,)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        cluster.nodes[1].is_up = False
+        while cluster.client.nodes[1].health.ready:
+            await cluster.fetch_of(table, ROWS[:100])
+
+        newer = shard_map_of(2, *versions, epoch=2, current=versions[0].version)
+        cluster.spread(newer)
+        cluster.nodes[1].is_up = True
+        await cluster.client.look(1.0)
+        await asyncio.sleep(5)
+
+        assert cluster.client.nodes[1].health.ready
+
+    run_virtually(lose_a_node_during_the_change())
