@@ -22,7 +22,7 @@ async def once(attempt: Callable[[], Awaitable[_Result]], timeout: float, what: 
         async with asyncio.timeout(timeout):
             return await attempt()
     except TimeoutError as expired:
-        raise TimeLimitExceeded(f"{what}: no answer within {timeout:g} s") from expired
+        raise TimeLimitExceeded(f"{what}: no answer within {timeout:.4g} s") from expired
 
 
 async def with_retries(
@@ -52,8 +52,8 @@ async def with_retries(
                     last = error
     except TimeoutError as expired:
         if last is not None:
-            raise Unavailable(f"{what}: gave up after {timeout:g} s; the last failure was: {last}") from last
-        raise TimeLimitExceeded(f"{what}: no answer within {timeout:g} s") from expired
+            raise Unavailable(f"{what}: gave up after {timeout:.4g} s; the last failure was: {last}") from last
+        raise TimeLimitExceeded(f"{what}: no answer within {timeout:.4g} s") from expired
 
 
 def check_timeout(timeout: float) -> float:

@@ -44,7 +44,7 @@ class NodeLatency:
         if math.isnan(self._log):
             return usual
         weight = self._freshness(now)
-        return usual ** (1 - weight) * math.exp(self._log * weight)
+        return math.exp(math.log(usual) * (1 - weight) + self._log * weight)
 
     @property
     def remembered(self) -> float:

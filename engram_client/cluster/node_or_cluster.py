@@ -30,7 +30,8 @@ class NodeOrCluster:
     """
 
     def __init__(self, addresses: Sequence[str]) -> None:
-        self._seeds = [NodeTransport(address) for address in addresses]
+        # Where there are several, each is asked in turn: none may keep the others waiting.
+        self._seeds = [NodeTransport(address, retries=len(addresses) == 1) for address in addresses]
         self._addresses = addresses
         self._cluster: ClusterTransport | None = None
         self._entering = asyncio.Lock()

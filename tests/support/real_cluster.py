@@ -1,0 +1,115 @@
+"""Several real nodes, each in a process of its own, that know each other from a map in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from support.processes import NodeProcess
+from support.tables import write_table
+
+from engram_store.shard_map import Node, Shard, ShardedVersion, ShardMap, TableSet, write_shard_map
+from store_server.storage import DataRoot
+
+CLUSTER = "test"
+
+
+class RealCluster:
+    """Nodes by number. Each has all of the tables; the map says who is asked for which rows."""
+
+    def __init__(self, directory: Path, num_nodes: int, tables: Mapping[str, NDArray[np.uint8]], replicas: int) -> None:
+        self._directory = directory
+        self.map_path = directory / "map.json"
+        self.ports = _free_ports(num_nodes)
+        for number in range(num_nodes):
+            for name, rows in tables.items():
+                write_table(self.root(number), name, rows)
+        self.shard_map = self._first_map(tables, replicas)
+        self.map_path.write_text(write_shard_map(self.shard_map))
+        self._processes: dict[int, NodeProcess] = {}
+
+    @property
+    def url(self) -> str:
+        return "grpc://" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
+
+    def root(self, number: int) -> Path:
+        return self._directory / f"node-{number}"
+
+    def start(self, number: int) -> None:
+        """Start a node, and wait until it listens."""
+        options = ("--cluster", f"file://{self.map_path}", "--node-id", f"n{number}")
+        listen = f"127.0.0.1:{self.ports[number]}"
+        self._processes[number] = NodeProcess(self.root(number), *options, listen=listen)
+
+    def kill(self, number: int) -> None:
+        """End a node as a power cut would."""
+        self._processes.pop(number).stop(signal.SIGKILL)
+
+    def signal(self, number: int, which: signal.Signals) -> None:
+        self._processes[number].process.send_signal(which)
+
+    def close(self) -> None:
+        for process in self._processes.values():
+            process.process.send_signal(signal.SIGCONT)
+            process.stop(signal.SIGKILL)
+
+    def _first_map(self, tables: Mapping[str, NDArray[np.uint8]], replicas: int) -> ShardMap:
+        num_nodes = len(self.ports)
+        versions = []
+        for name in tables:
+            root = DataRoot.open(self.root(0))
+            manifest = root.manifest(name, root.current_version(name))
+            blocks_a_shard = -(-manifest.num_blocks // num_nodes)
+            ends = [
+                min((number + 1) * blocks_a_shard * manifest.block_rows, manifest.num_rows)
+                for number in range(-(-manifest.num_blocks // blocks_a_shard))
+            ]
+            shards = [
+                Shard(end_row=end, holders=tuple((number + each) % num_nodes for each in range(replicas)))
+                for number, end in enumerate(ends)
+            ]
+            versions.append(
+                ShardedVersion(
+                    table=name,
+                    version=manifest.version,
+                    num_rows=manifest.num_rows,
+                    row_bytes=manifest.row_bytes,
+                    block_rows=manifest.block_rows,
+                    shards=tuple(shards),
+                )
+            )
+        return ShardMap(
+            cluster=CLUSTER,
+            epoch=1,
+            replicas=replicas,
+            nodes=tuple(Node(id=f"n{number}", address=f"127.0.0.1:{port}") for number, port in enumerate(self.ports)),
+            versions={version.key: version for version in versions},
+            sets={"model": TableSet(name="model", current={version.table: version.version for version in versions})},
+        )
+
+
+@contextlib.contextmanager
+def real_cluster(
+    directory: Path, num_nodes: int, tables: Mapping[str, NDArray[np.uint8]], *, replicas: int = 2
+) -> Iterator[RealCluster]:
+    """Start the nodes; they are killed at the end."""
+    cluster = RealCluster(directory, num_nodes, tables, replicas)
+    try:
+        for number in range(num_nodes):
+            cluster.start(number)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def _free_ports(number: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
