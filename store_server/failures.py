@@ -86,6 +86,15 @@ def rows_not_held(error: RowsNotHeld, epoch: int) -> LookupFailed:
     return LookupFailed(grpc.StatusCode.FAILED_PRECONDITION, "ROWS_NOT_HELD", message, **values)
 
 
+def no_digests(table: str, version: str) -> LookupFailed:
+    """Return the failure for blocks of an attached version that nobody could compare with anything."""
+    message = (
+        f"version {version} of table {table!r} was attached and has no digests yet, so nobody could tell its blocks "
+        "from damaged ones; run `engram-store verify` on this node first"
+    )
+    return LookupFailed(grpc.StatusCode.UNAVAILABLE, "VERSION_UNAVAILABLE", message, table=table, version=version)
+
+
 def of_storage(error: StorageError, epoch: int = 0) -> LookupFailed:
     """Return what a caller is told of an error of the storage; paths of the node stay out of it.
 

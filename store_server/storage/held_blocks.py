@@ -87,10 +87,24 @@ def held_blocks(stored: StoredVersion) -> NDArray[np.bool_]:
 def parse_held(stored: StoredVersion, data: bytes) -> NDArray[np.bool_]:
     """Return what the content of a held.json says, (num_blocks,); raises TableDamaged when it says nothing sound."""
     try:
-        return _mask(json.loads(data), stored.manifest.num_blocks)
+        num_blocks = stored.manifest.num_blocks
+        return blocks_of(ranges_held(data, num_blocks), num_blocks)
     except (ValueError, RecursionError) as error:
         detail = f"does not say which blocks are held: {error}"
         raise TableDamaged(stored.table, stored.version, stored.directory / HELD, detail) from error
+
+
+def ranges_held(data: bytes, num_blocks: int) -> list[tuple[int, int]]:
+    """Return the ranges of blocks that the content of a held.json names; raises ValueError for anything else."""
+    content = json.loads(data)
+    if not isinstance(content, dict) or content.get("format") != _FORMAT or not isinstance(content.get("blocks"), list):
+        raise ValueError(f"must be an object of format {_FORMAT} with a list of blocks, got {content!r:.200}")
+    ranges: list[tuple[int, int]] = []
+    for found in content["blocks"]:
+        if not isinstance(found, list) or [type(border) for border in found] != [int, int]:
+            raise ValueError(f"a range must be two whole numbers, got {found!r:.200}")
+        ranges.append((found[0], found[1]))
+    return ranges_of(blocks_of(ranges, num_blocks))
 
 
 def held_json(is_held: NDArray[np.bool_]) -> bytes:
@@ -166,14 +180,3 @@ def _read(stored: StoredVersion, directory: _Directory) -> _Known:
         raise StorageFailure(stored.directory / HELD, error.strerror or str(error)) from error
     is_held = parse_held(stored, data)
     return _Known(directory, identity, is_held, bool(is_held.all()))
-
-
-def _mask(content: object, num_blocks: int) -> NDArray[np.bool_]:
-    if not isinstance(content, dict) or content.get("format") != _FORMAT or not isinstance(content.get("blocks"), list):
-        raise ValueError(f"must be an object of format {_FORMAT} with a list of blocks, got {content!r:.200}")
-    ranges: list[tuple[int, int]] = []
-    for found in content["blocks"]:
-        if not isinstance(found, list) or [type(border) for border in found] != [int, int]:
-            raise ValueError(f"a range must be two whole numbers, got {found!r:.200}")
-        ranges.append((found[0], found[1]))
-    return blocks_of(ranges, num_blocks)

@@ -1,0 +1,35 @@
+"""A gRPC server that hands out blocks of a data root, for tests without the rest of a node."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+
+from store_server.node import GRPC_OPTIONS
+from store_server.services.blocks import BlockService
+from store_server.storage import DataRoot
+from store_server.storage.block_writer import BlockWriter
+from store_server.storage.stored_version import StoredVersion
+
+
+def quarantine(stored: StoredVersion, block: int) -> None:
+    """What a node does with a bad block."""
+    with BlockWriter(stored) as writer:
+        writer.quarantine(block)
+
+
+@contextlib.asynccontextmanager
+async def block_node(root: Path, quarantine: Callable[[StoredVersion, int], None] = quarantine) -> AsyncIterator[str]:
+    """Serve the blocks of a data root as long as the block lasts; yields the address."""
+    server = grpc.aio.server(options=GRPC_OPTIONS)
+    with ThreadPoolExecutor(8) as executor:
+        service = BlockService(DataRoot.open(root), executor, quarantine)
+        server.add_generic_rpc_handlers((service.handler(),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            await server.stop(None)
