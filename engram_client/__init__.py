@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 
-from engram_client.blocking import BlockingPendingRows, BlockingStore, BlockingTable
+from engram_client.blocking import BlockingPendingRows, BlockingStore, BlockingTable, BlockingTableSet
 from engram_client.caching import CacheUse, CachingTransport
 from engram_client.deduplicator import Deduplicator
 from engram_client.errors import (
@@ -30,6 +30,7 @@ from engram_client.errors import (
     StoreClosed,
     TableDamaged,
     TableNotFound,
+    TableSetNotFound,
     TimeLimitExceeded,
     Unavailable,
     VersionNotFound,
@@ -37,7 +38,7 @@ from engram_client.errors import (
 )
 from engram_client.fork import leave_fork_to_us
 from engram_client.pending import PendingRows
-from engram_client.store import Store, Table
+from engram_client.store import Store, Table, TableSet
 from engram_client.table_info import TableInfo
 from engram_client.transport import Transport
 from engram_client.url import StoreUrl, parse_url
@@ -46,6 +47,7 @@ __all__ = [
     "BlockingPendingRows",
     "BlockingStore",
     "BlockingTable",
+    "BlockingTableSet",
     "CacheUse",
     "EngramError",
     "FingerprintMismatch",
@@ -65,6 +67,8 @@ __all__ = [
     "TableDamaged",
     "TableInfo",
     "TableNotFound",
+    "TableSet",
+    "TableSetNotFound",
     "TimeLimitExceeded",
     "Unavailable",
     "VersionNotFound",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -12,7 +12,7 @@ from engram_client.arrays import Ids, Uint8Array
 from engram_client.caching import CacheUse
 from engram_client.errors import TimeLimitExceeded
 from engram_client.loop_thread import Job, LoopThread
-from engram_client.store import Store, Table
+from engram_client.store import Store, Table, TableSet
 from engram_client.table_info import Described, TableInfo
 
 _CLOSE_SECONDS: Final = 10.0
@@ -117,6 +117,34 @@ class BlockingTable(Described):
         self._loop.run(self._table.refresh(timeout=timeout))
 
 
+class BlockingTableSet(Mapping[str, BlockingTable]):
+    """The tables of a set at versions that belong together; as TableSet."""
+
+    def __init__(self, table_set: TableSet, loop: LoopThread) -> None:
+        self.name = table_set.name
+        self._table_set = table_set
+        self._tables = {name: BlockingTable(table, loop) for name, table in table_set.items()}
+        self._loop = loop
+
+    def __getitem__(self, name: str) -> BlockingTable:
+        return self._tables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Table to the version that its handle reads."""
+        return self._table_set.versions
+
+    def refresh(self, *, timeout: float | None = None) -> None:
+        """Move all handles to the versions that are current now; raises what TableSet.refresh does."""
+        self._loop.run(self._table_set.refresh(timeout=timeout))
+
+
 class BlockingStore:
     """A connection to tables, made by `connect_blocking`; `with` closes it, and so does the end of the program.
 
@@ -140,6 +168,13 @@ class BlockingStore:
     ) -> BlockingTable:
         """Open one version of a table; takes and raises what Store.table does."""
         return BlockingTable(self._loop.run(self._store.table(name, version, fingerprint, timeout=timeout)), self._loop)
+
+    def table_set(
+        self, name: str, fingerprints: Mapping[str, str] | None = None, *, timeout: float | None = None
+    ) -> BlockingTableSet:
+        """Open the tables whose current versions belong together; takes and raises what Store.table_set does."""
+        table_set = self._loop.run(self._store.table_set(name, fingerprints, timeout=timeout))
+        return BlockingTableSet(table_set, self._loop)
 
     def tables(self, *, timeout: float | None = None) -> list[TableInfo]:
         """Describe the current version of every table that can be read, ordered by name."""

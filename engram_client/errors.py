@@ -29,6 +29,10 @@ class TableNotFound(EngramError, LookupError):
     """The store has no table of this name."""
 
 
+class TableSetNotFound(EngramError, LookupError):
+    """The store has no set of tables of this name. Only clusters have sets."""
+
+
 class VersionNotFound(EngramError, LookupError):
     """The store has the table, but not this version of it: it was dropped or never there."""
 

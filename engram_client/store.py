@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 from engram_client.arrays import Ids, Int64Array, Uint8Array, as_output, as_rows
 from engram_client.caching import CacheUse, CachingTransport
-from engram_client.errors import FingerprintMismatch, InvalidTableName, WrongLoop
+from engram_client.errors import (
+    FingerprintMismatch,
+    InvalidTableName,
+    TableNotFound,
+    TableSetNotFound,
+    WrongLoop,
+)
 from engram_client.pending import PendingRows
 from engram_client.retry import check_timeout
 from engram_client.table_info import Described, TableInfo
@@ -88,12 +94,65 @@ class Table(Described):
         Raises what Store.table does; the handle then stays where it is.
         """
         info = await self._transport.get_table(self.name, "", self._timeout if timeout is None else timeout)
-        self._info = _checked(info, self._fingerprint)
+        self.move_to(self.checked(info))
+
+    def checked(self, info: TableInfo) -> TableInfo:
+        """Return `info` if this handle may move to it; raises FingerprintMismatch."""
+        return _checked(info, self._fingerprint)
+
+    def move_to(self, info: TableInfo) -> None:
+        """Read from now on what `info` describes, which `checked` has returned."""
+        self._info = info
 
     async def _fetch(self, info: TableInfo, rows: Int64Array, buffer: Uint8Array, timeout: float) -> Uint8Array:
         if rows.size:
             await self._transport.fetch(info, rows.reshape(-1), buffer.reshape(-1, info.row_bytes), timeout)
         return buffer
+
+
+class TableSet(Mapping[str, Table]):
+    """The tables of a set, by name, at versions that belong together; made by `Store.table_set`.
+
+    They stay on these versions until `refresh`, which moves all of them at once.
+
+    Example::
+
+        layers = await store.table_set("v41-flash")
+        rows = await layers["v41-flash/layer-1"].fetch(ids)
+        await layers.refresh()  # between two steps of a model: both layers, or neither
+    """
+
+    def __init__(self, store: Store, name: str, tables: dict[str, Table]) -> None:
+        self.name = name
+        self._store = store
+        self._tables = tables
+
+    def __getitem__(self, name: str) -> Table:
+        return self._tables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Table to the version that its handle reads."""
+        return {name: table.version for name, table in self._tables.items()}
+
+    async def refresh(self, *, timeout: float | None = None) -> None:
+        """Move all handles to the versions that are current now. Fetches under way stay on theirs.
+
+        Raises what Store.table_set does, and TableNotFound if the set has lost a table that is open here; all handles
+        then stay where they are.
+        """
+        infos = {info.name: info for info in await self._store.tables_of_set(self.name, timeout)}
+        for name in self._tables.keys() - infos.keys():
+            raise TableNotFound(f"table {name!r} is in set {self.name!r} no more")
+        moves = [(table, table.checked(infos[name])) for name, table in self._tables.items()]
+        for table, info in moves:
+            table.move_to(info)
 
 
 class Store:
@@ -139,6 +198,37 @@ class Store:
         limit = self._timeout if timeout is None else timeout
         info = await self._transport.get_table(name, version or "", limit)
         return Table(self._transport, info, fingerprint, self._timeout)
+
+    async def table_set(
+        self, name: str, fingerprints: Mapping[str, str] | None = None, *, timeout: float | None = None
+    ) -> TableSet:
+        """Open the tables whose current versions belong together, such as the layers of one model.
+
+        Args:
+            name: of the set, as `publish` was given it.
+            fingerprints: by table, as `table` takes them; a table without one is not compared.
+            timeout: seconds, instead of the store's time limit, for opening.
+
+        Raises:
+            TableSetNotFound: the store has no such set. Only clusters have sets.
+            TableNotFound: a fingerprint is given for a table that is not in it.
+            FingerprintMismatch, Unavailable, TimeLimitExceeded: as `table`.
+        """
+        infos = await self.tables_of_set(name, timeout)
+        known = fingerprints or {}
+        for table in known.keys() - {info.name for info in infos}:
+            raise TableNotFound(f"set {name!r} has no table {table!r}; it has {[info.name for info in infos]}")
+        tables = {info.name: Table(self._transport, info, known.get(info.name), self._timeout) for info in infos}
+        return TableSet(self, name, tables)
+
+    async def tables_of_set(self, name: str, timeout: float | None = None) -> list[TableInfo]:
+        """Describe the current versions of the tables of a set, which belong together; raises TableSetNotFound."""
+        infos = await self.tables(timeout=timeout)
+        found = [info for info in infos if name and info.table_set == name]
+        if not found:
+            known = sorted({info.table_set for info in infos if info.table_set})
+            raise TableSetNotFound(f"no set {name!r}; the store has {', '.join(map(repr, known)) or 'no sets'}")
+        return found
 
     async def tables(self, *, timeout: float | None = None) -> list[TableInfo]:
         """Describe the current version of every table that can be read, ordered by name.

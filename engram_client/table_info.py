@@ -18,6 +18,8 @@ class TableInfo:
     fingerprint: str
     backend: str
     max_rows_per_lookup: int
+    table_set: str = ""
+    """Tables of a cluster with one name here have current versions that belong together."""
 
 
 class Described(ABC):

@@ -63,7 +63,8 @@ class ClusterTransport:
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
         await self.look(check_timeout(timeout))
-        return [_info(version) for version in self.maps.newest.current_versions()]
+        newest = self.maps.newest  # one map, so that versions of a set belong together
+        return [_info(newest, version) for version in newest.current_versions()]
 
     async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
         """Describe one version of a table; "" is the current one."""
@@ -72,7 +73,7 @@ class ClusterTransport:
         current = newest.current(name)
         found = newest.versions.get(VersionKey(name, version or current or ""))
         if found is not None:
-            return _info(found)
+            return _info(newest, found)
         if current is None and all(key.table != name for key in newest.versions):
             raise TableNotFound(f"cluster {newest.cluster!r} has no table {name!r}")
         raise VersionNotFound(
@@ -145,7 +146,8 @@ class ClusterTransport:
             raise WrongLoop("a store belongs to the event loop that used it first; connect once in each loop")
 
 
-def _info(version: ShardedVersion) -> TableInfo:
+def _info(shard_map: ShardMap, version: ShardedVersion) -> TableInfo:
+    table_set = shard_map.set_of(version.table)
     return TableInfo(
         name=version.table,
         version=version.version,
@@ -155,4 +157,5 @@ def _info(version: ShardedVersion) -> TableInfo:
         fingerprint=version.fingerprint,
         backend="cluster",
         max_rows_per_lookup=version.max_rows_per_lookup,
+        table_set=table_set.name if table_set is not None else "",
     )

@@ -114,11 +114,8 @@ class LinkedNodes:
             await node.link.close()
 
     def _recount(self) -> None:
-        known = sorted(
-            node.latency.remembered
-            for node in self._by_number
-            if node.health.ready and not math.isnan(node.latency.remembered)
-        )
+        """Find what is usual, by all nodes: where only the quick ones counted, all could be left out for ever."""
+        known = sorted(node.latency.remembered for node in self._by_number if not math.isnan(node.latency.remembered))
         if known:
             self.usual_unit_seconds = known[(len(known) - 1) // 2]
 
@@ -141,6 +138,8 @@ class LinkedNodes:
                 node.health.tried(is_good=False, now=loop.time())
                 continue
             seconds = loop.time() - began
+            node.latency.record(seconds, work, loop.time())
+            self._recount()
             node.health.tried(is_good=not is_outlier(seconds / work, self.usual_unit_seconds), now=loop.time())
             if node.health.ready:
                 node.latency = NodeLatency()

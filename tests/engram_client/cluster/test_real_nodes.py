@@ -67,6 +67,33 @@ def test_a_cluster_is_read_without_await_too(cluster):
         assert np.array_equal(table.fetch(ids), ROWS["m/layer-1"][ids])
 
 
+async def test_the_tables_of_a_set_are_opened_together(cluster):
+    async with engram_client.connect(cluster.url, timeout=SECONDS) as store:
+        layers = await store.table_set("model", {"m/layer-1": ""})
+
+        assert dict(layers.versions) == dict(cluster.shard_map.sets["model"].current)
+        for table in layers.values():
+            await fetch_and_check(table, 100)
+        await layers.refresh()
+
+        with pytest.raises(errors.TableSetNotFound, match="no set 'another'; the store has 'model'"):
+            await store.table_set("another")
+        with pytest.raises(errors.TableNotFound, match="set 'model' has no table 'm/layer-9'"):
+            await store.table_set("model", {"m/layer-9": "f"})
+        with pytest.raises(errors.FingerprintMismatch):
+            await store.table_set("model", {"m/layer-2": "of another hashing"})
+
+
+def test_the_tables_of_a_set_are_opened_without_await_too(cluster):
+    with engram_client.connect_blocking(cluster.url, timeout=SECONDS) as store:
+        layers = store.table_set("model")
+        layers.refresh()
+
+        assert list(layers) == sorted(ROWS)
+        assert len(layers) == 2
+        assert np.array_equal(layers["m/layer-2"].fetch([3, 1]), ROWS["m/layer-2"][[3, 1]])
+
+
 async def test_what_the_cluster_does_not_have_is_refused(cluster):
     async with engram_client.connect(cluster.url, timeout=SECONDS) as store:
         with pytest.raises(errors.TableNotFound, match="m/layer-9"):

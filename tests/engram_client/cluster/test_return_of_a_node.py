@@ -32,3 +32,20 @@ def test_a_node_returns_that_no_longer_has_what_it_was_asked_for_last(versions):
         assert cluster.client.nodes[1].health.ready
 
     run_virtually(lose_a_node_during_the_change())
+
+
+def test_nodes_that_all_become_slower_are_all_asked_again_soon():
+    async def slow_down_all():
+        cluster = FakeCluster(shard_map_of(4, sharded([(0, 1), (1, 2), (2, 3), (3, 0)])))
+        for _ in range(50):
+            await cluster.fetch(np.arange(400))
+
+        for node in cluster.nodes:
+            node.seconds = lambda: 0.03
+        for _ in range(50):
+            await cluster.fetch(np.arange(400))
+        await asyncio.sleep(5)
+
+        assert [cluster.client.nodes[number].health.ready for number in range(4)] == [True] * 4
+
+    run_virtually(slow_down_all())
