@@ -209,9 +209,9 @@ async def _end(*tasks: asyncio.Task[None] | None) -> None:
         task.cancel()
     if running:
         await asyncio.wait(running)
-    for task in tasks:
-        if task is not None and not task.cancelled():
-            task.exception()  # which counts as taken note of: nobody asks for it any more
+    for ended in tasks:
+        if ended is not None and not ended.cancelled():
+            ended.exception()  # which counts as taken note of: nobody asks for it any more
 
 
 def _within(outer: Int64Array | None, inner: Int64Array | None) -> Int64Array | None:
