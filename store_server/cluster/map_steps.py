@@ -123,9 +123,8 @@ def _denied(version: ShardedVersion, says: Mapping[int, Collection[int]], nodes:
         return []
     number, holders = denied[0]
     complaint = (
-        f"nobody holds {len(denied)} shards of version {version.version!r} of table {version.table!r} any more; the first "
-        f"is shard {number}, which {nodes[holders[0]].id!r} held last; they must come from "
-        f"{version.source or 'a source, and the version has none'}"
+        f"nobody holds {len(denied)} shards of version {version.version!r} of table {version.table!r} any more; the "
+        f"first is shard {number}, which {nodes[holders[0]].id!r} held; it must come from the source {version.source!r}"
     )
     return [complaint]
 

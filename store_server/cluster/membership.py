@@ -69,8 +69,8 @@ def _new(known: Sequence[Node], live: dict[str, NodeRegistration], complaints: l
 
 def _taken(node: Node) -> str:
     return (
-        f"node {node.id!r} registers at {node.address}, which is the address of another node of the map; it needs its own, "
-        "or waits until the other is lost"
+        f"node {node.id!r} registers at {node.address}, which is the address of another node of the map; it "
+        "needs its own, or waits until the other is lost"
     )
 
 
