@@ -27,6 +27,8 @@ FOR_ANYONE = {"engram_client.hashing", "engram_client.compression", "engram_clie
 FILES_AT_THE_BORDER = {
     "engram_client": {"grpc_errors.py", "grpc_transport.py", "lookup_stream.py"},
     "store_server": {
+        "cluster/etcd_access.py",
+        "cluster/etcd_connection.py",
         "failures.py",
         "node.py",
         "services/cluster.py",
@@ -35,7 +37,7 @@ FILES_AT_THE_BORDER = {
         "services/tables.py",
     },
 }
-PROTOS = ("lookup_service", "table_service", "error_reason")
+PROTOS = ("block_service", "cluster_service", "lookup_service", "table_service", "error_reason")
 
 
 def modules() -> Iterator[tuple[str, Path, ast.Module]]:

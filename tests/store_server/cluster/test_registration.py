@@ -1,0 +1,49 @@
+"""What nodes say of themselves, as text."""
+
+import json
+
+import pytest
+
+from engram_store.shard_map import Node, VersionKey
+from store_server.cluster.registration import InvalidRegistration, NodeRegistration
+
+NODE = NodeRegistration(
+    node=Node(id="a", address="h:1", labels={"zone": "z"}, capacity_bytes=7, draining=True),
+    incarnation="x",
+    held={VersionKey("t", "v2"): ((0, 3), (5, 6)), VersionKey("t", "v1"): ()},
+    bytes_used=44,
+)
+
+
+def test_a_registration_comes_back_from_its_text():
+    assert NodeRegistration.from_json(NODE.to_json()) == NODE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"node": {"id": "a"}},
+        {"node": {"id": 1, "address": "h:1"}},
+        {"node": {"id": "a", "address": "h:1", "labels": 3}},
+        {"node": {"id": "a", "address": "h:1", "surprise": 3}},
+        {"held": [["t", "v"]]},
+        {"held": [["t", "v", [[3, 3]]]]},
+        {"held": [["t", "v", [[0, 3], [3, 4]]]]},
+        {"held": [["t", "v", [[-2, 3]]]]},
+        {"held": [["t", "v", [[5, 6], [0, 3]]]]},
+        {"held": 7},
+        {"bytes_used": "many"},
+        {"incarnation": None, "node": None},
+    ],
+)
+def test_a_text_that_says_no_sense_is_refused(change):
+    text = json.dumps(json.loads(NODE.to_json()) | change)
+
+    with pytest.raises(InvalidRegistration, match="no registration of a node"):
+        NodeRegistration.from_json(text.encode())
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b"{}", b"[" * 100_000])
+def test_what_is_no_text_of_a_registration_is_refused(data):
+    with pytest.raises(InvalidRegistration, match="no registration of a node"):
+        NodeRegistration.from_json(data)
