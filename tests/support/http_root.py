@@ -1,0 +1,92 @@
+"""An HTTP server for a data root, which knows ranges, and misbehaves where a test says so."""
+
+import contextlib
+import http.server
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+
+class RootHandler(http.server.BaseHTTPRequestHandler):
+    """`unruly`: what it does wrong with the data file."""
+
+    protocol_version = "HTTP/1.1"
+    root: Path
+    unruly = ""
+    ends: threading.Event
+
+    def do_GET(self) -> None:
+        path = self.root / unquote(self.path).lstrip("/")
+        if not path.is_file():
+            self._answer(404, b"")
+        elif path.name == "rows.bin" and self.unruly:
+            getattr(self, f"_{self.unruly}")(path.read_bytes())
+        else:
+            self._send_range(path.read_bytes())
+
+    def _send_range(self, data: bytes, *, change: bool = False, cut: int = 0, hang: bool = False) -> None:
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if wanted is None:
+            self._answer(200, data)
+            return
+        first, last = int(wanted[1]), int(wanted[2])
+        part = bytearray(data[first : last + 1])
+        if change:
+            part[len(part) // 3] ^= 0x40
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part[: len(part) - cut])
+        if hang:
+            self.ends.wait(60)
+        self.close_connection = bool(cut)
+
+    def _changes_a_bit(self, data: bytes) -> None:
+        self._send_range(data, change=True)
+
+    def _truncates(self, data: bytes) -> None:
+        self._send_range(data, cut=1000)
+
+    def _hangs(self, data: bytes) -> None:
+        self._send_range(data, cut=1000, hang=True)
+
+    def _ignores_ranges(self, data: bytes) -> None:
+        self._answer(200, data)
+
+    def _redirects(self, _: bytes) -> None:
+        self._answer(302, b"", Location="http://elsewhere.invalid/rows.bin")
+
+    def _sends_another_range(self, data: bytes) -> None:
+        self.headers.replace_header("Range", "bytes=0-99")
+        self._send_range(data)
+
+    def _answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):  # nobody wants the rest
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def http_root(root: Path, unruly: str = "") -> Iterator[str]:
+    """Serve a data root as long as the block lasts; yields its URL."""
+    ends = threading.Event()
+    handler = type("Handler", (RootHandler,), {"root": root, "unruly": unruly, "ends": ends})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = False
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            ends.set()
+            server.shutdown()
+            thread.join()
