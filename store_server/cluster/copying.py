@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from store_server.cluster.pace import Pace
 from store_server.cluster.right_blocks import RightBlocks, right_manifest
-from store_server.storage import RootBusy, StorageError
+from store_server.storage import RootBusy
 from store_server.storage.arrivals import begin_arrival, home_of, place_arrival
 from store_server.storage.block_writer import BlockWriter
 from store_server.storage.held_blocks import blocks_of, held_bytes, ranges_of
@@ -62,12 +61,13 @@ def copy_blocks(
     a block is fetched, RootBusy when all blocks are here and another writer keeps them from appearing.
     """
     stop = stop or threading.Event()
-    manifest = _known_manifest(root, table, version) or right_manifest(sources, table, version)
+    home = home_of(root, table, version)
+    manifest = home.manifest(table, version) if home is not None else right_manifest(sources, table, version)
     ranges = [(0, manifest.num_blocks)] if wanted is None else wanted
     blocks = blocks_of(ranges, manifest.num_blocks)
     if not blocks.any():
         return
-    home = home_of(root, table, version) or begin_arrival(root, table, manifest)
+    home = home or begin_arrival(root, table, manifest)
     right, pace = RightBlocks(sources, table, manifest), Pace(bytes_per_second)
     with BlockWriter(home.stored_version(table, version)) as writer:
         writer.reserve(ranges)
@@ -83,14 +83,6 @@ def copy_blocks(
             pace.wait(sum(map(len, got.values())), stop)
     if not is_placed:
         _place_at_last(root, table, version, stop)
-
-
-def _known_manifest(root: DataRoot, table: str, version: str) -> Manifest | None:
-    home = home_of(root, table, version)
-    if home is not None:
-        with suppress(StorageError):  # one who died while the version arrived may have left no manifest
-            return home.manifest(table, version)
-    return None
 
 
 def _next_run(missing: NDArray[np.bool_], manifest: Manifest, batch_bytes: int) -> tuple[int, int]:

@@ -32,12 +32,15 @@ _INCOMING: Final = "incoming"
 
 
 def home_of(root: DataRoot, name: str, version: str) -> DataRoot | None:
-    """Return the root in which a version lies: `root`, that of its arrival, or None where it is in neither."""
-    for place in (root, _arrival(root, version)):
-        with suppress(TableNotFound, VersionNotFound):
-            place.version_path(name, version)
-            return place
-    return None
+    """Return the root in which a version lies: `root`, that of its arrival, or None where it is in neither.
+
+    An arrival that somebody died over before it was begun is none. Raises InvalidTableName, StorageFailure.
+    """
+    with suppress(TableNotFound, VersionNotFound):
+        root.version_path(name, version)
+        return root
+    arrival = _arrival(root, version)
+    return arrival if _is_begun(arrival, name, version) else None
 
 
 def begin_arrival(root: DataRoot, name: str, manifest: Manifest) -> DataRoot:
