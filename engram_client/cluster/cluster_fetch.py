@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from engram_client.cluster.hedging import HedgeBudget, HedgeSettings, hedge_delay, patience
 from engram_client.cluster.latency import units
+from engram_client.cluster.overtaking import Overtaking
 from engram_client.errors import (
     EngramError,
     ProtocolError,
@@ -92,39 +93,23 @@ class ClusterFetch:
         Returns the nodes that failed, none if the rows have come. The first answer counts; when this ends, no other one
         writes any more.
         """
-        node = part.node
         self._cluster.hedges.count_request()
-        asking = asyncio.create_task(self._ask(node, part.rows, places))
-        hedge: asyncio.Task[None] | None = None
-        replicas: list[NodePart] = []
+        avoided |= {part.node.id}
+        hedged: list[NodePart] = []
+
+        def hedge() -> Coroutine[Any, Any, None] | None:
+            hedged.extend(self._replicas_for_hedge(part, avoided))
+            return self._ask_all(hedged, places) if hedged else None
+
         try:
-            await asyncio.wait((asking,), timeout=self._hedge_delay(part))
-            if asking.done() and asking.exception() is None:
-                return frozenset()
-            if not asking.done():
-                replicas = self._replicas_for_hedge(part, avoided | {node.id})
-            if replicas:
-                hedge = asyncio.create_task(
-                    _all(self._ask(each.node, each.rows, _within(places, each.places)) for each in replicas)
-                )
-            if await self._first_success(asking, hedge):
-                return frozenset()
-        finally:
-            await _end(asking, hedge)
-        return frozenset({node.id, *(each.node.id for each in replicas)})
+            async with Overtaking(self._hedge_delay(part), hedge):
+                await self._ask(part.node, part.rows, places)
+        except EngramError as error:
+            await self._digest(error)
+            return frozenset({part.node.id, *(each.node.id for each in hedged)})
+        return frozenset()
 
-    async def _first_success(self, *tasks: asyncio.Task[None] | None) -> bool:
-        """Wait until one of the tasks has ended well, or all have failed. Raises what is nobody's fault but ours."""
-        pending = {task for task in tasks if task is not None}
-        while pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if (error := task.exception()) is None:
-                    return True
-                await self._digest(error)
-        return False
-
-    async def _digest(self, error: BaseException) -> None:
+    async def _digest(self, error: EngramError) -> None:
         """Take note of a failure after which others may be asked; raises every other one."""
         left = self._deadline - self._now()
         if self._cluster.is_closed:
@@ -138,6 +123,9 @@ class ClusterFetch:
             await self._cluster.look(left, at_least=error.epoch)
         elif isinstance(error, TableNotFound | VersionNotFound):
             await self._cluster.look(left)
+
+    async def _ask_all(self, parts: list[NodePart], places: Int64Array | None) -> None:
+        await _all(self._ask(each.node, each.rows, _within(places, each.places)) for each in parts)
 
     async def _ask(self, node: LinkedNode, rows: Int64Array, places: Int64Array | None) -> None:
         cluster, began = self._cluster, self._now()
@@ -166,7 +154,10 @@ class ClusterFetch:
 
     def _replicas_for_hedge(self, part: NodePart, avoided: frozenset[str]) -> list[NodePart]:
         """Return how else the rows of a part can be had, if they can and the budget allows it."""
-        parts = self._cluster.split(self._table, part.rows, avoided)
+        try:
+            parts = self._cluster.split(self._table, part.rows, avoided)
+        except VersionNotFound:  # a newer map has come, without the version; who was asked may still have it
+            return []
         if any(each.node.id in avoided or not each.node.health.ready for each in parts):
             return []
         return parts if self._cluster.hedges.take(len(parts)) else []
@@ -200,18 +191,6 @@ async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
         raise failed.exceptions[0] from None
     if any(task.cancelled() for task in tasks):  # by others than us, which is no failure to the group
         raise Unavailable("a part of the fetch was broken off")
-
-
-async def _end(*tasks: asyncio.Task[None] | None) -> None:
-    """Cancel what still runs, and wait until it has ended: nothing may write into the caller's buffer any more."""
-    running = [task for task in tasks if task is not None and not task.done()]
-    for task in running:
-        task.cancel()
-    if running:
-        await asyncio.wait(running)
-    for ended in tasks:
-        if ended is not None and not ended.cancelled():
-            ended.exception()  # which counts as taken note of: nobody asks for it any more
 
 
 def _within(outer: Int64Array | None, inner: Int64Array | None) -> Int64Array | None:

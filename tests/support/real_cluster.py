@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,16 @@ CLUSTER = "test"
 class RealCluster:
     """Nodes by number. Each has all of the tables; the map says who is asked for which rows."""
 
-    def __init__(self, directory: Path, num_nodes: int, tables: Mapping[str, NDArray[np.uint8]], replicas: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        num_nodes: int,
+        tables: Mapping[str, NDArray[np.uint8]],
+        replicas: int,
+        options: Sequence[str] = (),
+    ) -> None:
         self._directory = directory
+        self._options = options
         self.map_path = directory / "map.json"
         self.ports = _free_ports(num_nodes)
         for number in range(num_nodes):
@@ -40,11 +48,12 @@ class RealCluster:
     def root(self, number: int) -> Path:
         return self._directory / f"node-{number}"
 
-    def start(self, number: int) -> None:
-        """Start a node, and wait until it listens."""
-        options = ("--cluster", f"file://{self.map_path}", "--node-id", f"n{number}")
+    def start(self, number: int) -> int:
+        """Start a node, and wait until it listens; returns its process id."""
+        options = ("--cluster", f"file://{self.map_path}", "--node-id", f"n{number}", *self._options)
         listen = f"127.0.0.1:{self.ports[number]}"
         self._processes[number] = NodeProcess(self.root(number), *options, listen=listen)
+        return self._processes[number].process.pid
 
     def kill(self, number: int) -> None:
         """End a node as a power cut would."""

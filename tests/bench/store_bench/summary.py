@@ -14,10 +14,10 @@ REFERENCE = "reference socket"
 Figures = dict[str, Any]  # what goes into the JSON file, see `figures_of`
 
 
-def figures_of(found: Measurements) -> list[Figures]:
+def figures_of(found: Measurements, reference: str = REFERENCE) -> list[Figures]:
     """Return one entry for each case and subject.
 
-    Ratios are to the reference socket's round of the same number: their median, lowest and highest. Times are in
+    Ratios are to the reference's round of the same number: their median, lowest and highest. Times are in
     microseconds, latencies of all rounds together; processor times are without the checks.
     """
     return [
@@ -26,7 +26,7 @@ def figures_of(found: Measurements) -> list[Figures]:
             "placement": case.placement.name,
             "ids_per_fetch": case.ids_per_fetch,
             "in_flight": case.in_flight,
-            **_figures(rounds, of_case.get(REFERENCE, [])),
+            **_figures(rounds, of_case.get(reference, [])),
         }
         for case, of_case in found.rounds.items()
         for name, rounds in of_case.items()
