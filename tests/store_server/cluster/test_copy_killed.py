@@ -115,7 +115,7 @@ print(json.dumps({"exit_code": exit_code, "deaths": len(held) - 1, "held": sorte
 @pytest.mark.parametrize("table", ["new", "old"])
 def test_a_copy_killed_at_any_step_leaves_no_wrong_block_and_the_next_one_goes_on(tmp_path: Path, table: str) -> None:
     version = write_table(tmp_path / "origin", "t", random_rows(3 * 4_095 + 5, 264))
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "origin"), str(tmp_path / "root"), version, table, "13"]
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "origin"), str(tmp_path / "root"), version, table, "9"]
     run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
 
     assert run.returncode == 0, run.stderr
