@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from engram_store.v1 import table_service_pb2 as pb
 from store_server.catalog import Catalog
 from store_server.cluster.member import ClusterMember
+from store_server.cluster.own_holdings import OwnHoldings
 from store_server.config import ServerConfig
 from store_server.listen_address import CannotListen, ListenAddress
 from store_server.services import cluster, lookup, tables
@@ -73,7 +74,9 @@ class Node:
             config.gather_threads, thread_name_prefix="gather", initializer=_run_after_others
         )
         self._under_way = CallsUnderWay()
-        self._member = ClusterMember(config.cluster, root.path) if config.cluster is not None else None
+        self._member = (
+            ClusterMember(config.cluster, root.path, OwnHoldings(root)) if config.cluster is not None else None
+        )
         known = self._member.known if self._member is not None else None
         self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way, self._epoch)
         self._tables = tables.TableService(

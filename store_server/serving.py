@@ -12,6 +12,7 @@ import structlog
 import uvloop
 
 from store_server.allocator import keep_freed_memory
+from store_server.cluster.registry import NodeIdTaken, RegistryRefuses
 from store_server.file_limit import raise_file_limit
 from store_server.listen_address import CannotListen
 from store_server.node import Node, NodeFailed, running
@@ -44,7 +45,7 @@ def serve(
     raise_file_limit()
     try:
         uvloop.run(_serve(config, listening, starting, memory, is_one_of_several=is_one_of_several))
-    except (ValueError, NodeFailed, CannotListen, StorageError) as error:
+    except (ValueError, NodeFailed, CannotListen, StorageError, NodeIdTaken, RegistryRefuses) as error:
         raise ServingFailed(str(error)) from error
 
 

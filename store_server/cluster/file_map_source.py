@@ -53,9 +53,6 @@ class FileMapSource:
         """See MapSource.compare_and_swap."""
         return await asyncio.to_thread(self._swap, expected_epoch, shard_map)
 
-    async def close(self) -> None:
-        """See MapSource.close."""
-
     def _looks(self) -> _Looks:
         try:
             status = self._path.stat()

@@ -27,10 +27,12 @@ class KnownMap:
     Begins with the map that was kept below `root`. One of several processes that share `root` keeps what it takes.
     """
 
-    def __init__(self, root: Path, *, is_kept: bool = True) -> None:
+    def __init__(self, root: Path, *, cluster: str | None = None, is_kept: bool = True) -> None:
+        """`cluster` is the only one that maps may be of; None for that of the first map."""
         self.newest: ShardMap | None = None
         self.message: pb.ShardMap | None = None
         """The same map as it travels."""
+        self._cluster = cluster
         self._is_kept = is_kept
         self._path = root / _DIRECTORY / _FILE
         self._remember()
@@ -67,12 +69,16 @@ class KnownMap:
 
     def _remember(self) -> None:
         try:
-            self.newest = read_shard_map(self._path.read_bytes())
-            self.message = to_message(self.newest)
+            kept = read_shard_map(self._path.read_bytes())
         except FileNotFoundError:
             return
         except (OSError, InvalidShardMap) as error:  # it would only have been a help at the start
             log.warning("the last shard map cannot be read", path=str(self._path), error=str(error))
+            return
+        if self._cluster not in (None, kept.cluster):
+            log.warning("the last shard map is of another cluster", cluster=self._cluster, found=kept.cluster)
+            return
+        self.newest, self.message = kept, to_message(kept)
 
     def _keep(self, shard_map: ShardMap) -> None:
         if not self._is_kept:

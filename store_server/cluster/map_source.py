@@ -30,7 +30,3 @@ class MapSource(Protocol):
         Raises MapSourceFailed. It may have been stored then: who follows sees it.
         """
         ...
-
-    async def close(self) -> None:
-        """Let go of everything."""
-        ...

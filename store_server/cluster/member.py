@@ -1,62 +1,109 @@
-"""A node as one of a cluster: it knows the newest shard map, and sees whether it is in it."""
+"""A node as one of a cluster: it knows the newest shard map and, if nodes agree upon it, takes part in that."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from store_server.cluster.file_map_source import FileMapSource, path_of
+from engram_store.shard_map import Node
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.map_follower import follow_map
+from store_server.cluster.map_source import MapSourceFailed
+from store_server.cluster.meeting_point import meeting_point_at
+from store_server.cluster.participation import Participation
+from store_server.cluster.registration import NodeRegistration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from engram_store.shard_map import ShardMap
     from store_server.cluster.cluster_config import ClusterConfig
+    from store_server.cluster.registration import Holdings
 
 log = structlog.get_logger()
-_FIRST_SECONDS: Final = 5.0
+_FIRST_SECONDS: Final = 10.0
 
 
 class ClusterMember:
-    """Follows the map from `start` to `close`. Raises ValueError for a URL that names no source."""
+    """Follows the map from `start` to `close`. `holdings` returns what the node holds.
 
-    def __init__(self, config: ClusterConfig, root: Path) -> None:
-        self.known = KnownMap(root, is_kept=config.speaks_for_node)
+    Belongs to the running event loop. Raises ValueError for a URL that names no source of maps.
+    """
+
+    def __init__(self, config: ClusterConfig, root: Path, holdings: Callable[[], Holdings]) -> None:
+        self._meeting = meeting_point_at(config)
+        self.known = KnownMap(root, cluster=self._meeting.cluster, is_kept=config.speaks_for_node)
         self._config = config
         self._address = config.address
-        self._source = FileMapSource(path_of(config.url))
+        self._holdings = holdings
+        self._incarnation = secrets.token_hex(8)
         self._source_asked = asyncio.Event()
         self._complained = ""
-        self._following: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._participation: Participation | None = None
+        registry = self._meeting.registry
+        if registry is not None and config.speaks_for_node:
+            self._participation = Participation(
+                config, self._meeting.cluster or "", self.known, self._meeting.source, registry, self._describe
+            )
 
     async def start(self, address: str) -> None:
-        """Follow the map from now on, as the node that clients reach at `address` unless the settings say where.
+        """Take part from now on, as the node that clients reach at `address` unless the settings say where.
 
-        Returns once the source was heard, or failed: then the node begins with the map it knew.
+        Returns once the source was heard, or failed: then the node begins with the map it knew. Raises NodeIdTaken,
+        RegistryRefuses.
         """
         self._address = self._address or address
         self._look_for_this_node()
-        self._following = asyncio.create_task(follow_map(self._source, self.known, self._heard, self._source_asked.set))
+        if self._participation is not None:
+            await self._participation.join()
+            self._tasks.append(asyncio.create_task(self._participation.run()))
+        following = follow_map(self._meeting.source, self.known, self._heard, self._source_failed)
+        self._tasks.append(asyncio.create_task(following))
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_SECONDS):
                 await self._source_asked.wait()
 
-    async def close(self) -> None:
-        """Let go of the source."""
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
-        await self._source.close()
+    def holdings_changed(self) -> None:
+        """Tell other nodes now what this one holds, instead of when its lease is renewed."""
+        if self._participation is not None:
+            self._participation.holdings_changed()
 
-    def _heard(self, _found: ShardMap | None) -> None:
+    async def close(self) -> None:
+        """Leave: others see at once that the node is away."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._participation is not None and self._meeting.registry is not None:
+            with suppress(MapSourceFailed):  # its lease will end
+                await self._meeting.registry.leave()
+        await self._meeting.close()
+
+    def _describe(self) -> NodeRegistration:
+        held = self._holdings()
+        node = Node(
+            id=self._config.node_id,
+            address=self._address,
+            labels=self._config.labels,
+            capacity_bytes=self._config.capacity_bytes,
+        )
+        return NodeRegistration(node=node, incarnation=self._incarnation, held=held.blocks, bytes_used=held.num_bytes)
+
+    def _heard(self, found: ShardMap | None) -> None:
         self._look_for_this_node()
         self._source_asked.set()
+        if self._participation is not None:
+            self._participation.heard(found)
+
+    def _source_failed(self) -> None:
+        self._source_asked.set()
+        if self._participation is not None:
+            self._participation.source_failed()
 
     def _look_for_this_node(self) -> None:
         """Say it in the log, once, if the map knows nothing of this node: it serves what it has all the same."""

@@ -58,6 +58,28 @@ Capacity: TypeAlias = Annotated[
 Replicas: TypeAlias = Annotated[
     int, typer.Option(rich_help_panel=_PANEL, help="How many nodes are to hold each row, in a cluster that begins.")
 ]
+LeaseSeconds: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        metavar="SECONDS", rich_help_panel=_PANEL, help="How long the others take this node for alive if it is silent."
+    ),
+]
+LostAfter: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        rich_help_panel=_PANEL,
+        help="How long a node may be away before its rows are copied to others. Alike on all nodes.",
+    ),
+]
+AllLostAfter: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        rich_help_panel=_PANEL,
+        help="The same where half of the nodes went away together. Alike on all nodes.",
+    ),
+]
 PasswordFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(

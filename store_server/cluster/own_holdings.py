@@ -1,0 +1,52 @@
+"""What this node holds, from its data root."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engram_store.shard_map import VersionKey
+from store_server.cluster.registration import Holdings
+from store_server.storage import StorageError
+from store_server.storage.held_blocks import held_blocks, held_bytes, ranges_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from store_server.cluster.registration import BlockRanges
+    from store_server.storage.data_root import DataRoot, Place
+    from store_server.storage.stored_version import StoredVersion
+
+
+class OwnHoldings:
+    """Looks at a data root whenever it is called. Manifests, which may be large, are read once."""
+
+    def __init__(self, root: DataRoot) -> None:
+        self._root = root
+        self._stored: dict[VersionKey, tuple[Place, StoredVersion]] = {}
+
+    def __call__(self) -> Holdings:
+        """Return the blocks of readable versions, and their bytes. Waits for a disk; raises StorageError."""
+        blocks: dict[VersionKey, BlockRanges] = {}
+        num_bytes = 0
+        for key, stored in self._versions():
+            try:
+                is_held = held_blocks(stored)
+            except StorageError:  # not served: the log of the catalog says why
+                continue
+            blocks[key] = tuple(ranges_of(is_held))
+            num_bytes += held_bytes(stored.manifest, is_held)
+        return Holdings(blocks, num_bytes)
+
+    def _versions(self) -> Iterator[tuple[VersionKey, StoredVersion]]:
+        before, self._stored = self._stored, {}
+        for name in self._root.table_names():
+            for version in self._root.versions(name):
+                key = VersionKey(name, version)
+                try:
+                    place = self._root.place(name, version)
+                    if key not in before or before[key][0] != place:
+                        before[key] = place, self._root.stored_version(name, version)
+                except StorageError:
+                    continue
+                self._stored[key] = before[key]
+                yield key, before[key][1]

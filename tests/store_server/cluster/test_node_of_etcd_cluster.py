@@ -1,0 +1,215 @@
+"""Nodes that agree upon their shard map in a real etcd, which is killed, restarted and emptied."""
+
+import asyncio
+import contextlib
+import signal
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+from support.etcd import free_ports, needs_etcd, running_etcd
+from support.processes import node_process
+from support.rows import random_rows
+from support.tables import write_table
+
+from engram_store.shard_map import from_message
+from engram_store.v1 import cluster_service_pb2 as cluster
+from engram_store.v1 import cluster_service_pb2_grpc as cluster_stubs
+from engram_store.v1 import lookup_service_pb2 as lookup
+from engram_store.v1 import lookup_service_pb2_grpc as lookup_stubs
+from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.known_map import KnownMap
+from store_server.cluster.registry import NodeIdTaken, RegistryRefuses
+from store_server.config import ServerConfig
+from store_server.node import running
+
+pytestmark = needs_etcd
+ROWS = random_rows(100, 16)
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture
+def etcd(tmp_path):
+    with running_etcd(tmp_path / "etcd") as etcd:
+        yield etcd
+
+
+@pytest.fixture
+def root_of(tmp_path):
+    def root_of(node_id):
+        root = tmp_path / node_id
+        if not root.exists():
+            write_table(root, "rows", ROWS)
+        return root
+
+    return root_of
+
+
+@pytest.fixture
+async def start(etcd, root_of):
+    """Start nodes; those that are given a stack end with it."""
+    async with contextlib.AsyncExitStack() as all_nodes:
+
+        async def start(node_id, *, stack=all_nodes, listen="127.0.0.1:0", user="", **settings):
+            cluster_config = ClusterConfig(
+                url=f"etcd://{user}{etcd.endpoint}/prod",
+                node_id=node_id,
+                **{"lease_seconds": 1, "lost_after_seconds": 30, "replicas": 1} | settings,
+            )
+            config = ServerConfig(root=root_of(node_id), listen=listen, cluster=cluster_config)
+            node = await stack.enter_async_context(running(config))
+            return await stack.enter_async_context(grpc.aio.insecure_channel(node.address))
+
+        yield start
+
+
+async def map_of(channel):
+    """The map that a node knows, None for none."""
+    try:
+        response = await cluster_stubs.ClusterServiceStub(channel).GetShardMap(
+            cluster.GetShardMapRequest(), timeout=PATIENCE_SECONDS
+        )
+    except grpc.aio.AioRpcError as error:
+        assert "does not know yet the shard map" in error.details()
+        return None
+    return from_message(response.map)
+
+
+async def map_with(channel, *node_ids):
+    """Wait until the map of a node has exactly these nodes."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            found = await map_of(channel)
+            if found is not None and {node.id for node in found.nodes} == set(node_ids):
+                return found
+
+
+async def looks_up(channel):
+    reply = await lookup_stubs.LookupServiceStub(channel).Lookup(
+        lookup.LookupRequest(table="rows", rows=[7, 3]), timeout=PATIENCE_SECONDS
+    )
+    return reply.rows == ROWS[[7, 3]].tobytes()
+
+
+async def test_a_cluster_begins_once_there_are_nodes_for_all_replicas_and_more_join(start):
+    first = await start("a", replicas=2, labels={"zone": "z"}, capacity_bytes=1 << 20)
+
+    assert await map_of(first) is None
+
+    second = await start("b", replicas=2)
+    begun = await map_with(first, "a", "b")
+    assert (begun.cluster, begun.replicas, begun.sets) == ("prod", 2, {})
+    assert await map_with(second, "a", "b") == begun
+
+    third = await start("c", replicas=2)
+    joined = await map_with(first, "a", "b", "c")
+    assert joined.epoch > begun.epoch
+    assert await map_with(third, "a", "b", "c") == joined
+    node = next(node for node in joined.nodes if node.id == "a")
+    assert (node.labels, node.capacity_bytes) == ({"zone": "z"}, 1 << 20)
+
+
+async def test_while_etcd_is_dead_lookups_go_on_and_changes_of_the_map_wait(etcd, start):
+    first = await start("a")
+    before = await map_with(first, "a")
+
+    etcd.kill()
+    with capture_logs() as logs:
+        second = await start("b")
+        assert await looks_up(first)
+        assert await looks_up(second)
+        assert await map_of(first) == before
+        assert await map_of(second) is None
+    assert any("does not answer" in log.get("error", log["event"]) for log in logs)
+    etcd.start()
+
+    after = await map_with(first, "a", "b")
+    assert after.epoch > before.epoch
+    assert await map_with(second, "a", "b") == after
+    assert await looks_up(first)
+
+
+async def test_a_node_that_starts_while_etcd_is_dead_begins_with_the_map_it_knew(etcd, start):
+    async with contextlib.AsyncExitStack() as stack:
+        before = await map_with(await start("a", stack=stack), "a")
+    etcd.kill()
+
+    again = await start("a")
+
+    assert await map_of(again) == before
+    assert await looks_up(again)
+
+
+async def test_an_etcd_that_lost_its_data_gets_the_map_back_and_the_nodes_with_it(etcd, start):
+    first, second = await start("a"), await start("b")
+    before = await map_with(first, "a", "b")
+    etcd.kill()
+    etcd.lose_data()
+    etcd.start()
+
+    # It knows nothing of the cluster before, and waits for those who do.
+    third = await start("c", lease_seconds=10)
+
+    after = await map_with(third, "a", "b", "c")
+    assert after.epoch > before.epoch
+    assert await map_with(first, "a", "b", "c") == after
+    assert await map_with(second, "a", "b", "c") == after
+
+
+async def test_a_second_node_with_the_same_id_does_not_start_and_the_first_stays(start, root_of, tmp_path):
+    first = await start("a")
+    before = await map_with(first, "a")
+
+    with pytest.raises(NodeIdTaken, match="node id a belongs to a living node at 127"):
+        await start("a")
+
+    assert await map_of(first) == before
+    assert await looks_up(first)
+
+
+async def test_a_killed_node_that_comes_back_at_its_address_takes_its_place_at_once(etcd, start, root_of):
+    (port,) = free_ports(1)
+    options = ("--cluster", f"etcd://{etcd.endpoint}/prod", "--node-id", "a", "--replicas", "1")
+    async with contextlib.AsyncExitStack() as stack:
+        await map_with(await start("a", stack=stack), "a")
+    # A lease that would keep it out for an hour.
+    options += ("--lease-seconds", "3600", "--lost-after", "4000", "--all-lost-after", "4000")
+    with node_process(root_of("a"), *options, listen=f"127.0.0.1:{port}") as node:
+        assert node.logged("event='shard map proposed and agreed'")
+        node.stop(signal.SIGKILL)
+
+    assert await map_with(await start("a", listen=f"127.0.0.1:{port}"), "a")
+
+
+async def test_a_wrong_password_ends_the_start_with_a_clear_error(etcd, start, tmp_path):
+    etcd.make_user("root", "right")
+    password = tmp_path / "password"
+    password.write_text("wrong")
+
+    with pytest.raises(RegistryRefuses, match="authentication failed, invalid user ID or password"):
+        await start("a", user="root@", password_file=password)
+
+    password.write_text("right")
+    assert await map_with(await start("a", user="root@", password_file=password), "a")
+
+
+async def test_a_node_that_is_away_for_good_leaves_the_map(etcd, start, root_of):
+    options = ("--cluster", f"etcd://{etcd.endpoint}/prod", "--node-id", "gone", "--lease-seconds", "1")
+    first = await start("a", lost_after_seconds=1.5)
+    await start("b", lost_after_seconds=1.5)
+    with node_process(root_of("gone"), *options) as node:
+        await map_with(first, "a", "b", "gone")
+        node.stop(signal.SIGKILL)
+
+        await map_with(first, "a", "b")
+
+
+async def test_what_a_node_knew_of_another_cluster_is_not_put_into_this_one(start, root_of):
+    async with contextlib.AsyncExitStack() as stack:
+        of_prod = await map_with(await start("a", stack=stack), "a")
+    (root_of("a") / "cluster" / "map.json").write_text(
+        (root_of("a") / "cluster" / "map.json").read_text().replace('"prod"', '"elsewhere"')
+    )
+
+    assert KnownMap(root_of("a"), cluster="prod").newest is None
+    assert await map_with(await start("a"), "a") == of_prod
