@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-gpu test-attack test-lowest load lint proto clean
+.PHONY: help install demo test test-gpu test-attack test-lowest simulate load lint proto clean
 .PHONY: bench bench-quick bench-growth bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-attach bench-cold-rows bench-end-to-end
 help:
@@ -99,6 +99,15 @@ bench-attach: install
 ## bench-cold-rows rows that are not in memory: read ahead beside faulted in one by one (writes 4 GiB)
 bench-cold-rows: install
 	$(BIN)/python tests/bench/cold_rows.py
+
+## simulate        a cluster's client against 10,000 made-up clusters and 20 of 1,000 nodes (BENCH=options: others; minutes)
+simulate: install
+ifdef BENCH
+	PYTHONPATH=tests $(BIN)/python -m simulation $(BENCH)
+else
+	PYTHONPATH=tests $(BIN)/python -m simulation --seeds 10000 --nodes 3-12
+	PYTHONPATH=tests $(BIN)/python -m simulation --seeds 20 --nodes 1000
+endif
 
 ## load            what a node must bear, each for SECONDS (default 20), every row checked
 load: install
