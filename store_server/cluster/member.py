@@ -18,7 +18,7 @@ from store_server.cluster.participation import Participation
 from store_server.cluster.registration import NodeRegistration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from engram_store.shard_map import ShardMap
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 _FIRST_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 1.0
 
 
 class ClusterMember:
@@ -62,9 +63,8 @@ class ClusterMember:
         self._look_for_this_node()
         if self._participation is not None:
             await self._participation.join()
-            self._tasks.append(asyncio.create_task(self._participation.run()))
-        following = follow_map(self._meeting.source, self.known, self._heard, self._source_failed)
-        self._tasks.append(asyncio.create_task(following))
+            self._tasks.append(asyncio.create_task(_kept_up(self._participation.run)))
+        self._tasks.append(asyncio.create_task(_kept_up(self._follow)))
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_SECONDS):
                 await self._source_asked.wait()
@@ -83,6 +83,9 @@ class ClusterMember:
             with suppress(MapSourceFailed):  # its lease will end
                 await self._meeting.registry.leave()
         await self._meeting.close()
+
+    async def _follow(self) -> None:
+        await follow_map(self._meeting.source, self.known, self._heard, self._source_failed)
 
     def _describe(self) -> NodeRegistration:
         held = self._holdings()
@@ -113,6 +116,16 @@ class ClusterMember:
         if complaint and complaint != self._complained:
             log.warning(complaint, epoch=self.known.epoch)
         self._complained = complaint
+
+
+async def _kept_up(task: Callable[[], Awaitable[None]]) -> None:
+    """Run what never ends, again if it does by a mistake of ours: without it the node would learn nothing new."""
+    while True:
+        try:
+            await task()
+        except Exception:
+            log.exception("a part of the node's life in its cluster has failed and begins anew")
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def absence(shard_map: ShardMap, node_id: str, address: str) -> str:

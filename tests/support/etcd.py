@@ -30,8 +30,9 @@ def free_ports(number: int) -> list[int]:
 class Etcd:
     """Started, and answering. It may be killed and started again, with its data or without."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, scheme: str = "http") -> None:
         self._data = data
+        self._scheme = scheme
         self._options = options
         self._client_port, self._peer_port = free_ports(2)
         self.start()
@@ -42,7 +43,7 @@ class Etcd:
 
     def start(self) -> None:
         """Start it, after `kill` with its data and on its ports."""
-        client, peer = (f"http://127.0.0.1:{port}" for port in (self._client_port, self._peer_port))
+        client, peer = f"{self._scheme}://{self.endpoint}", f"http://127.0.0.1:{self._peer_port}"
         # Quick to elect itself: the shortest lease that it grants depends on that.
         options = {
             "name": "one",
@@ -110,9 +111,9 @@ class Etcd:
 
 
 @contextlib.contextmanager
-def running_etcd(data: Path, *options: str) -> Iterator[Etcd]:
+def running_etcd(data: Path, *options: str, scheme: str = "http") -> Iterator[Etcd]:
     """Run etcd as long as the block lasts; it may have been killed before."""
-    etcd = Etcd(data, *options)
+    etcd = Etcd(data, *options, scheme=scheme)
     try:
         yield etcd
     finally:

@@ -213,3 +213,16 @@ async def test_what_a_node_knew_of_another_cluster_is_not_put_into_this_one(star
 
     assert KnownMap(root_of("a"), cluster="prod").newest is None
     assert await map_with(await start("a"), "a") == of_prod
+
+
+async def test_of_several_workers_one_registers_the_node_and_all_know_the_map(etcd, start, root_of):
+    options = ("--cluster", f"etcd://{etcd.endpoint}/prod", "--node-id", "a", "--workers", "2", "--replicas", "1")
+
+    with node_process(root_of("a"), *options, "--lease-seconds", "1") as node:
+        assert node.logged("event='shard map' worker=0 epoch=1 nodes=1 versions=0")
+        assert node.logged("event='shard map' worker=1 epoch=1 nodes=1 versions=0")
+        second = await start("b")
+        shard_map = await map_with(second, "a", "b")
+
+        assert next(each for each in shard_map.nodes if each.id == "a").address == node.address
+        assert node.stop() == 0

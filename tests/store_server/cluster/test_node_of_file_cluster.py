@@ -20,6 +20,7 @@ from engram_store.v1 import table_service_pb2_grpc as table_stubs
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.config import ServerConfig
 from store_server.node import running
+from store_server.storage import DataRoot
 
 ROWS = random_rows(100, 16)
 FIRST = shard_map_of(Node(id="a", address="127.0.0.1:1"), Node(id="b", address="127.0.0.1:2"))
@@ -123,6 +124,21 @@ async def test_a_node_whose_id_is_anothers_says_so(root, map_file):
 
     said = "the shard map has node b at 127.0.0.1:2, this one is at 10.0.0.9:1: two nodes with one id?"
     assert [log["event"] for log in logs].count(said) == 1
+
+
+async def test_who_asks_for_rows_that_the_node_does_not_hold_is_told_the_epoch_of_its_map(root, map_file):
+    map_file.write_text(write_shard_map(later(FIRST)))
+    data = DataRoot.open(root)
+    version = data.version_path("of-the-node", data.current_version("of-the-node"))
+    (version / "held.json").write_text('{"format": 1, "blocks": []}')
+
+    async with node_at(root, map_file) as channel:
+        request = lookup.LookupRequest(table="of-the-node", rows=[7])
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await lookup_stubs.LookupServiceStub(channel).Lookup(request)
+
+    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert "the shard map of this node has epoch 2" in caught.value.details()
 
 
 async def test_a_node_that_knows_no_map_is_not_taken_for_one_that_stands_alone(root, map_file):
