@@ -40,6 +40,7 @@ class LinkedNodes:
         self._by_number: list[LinkedNode] = []
         self._by_id: dict[str, LinkedNode] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()  # links to former nodes
         self._answers = 0
         self._closed = False
 
@@ -55,15 +56,15 @@ class LinkedNodes:
         for node in shard_map.nodes:
             known = former.pop(node.id, None)
             if known is not None and known.address != node.address:
-                self._start(known.link.close())
+                _start(known.link.close(), self._closing)
                 known = None
             if known is None:
                 known = LinkedNode(node.id, node.address, self._connect(node.address))
-                self._start(self._greet(known))
+                _start(self._greet(known), self._tasks)
             self._by_id[node.id] = known
         self._by_number = [self._by_id[node.id] for node in shard_map.nodes]
         for gone in former.values():
-            self._start(gone.link.close())
+            _start(gone.link.close(), self._closing)
 
     def addresses(self) -> list[str]:
         """Return where nodes are, those that are ready first, each part in random order."""
@@ -102,14 +103,14 @@ class LinkedNodes:
         """Let nobody wait for a node that failed, until it has proved itself in trials."""
         now = asyncio.get_running_loop().time()
         if node.health.leave_out(now) and not self._closed:
-            self._start(self._try_until_ready(node))
+            _start(self._try_until_ready(node), self._tasks)
 
     async def close(self) -> None:
         """Close all links."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._closing, return_exceptions=True)
         for node in self._by_id.values():
             await node.link.close()
 
@@ -156,7 +157,9 @@ class LinkedNodes:
         await node.link.fetch(table, rows, out, _TRIAL_SECONDS)
         return units(out.nbytes)
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+def _start(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
+    """Start a task that is among `tasks` until it ends."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
