@@ -34,8 +34,8 @@ def choose(
 
     The largest group first, each at the holder that would be done with it soonest: after the work that it has, of this
     fetch too, at the rate at which it answers. A node more costs a request more, so that few rows go to few nodes.
-    Avoided nodes and those that are not ready are asked only where there is no other; those that are nearly equal, at
-    random: the best by a little would get all, and nothing would be learnt of the others.
+    Nodes that are not ready are asked only where there is no other, and avoided ones only where there are not even such;
+    those that are nearly equal, at random: the best by a little would get all, and nothing would be learnt of the others.
     """
     chosen: dict[int, int] = {}
     work_of_fetch: dict[int, float] = {}
@@ -43,7 +43,7 @@ def choose(
     def cost(number: int) -> float:
         node = standing(number)
         seconds = (node.work_under_way + work_of_fetch.get(number, _ANOTHER_REQUEST) + work) * node.seconds_a_unit
-        last_resort = (number in avoided) + (not node.is_ready)
+        last_resort = 2 * (number in avoided) + (not node.is_ready)
         return seconds * dice.uniform(1.0, _NEARLY_EQUAL) + last_resort * _SECONDS_OF_LAST_RESORT
 
     for group in sorted(rows_of_group, key=lambda group: -rows_of_group[group]):
