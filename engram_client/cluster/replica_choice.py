@@ -34,8 +34,8 @@ def choose(
 
     The largest group first, each at the holder that would be done with it soonest: after the work that it has, of this
     fetch too, at the rate at which it answers. A node more costs a request more, so that few rows go to few nodes.
-    Nodes that are not ready are asked only where there is no other, and avoided ones only where there are not even such;
-    those that are nearly equal, at random: the best by a little would get all, and nothing would be learnt of the others.
+    Nodes that are not ready are asked only where there is no other, avoided ones only where there are not even such.
+    Of those that are nearly equal any is asked: the best by a little would get all, and nothing be learnt of others.
     """
     chosen: dict[int, int] = {}
     work_of_fetch: dict[int, float] = {}
