@@ -55,9 +55,22 @@ class HeldBlocks:
         elif (self._stored.directory / HELD).exists():
             self._known = _read(self._stored, _Directory(self._stored.directory))
 
-    def require(self, rows: NDArray[np.int64]) -> None:
-        """Raise RowsNotHeld unless all rows (n,), each inside the table, lie in blocks that are held now."""
+    def require(self, rows: NDArray[np.int64]) -> object:
+        """Raise RowsNotHeld unless all rows (n,), each inside the table, lie in blocks that are held now.
+
+        What it returns is for `require_still`, after they were copied.
+        """
         known = self._now()
+        self._check(known, rows)
+        return known
+
+    def require_still(self, rows: NDArray[np.int64], seen: object) -> None:
+        """Raise RowsNotHeld if a block went since `require`: it may have been taken from the file by then."""
+        known = self._now()
+        if known is not seen:
+            self._check(known, rows)
+
+    def _check(self, known: _Known | None, rows: NDArray[np.int64]) -> None:
         if known is None or known.is_all:
             return
         are_held = known.is_held.take(rows // self._stored.manifest.block_rows)

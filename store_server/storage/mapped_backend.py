@@ -77,14 +77,14 @@ class MappedBackend:
     def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """See Backend.gather. Rows that are not known to be in RAM are read ahead, some at a time."""
         held = self._checked()
-        self._held_blocks.require(rows)
+        seen = self._held_blocks.require(rows)
         self._gather(held, rows, out)
-        self._held_blocks.require(rows)  # a block that went meanwhile may have been taken from the file too
+        self._held_blocks.require_still(rows, seen)
 
     def gather_from_ram(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> bool:
         """See Backend.gather_from_ram."""
         held = self._checked()
-        self._held_blocks.require(rows)
+        seen = self._held_blocks.require(rows)
         if not self._is_trusted():
             return False
         if self._resident_set.has_budget or not held.all_in_ram():
@@ -95,7 +95,7 @@ class MappedBackend:
         waits = _waits_for_disk()
         held.layout.gather(rows, out)
         self._surprises += _waits_for_disk() - waits
-        self._held_blocks.require(rows)
+        self._held_blocks.require_still(rows, seen)
         return True
 
     def blocks(self) -> Iterator[NDArray[np.uint8]]:

@@ -1,6 +1,7 @@
 """A node that holds some blocks of a version, over the wire."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
@@ -13,10 +14,11 @@ from support.tables import write_table
 
 from engram_store.v1 import lookup_service_pb2_grpc as lookup_pb2_grpc
 from engram_store.v1.lookup_service_pb2 import LookupRequest
-from store_server import failures
 from store_server.catalog import Catalog
 from store_server.config import ServerConfig
 from store_server.node import running
+from store_server.services.lookup import LookupService
+from store_server.services.under_way import CallsUnderWay
 from store_server.storage import DataRoot, RowsNotHeld
 
 BLOCK_ROWS = 4_095
@@ -52,10 +54,25 @@ async def test_a_node_answers_rows_that_it_holds_and_says_of_others_that_it_does
     assert dict(info.metadata) == {"table": "t", "version": version, "row": "5", "epoch": "0"}
 
 
-def test_the_failure_names_the_epoch_of_the_nodes_map():
-    failure = failures.of_storage(RowsNotHeld("t", "v", 5), 17).failure
-
-    assert dict(failure.metadata)["epoch"] == "17"
+@pytest.mark.parametrize("is_cold", [False, True])
+async def test_the_failure_names_the_epoch_of_the_nodes_map(part, is_cold):
+    catalog = Catalog(DataRoot.open(part), ServerConfig(root=part))
+    if not is_cold:
+        catalog.reload()
+    server = grpc.aio.server()
+    with ThreadPoolExecutor(1) as executor:
+        lookups = LookupService(catalog, executor, CallsUnderWay(), lambda: 17)
+        server.add_generic_rpc_handlers((lookups.handler(),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        if is_cold:  # opened by the lookup itself, in a thread
+            catalog.reload()
+            catalog.tables["t"].versions[manifest_of(part, "t").version].close()
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            with pytest.raises(grpc.aio.AioRpcError, match="shard map of this node has epoch 17"):
+                await lookup_pb2_grpc.LookupServiceStub(channel).Lookup(LookupRequest(table="t", rows=[5]))
+        await server.stop(None)
+    catalog.close()
 
 
 async def test_blocks_come_and_go_while_a_node_serves_by_the_hand_of_another(part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -24,6 +25,7 @@ from store_server.storage import (
     VersionUnavailable,
     verify,
 )
+from store_server.storage.block_writer import BlockWriter
 from store_server.storage.held_blocks import blocks_of, held_blocks, ranges_of
 
 NUM_BLOCKS, BLOCK_ROWS = 6, 4_095
@@ -131,27 +133,29 @@ def test_disk_space_of_a_block_that_came_back_is_not_given_back(part: Path, open
     ]
 
 
-def test_a_gather_during_which_a_block_goes_is_refused(part: Path, open_version: Callable) -> None:
+class LetsGo:
+    """A layout that loses block 1 just before it copies."""
+
+    def __init__(self, layout: object, writer: BlockWriter) -> None:
+        self.piece_bytes, self.places = layout.piece_bytes, layout.places
+        self._layout, self._writer = layout, writer
+
+    def gather(self, rows: np.ndarray, out: np.ndarray) -> None:
+        self._writer.let_go([(1, 2)])
+        self._writer.give_back([(1, 2)])
+        self._layout.gather(rows, out)
+
+
+@pytest.mark.parametrize("gather", ["gather", "gather_from_ram"])
+def test_a_gather_during_which_a_block_goes_is_refused(part: Path, open_version: Callable, gather: str) -> None:
     """The block may have been taken out of the file before its rows were copied."""
-    backend, rows = open_version(part, "t"), np.array([BLOCK_ROWS])
+    backend, rows, out = open_version(part, "t"), np.array([BLOCK_ROWS]), np.empty((1, 264), np.uint8)
+    backend.gather(rows, out)  # in RAM from now on
 
     with writer_of(part, "t") as writer:
-        held = backend._held  # the seam below: rows are copied by a layout
-        layout = held.layout
-
-        class LetsGo:
-            piece_bytes = layout.piece_bytes
-            places = staticmethod(layout.places)
-
-            @staticmethod
-            def gather(rows: np.ndarray, out: np.ndarray) -> None:
-                writer.let_go([(1, 2)])
-                writer.give_back([(1, 2)])
-                layout.gather(rows, out)
-
-        backend._held = type(held)(LetsGo(), held.page_maps)
+        backend._held = dataclasses.replace(backend._held, layout=LetsGo(backend._held.layout, writer))
         with pytest.raises(RowsNotHeld):
-            backend.gather(rows, np.empty((1, 264), np.uint8))
+            getattr(backend, gather)(rows, out)
 
 
 def test_what_was_dropped_is_read_on_as_it_was_and_not_by_what_takes_its_place(
@@ -211,6 +215,13 @@ def test_a_quarantined_block_is_written_anew_in_place(
 
     assert data.read_bytes() == intact
     assert np.array_equal(gathered(open_version(root, "t"), [3 * BLOCK_ROWS]), ROWS[[3 * BLOCK_ROWS]])
+
+
+def test_a_block_that_is_held_is_not_written_again_under_those_who_read_it(part: Path, open_version: Callable) -> None:
+    with writer_of(part, "t") as writer:
+        writer.store({1: bytes(BLOCK_ROWS * 264)})
+
+    assert np.array_equal(gathered(open_version(part, "t"), [BLOCK_ROWS]), ROWS[[BLOCK_ROWS]])
 
 
 def test_blocks_of_an_attached_checkpoint_are_not_ours_to_write(root: Path, publish: Callable) -> None:
