@@ -9,13 +9,13 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from support.block_node import block_node
 from support.checkpoints import attach_rows
-from support.parts import block_bytes, make_part, manifest_of
+from support.parts import block_bytes, make_part, manifest_of, writer_of
 from support.rows import random_rows
 from support.tables import write_table
 
 from engram_store.v1 import block_service_pb2 as pb
 from engram_store.v1 import block_service_pb2_grpc as stubs
-from store_server.services.blocks import MOST_BLOCKS_A_CALL
+from store_server.services.blocks import MOST_BLOCKS_A_CALL, BlockReader
 from store_server.storage import DataRoot, Manifest, verify
 
 BLOCK_ROWS = 4_095
@@ -68,6 +68,22 @@ async def test_of_a_part_the_blocks_that_are_held_are_sent(root, tmp_path):
         blocks = await read(channel, tmp_path / "part", 0, 5)
 
     assert [number for number, _ in blocks] == [0, 3]
+
+
+def test_a_block_that_is_given_up_while_others_are_sent_is_left_out_and_not_taken_for_a_bad_one(root):
+    version, bad = manifest_of(root, "t").version, []
+    request = pb.ReadBlocksRequest(table="t", version=version, first_block=0, num_blocks=3)
+    reader = BlockReader(DataRoot.open(root), request, lambda _, block: bad.append(block))
+    replies = [reader.next_reply()]
+    with writer_of(root, "t") as writer:
+        writer.let_go([(1, 2)])
+        writer.give_back([(1, 2)])
+
+    replies += [reader.next_reply(), reader.next_reply()]
+    reader.close()
+
+    assert [pb.ReadBlocksResponse.FromString(reply).block for reply in replies[:2]] == [0, 2]
+    assert (replies[2], bad) == (None, [])
 
 
 async def test_a_bad_block_is_not_sent_and_is_quarantined(root):

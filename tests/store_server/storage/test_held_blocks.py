@@ -248,6 +248,16 @@ def test_verify_finds_a_bad_block_of_a_part(part: Path, manifest: Manifest) -> N
         list(verify(DataRoot.open(part), "t", manifest.version))
 
 
+def test_a_block_that_is_given_up_while_a_version_is_verified_is_no_damage(part: Path, manifest: Manifest) -> None:
+    steps = verify(DataRoot.open(part), "t", manifest.version)
+    next(steps)
+    with writer_of(part, "t") as writer:
+        writer.let_go([(2, 3)])
+        writer.give_back([(2, 3)])
+
+    assert [step.blocks_done for step in steps] == [3]
+
+
 def test_a_part_is_not_loaded_into_memory(part: Path, open_version: Callable) -> None:
     with pytest.raises(VersionUnavailable, match="3 of 6 blocks are held.*without --in-memory"):
         open_version(part, "t", in_memory=True)
