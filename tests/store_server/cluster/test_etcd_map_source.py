@@ -205,15 +205,17 @@ async def test_an_etcd_with_users_answers_who_knows_the_password_and_names_who_d
         password = tmp_path / "password"
         password.write_text("right\n")
         url = EtcdUrl(endpoints=(etcd.endpoint,), name="prod", user="root")
-        async with connection_to(url, EtcdAccess(password_file=password)) as connection:
+        async with connection_to(url, EtcdAccess(password_file=password), call_seconds=1) as connection:
             source = EtcdMapSource(connection, url)
             assert await source.compare_and_swap(0, FIRST)
-            # Its tokens are gone with it.
+            # Its data and the token that it gave are gone.
             etcd.kill()
+            etcd.lose_data()
             etcd.start()
+            etcd.make_user("root", "right")
             while True:
                 with contextlib.suppress(EtcdAway):
-                    assert await source.compare_and_swap(1, later(FIRST))
+                    assert await source.compare_and_swap(0, later(FIRST))
                     break
             async with contextlib.aclosing(source.follow()) as maps:
                 assert await heard(maps) == later(FIRST)

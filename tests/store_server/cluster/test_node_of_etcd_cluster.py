@@ -181,6 +181,15 @@ async def test_a_killed_node_that_comes_back_at_its_address_takes_its_place_at_o
     assert await map_with(await start("a", listen=f"127.0.0.1:{port}"), "a")
 
 
+async def test_a_killed_node_that_comes_back_elsewhere_waits_for_its_old_lease(etcd, start, root_of):
+    options = ("--cluster", f"etcd://{etcd.endpoint}/prod", "--node-id", "a", "--replicas", "1", "--lease-seconds", "1")
+    with node_process(root_of("a"), *options) as node:
+        assert node.logged("event='shard map proposed and agreed'")
+        node.stop(signal.SIGKILL)
+
+    assert await map_with(await start("a"), "a")
+
+
 async def test_a_wrong_password_ends_the_start_with_a_clear_error(etcd, start, tmp_path):
     etcd.make_user("root", "right")
     password = tmp_path / "password"

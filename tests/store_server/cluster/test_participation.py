@@ -1,0 +1,130 @@
+"""When a node proposes a map, and when it must not: with a registry and a source that do as they are told."""
+
+import asyncio
+import contextlib
+
+import pytest
+from support.shard_maps import later, shard_map_of
+
+from engram_store.shard_map import Node
+from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.known_map import KnownMap
+from store_server.cluster.map_source import MapSourceFailed
+from store_server.cluster.participation import Participation
+from store_server.cluster.registration import NodeRegistration
+
+A = NodeRegistration(node=Node(id="a", address="h:1"), incarnation="a")
+B = NodeRegistration(node=Node(id="b", address="h:2"), incarnation="b")
+WITH_BOTH = shard_map_of(A.node, B.node, cluster="prod")
+PATIENCE_SECONDS = 30
+
+
+class World:
+    """A registry, a source and a clock in one."""
+
+    def __init__(self, tmp_path):
+        self.seconds = 0.0
+        self.looks = 0
+        self.is_registry_up = True
+        self.proposals = []
+        self.pictures = asyncio.Queue()
+        self._looked = asyncio.Condition()
+        config = ClusterConfig(url="etcd://h:1/prod", node_id="a", replicas=1, lost_after_seconds=20)
+        self.node = Participation(config, "prod", KnownMap(tmp_path), self, self, lambda: A, now=self._now)
+
+    async def register(self, registration, *, again=False):
+        if not self.is_registry_up:
+            raise MapSourceFailed("away")
+        self.registered = registration, again
+
+    async def watch(self):
+        while (picture := await self.pictures.get()) is not None:
+            yield picture
+        raise MapSourceFailed("away")
+
+    async def compare_and_swap(self, expected_epoch, shard_map):
+        self.proposals.append((expected_epoch, shard_map))
+        return True
+
+    async def steps(self, found, number=2):
+        """Let the node take steps, knowing that the source has `found`."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for _ in range(number):
+                before = self.looks
+                self.node.heard(found)
+                while self.looks == before:
+                    await asyncio.sleep(0.001)
+
+    async def proposed(self):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not self.proposals:
+                await asyncio.sleep(0.001)
+        return self.proposals.pop(0)
+
+    def _now(self):
+        self.looks += 1
+        return self.seconds
+
+
+@pytest.fixture
+async def world(tmp_path):
+    world = World(tmp_path)
+    await world.node.join()
+    running = asyncio.create_task(world.node.run())
+    yield world
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_a_cluster_begins_only_after_others_had_the_time_to_put_its_map_back(world):
+    world.pictures.put_nowait({"a": A})
+    await world.steps(None)
+    world.seconds = 9.0
+    await world.steps(None)
+    assert world.proposals == []
+
+    world.seconds = 10.0
+    world.node.heard(None)
+    expected_epoch, shard_map = await world.proposed()
+
+    assert (expected_epoch, shard_map.epoch, shard_map.nodes) == (0, 1, (A.node,))
+
+
+async def test_a_node_that_is_away_is_lost_after_its_time(world):
+    world.pictures.put_nowait({"a": A})
+    empty = later(WITH_BOTH, versions={}, sets={})
+    await world.steps(empty)
+    assert world.proposals == []
+
+    world.seconds = 20.0
+    world.node.heard(empty)
+
+    assert (await world.proposed())[1].nodes == (A.node,)
+
+
+async def test_nobody_is_lost_while_the_registry_cannot_be_seen(world):
+    empty = later(WITH_BOTH, versions={}, sets={})
+    world.pictures.put_nowait({"a": A})
+    await world.steps(empty)
+
+    world.pictures.put_nowait(None)
+    await world.steps(empty, number=20)
+    world.seconds = 1000.0
+    await world.steps(empty, number=20)
+
+    assert world.proposals == []
+
+
+async def test_nobody_is_lost_while_the_node_cannot_register_itself(world):
+    empty = later(WITH_BOTH, versions={}, sets={})
+    world.pictures.put_nowait({"a": A})
+    await world.steps(empty)
+
+    world.is_registry_up = False
+    world.node.holdings_changed()
+    await world.steps(empty, number=100)
+    world.seconds = 1000.0
+    await world.steps(empty, number=20)
+
+    assert world.proposals == []
