@@ -56,7 +56,8 @@ def next_map(
       its holders: as many as replicas, or as nodes neither draining nor lost.
     - Versions that no set names leave the map.
 
-    It takes up to a few seconds of a processor with a thousand nodes and many new shards.
+    Nodes are believed: one that is about to drop a shard must first register without it, and drop it only when the map
+    has not named it for a while. With a thousand nodes and many new shards a step takes some seconds of a processor.
     """
     members = next_members(known.nodes, registrations)
     lost = lost_nodes(members.nodes, members.live, away_seconds, settings)

@@ -241,6 +241,23 @@ def test_each_table_is_spread_over_all_nodes_and_not_only_their_sum():
         assert max(load) - min(load) <= SHARD_BYTES
 
 
+def test_a_shard_goes_where_fewest_of_its_table_are_if_nodes_are_equally_full():
+    other, table = held(a_version(2, "a"), [(1,), (1,)]), held(a_version(3, "b"), [(0,), (0,), ()])
+
+    targets, _ = assign(some_nodes(2), [other, table], 1)
+
+    assert targets[table.key] == ((0,), (0,), (1,))
+
+
+def test_a_full_node_is_spared_although_the_one_with_room_is_away():
+    nodes = [a_node("n0", 100 * SHARD_BYTES), a_node("n1", 100 * SHARD_BYTES), a_node("n2", 5 * SHARD_BYTES)]
+    version = held(a_version(40), [(2,)] * 5 + [(0,)] * 35)
+
+    targets, _ = assign(nodes, [version], 1, away={"n1"})
+
+    assert targets[version.key] == tuple(shard.holders for shard in version.shards)
+
+
 def test_sizes_beyond_all_memory_are_counted_too():
     version = a_version(6, row_bytes=1 << 60)
 

@@ -276,6 +276,17 @@ def test_an_address_that_another_node_has_is_not_taken_over(name):
     assert f"node {name!r} registers at n1:1, which is the address of another node of the map" in complaints[0]
 
 
+def test_an_address_that_its_node_must_keep_is_not_taken_over_either():
+    known = two_of_three()
+    said = without(all_held(known), "n1")
+    said = [replace(each, node=replace(each.node, address={"n0": "n1:1", "n2": "n0:1"}[each.node.id])) for each in said]
+
+    following, complaints = next_map(known, said, {}, SETTINGS)
+
+    assert following is None
+    assert len(complaints) == 2
+
+
 def test_a_node_without_address_is_named_and_left_out():
     known = two_of_three()
 

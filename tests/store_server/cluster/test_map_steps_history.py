@@ -68,7 +68,7 @@ def lose_one(cluster, name):
                 return cluster.lose(name, version.key, number)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.integers(1, 6), st.integers(1, 3), st.lists(st.sampled_from(EVENTS), max_size=25), st.data())
 def test_every_current_shard_has_a_holder_that_has_it_and_the_map_comes_to_rest(num_nodes, replicas, events, data):
     cluster = a_cluster(max(num_nodes, replicas), replicas)
