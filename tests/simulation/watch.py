@@ -40,6 +40,7 @@ class Fetch:
     timeout: float
     asked: NDArray[np.int16]  # how often each row is being asked for at the moment
     cancelled: float | None = None
+    refused_by: set[int] = field(default_factory=set)  # nodes that did not give it rows
 
     @property
     def deadline(self) -> float:
@@ -135,6 +136,8 @@ class ClientWatch:
 
     def heard(self, fetch: Fetch, link: "SimulatedLink", where: NDArray[np.int64] | slice, outcome: str) -> None:
         fetch.asked[where] -= 1
+        if outcome != "rows":
+            fetch.refused_by.add(link.node.number)
         self._say(fetch, f"hears from n{link.node.number}: {outcome}")
 
     def check_epoch(self) -> None:
@@ -170,10 +173,10 @@ class ClientWatch:
         version = newest.versions.get(key)
         if version is None or self.world.may_fail:
             return False
+        out_of_question = {link.node.number, *fetch.refused_by}
         for shard in self.world.agreed.ever[key].shards_of(rows):
-            others = {number_at(newest.nodes[place].address) for place in version.shards[shard].holders} - {
-                link.node.number
-            }
+            holders = {number_at(newest.nodes[place].address) for place in version.shards[shard].holders}
+            others = holders - out_of_question
             if not any(self._is_ready(other) and self.world.nodes[other].serves(key, shard) for other in others):
                 return False
         return True
