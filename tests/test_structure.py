@@ -27,10 +27,12 @@ FOR_ANYONE = {"engram_client.hashing", "engram_client.compression", "engram_clie
 FILES_AT_THE_BORDER = {
     "engram_client": {"grpc_errors.py", "grpc_transport.py", "lookup_stream.py"},
     "store_server": {
+        "cluster/block_source_grpc.py",
         "cluster/etcd_access.py",
         "cluster/etcd_connection.py",
         "failures.py",
         "node.py",
+        "services/blocks.py",
         "services/cluster.py",
         "services/lookup.py",
         "services/reply_stream.py",
