@@ -320,3 +320,45 @@ def test_the_first_map_waits_for_as_many_nodes_as_replicas():
     assert [node.id for node in first.nodes] == ["n0", "n1", "n2"]
     with pytest.raises(ValueError, match="replicas must be at least 1, got 0"):
         first_map("c", 0, said)
+
+
+def test_a_live_node_stays_in_the_map_though_it_holds_nothing():
+    known = a_map(some_nodes(3))
+
+    assert next_map(known, all_held(known), {}, SETTINGS).shard_map is None
+
+
+def test_what_was_previous_leaves_the_map_in_the_step_that_makes_the_pending_current():
+    versions = [held(a_version(1, version=name), [(0, 1)]) for name in ("v0", "v1", "v2")]
+    known = a_map(some_nodes(2), *versions, previous={"t": "v0"}, pending={"t": "v2"})
+
+    following, _ = next_map(known, all_held(known), {}, SETTINGS)
+
+    assert set(following.versions) == {KEY, NEXT}
+
+
+def test_a_version_that_is_current_and_previous_too_counts_as_current():
+    known = a_map(some_nodes(2), held(a_version(1), [(0,)]), replicas=1, previous={"t": "v1"})
+
+    following, complaints = next_map(known, [registration(node, {}) for node in known.nodes], {}, SETTINGS)
+
+    assert following is None
+    assert len(complaints) == 1
+
+
+def test_current_versions_find_room_before_pending_ones():
+    nodes = [a_node(f"n{i}", 3 * SHARD_BYTES) for i in range(2)]
+    known = a_map(nodes, held(a_version(3), [(0,)] * 3), a_version(3, "a"), pending={"a": "v1"})
+
+    following, _ = next_map(known, all_held(known), {}, SETTINGS)
+
+    assert all(shard.joining == (1,) for shard in following.versions[KEY].shards)
+
+
+def test_who_has_a_shard_already_is_chosen_for_it():
+    known = a_map(some_nodes(3), held(a_version(1), [(0,)]))
+    said = [*without(all_held(known), "n2"), registration(known.nodes[2], {KEY: {0}})]
+
+    following, _ = next_map(known, said, {}, SETTINGS)
+
+    assert following.versions[KEY].shards == (Shard(end_row=10, holders=(0, 2)),)
