@@ -28,7 +28,6 @@ FILES_AT_THE_BORDER = {
     "engram_client": {"grpc_errors.py", "grpc_transport.py", "lookup_stream.py"},
     "store_server": {
         "cluster/block_source_grpc.py",
-        "cluster/block_source_grpc.py",
         "cluster/etcd_access.py",
         "cluster/etcd_connection.py",
         "failures.py",
