@@ -17,7 +17,7 @@ RETURN_SECONDS: Final = 40.0
 """Within which every node is asked again once nothing is wrong: the longest pause between trials, and some trials."""
 _LAST_REPLIES_SECONDS: Final = 1.0
 _LEARNING_SECONDS: Final = 0.5  # until all nodes know the last map
-_CROWD: Final = 3
+_CROWD: Final = 8
 _MOST_CROWDS: Final = 30
 _BETWEEN_FETCHES_SECONDS: Final = 0.0001
 
