@@ -270,3 +270,12 @@ def test_sizes_beyond_all_memory_are_counted_too():
 def test_without_a_node_that_may_hold_shards_nobody_is_chosen():
     assert assign([a_node("n0", draining=True)], [a_version(1)], 2).targets == {("t", "v1"): ((),)}
     assert assign([], [], 1).targets == {}
+
+
+def test_memory_is_a_limit_though_a_node_is_within_a_shard_of_its_share():
+    version = held(a_version(12), [(0,)] * 5 + [(1,)] * 4 + [(2,)] * 3)
+
+    targets, shortage = assign([a_node(f"n{i}", 4 * SHARD_BYTES) for i in range(3)], [version], 1)
+
+    assert not shortage
+    assert bytes_of([version], targets, 3) == [4 * SHARD_BYTES] * 3
