@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from engram_client.cluster.hedging import HedgeBudget, HedgeSettings, hedge_delay, patience
 from engram_client.cluster.latency import units
+from engram_client.cluster.linked_node import Load
 from engram_client.cluster.overtaking import Overtaking
 from engram_client.errors import (
     EngramError,
@@ -23,12 +24,13 @@ from engram_client.errors import (
 
 if TYPE_CHECKING:
     from engram_client.arrays import Int64Array, Uint8Array
-    from engram_client.cluster.linked_node import LinkedNode, NodePart
+    from engram_client.cluster.linked_node import NodePart
     from engram_client.cluster.linked_nodes import LinkedNodes
     from engram_client.table_info import TableInfo
 
 _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 2.0  # for a newer map, which a node may have spoken of that nobody has
 _OF_THE_NODE: Final = (Unavailable, TimeLimitExceeded, ProtocolError, StoreClosed)  # it is left out
 _OF_ITS_ROWS: Final = (RowsNotHeld, TableNotFound, VersionNotFound, TableDamaged)  # others may have them
 
@@ -73,21 +75,31 @@ class ClusterFetch:
                 await self._wait_for_next_round()
                 avoided = frozenset()
                 continue
-            if len(parts) > 1:
-                await _all(self._get_part(part, places, avoided) for part in parts)
-                return
-            failed = await self._race(parts[0], places, avoided)
+            # Counted before anything is waited for: fetches that begin at the same moment see each other's work.
+            loads = [Load(part.node, self._work(part)) for part in parts]
+            try:
+                if len(parts) > 1:
+                    await _all(
+                        self._get_part(part, load, places, avoided) for part, load in zip(parts, loads, strict=True)
+                    )
+                    return
+                failed = await self._race(parts[0], loads[0], places, avoided)
+            finally:
+                for load in loads:
+                    load.end()
             if not failed:
                 return
             avoided |= failed
 
-    async def _get_part(self, part: NodePart, outer: Int64Array | None, avoided: frozenset[str]) -> None:
+    async def _get_part(self, part: NodePart, load: Load, outer: Int64Array | None, avoided: frozenset[str]) -> None:
         places = _within(outer, part.places)
-        failed = await self._race(part, places, avoided)
+        failed = await self._race(part, load, places, avoided)
         if failed:
             await self.get(part.rows, places, avoided | failed)
 
-    async def _race(self, part: NodePart, places: Int64Array | None, avoided: frozenset[str]) -> frozenset[str]:
+    async def _race(
+        self, part: NodePart, load: Load, places: Int64Array | None, avoided: frozenset[str]
+    ) -> frozenset[str]:
         """Ask the node of the part, and other replicas too if it does not answer as soon as is usual.
 
         Returns the nodes that failed, none if the rows have come. The first answer counts; when this ends, no other one
@@ -99,14 +111,16 @@ class ClusterFetch:
 
         def hedge() -> Coroutine[Any, Any, None] | None:
             hedged.extend(self._replicas_for_hedge(part, avoided))
-            return self._ask_all(hedged, places) if hedged else None
+            return self._hedge(hedged, places) if hedged else None
 
         try:
             async with Overtaking(self._hedge_delay(part), hedge):
-                await self._ask(part.node, part.rows, places)
+                await self._ask(part, places)
         except EngramError as error:
             await self._digest(error)
             return frozenset({part.node.id, *(each.node.id for each in hedged)})
+        finally:
+            load.end()
         return frozenset()
 
     async def _digest(self, error: EngramError) -> None:
@@ -120,24 +134,27 @@ class ClusterFetch:
         if left <= 0:
             raise self._given_up()
         if isinstance(error, RowsNotHeld):
-            await self._cluster.look(left, at_least=error.epoch)
+            await self._cluster.look(min(left, _LOOK_SECONDS), at_least=error.epoch)
         elif isinstance(error, TableNotFound | VersionNotFound):
-            await self._cluster.look(left)
+            await self._cluster.look(min(left, _LOOK_SECONDS))
 
-    async def _ask_all(self, parts: list[NodePart], places: Int64Array | None) -> None:
-        await _all(self._ask(each.node, each.rows, _within(places, each.places)) for each in parts)
+    async def _hedge(self, parts: list[NodePart], places: Int64Array | None) -> None:
+        loads = [Load(part.node, self._work(part)) for part in parts]
+        try:
+            await _all(self._ask(part, _within(places, part.places)) for part in parts)
+        finally:
+            for load in loads:
+                load.end()
 
-    async def _ask(self, node: LinkedNode, rows: Int64Array, places: Int64Array | None) -> None:
-        cluster, began = self._cluster, self._now()
-        work = units(len(rows) * self._table.row_bytes)
+    async def _ask(self, part: NodePart, places: Int64Array | None) -> None:
+        cluster, node, work, began = self._cluster, part.node, self._work(part), self._now()
         left = self._deadline - began
         if left <= 0:
             raise TimeLimitExceeded(f"no answer within {self._timeout:g} s")
         its_patience = patience(cluster.nodes.usual, work, cluster.settings) * 2**self._rounds
-        node.last_asked = (self._table, rows)
+        node.last_asked = (self._table, part.rows)
         try:
-            with node.carrying(work):
-                await node.link.fetch(self._table, rows, self._out, left, places=places, patience=its_patience)
+            await node.link.fetch(self._table, part.rows, self._out, left, places=places, patience=its_patience)
         except asyncio.CancelledError:
             cluster.nodes.gave_up(node, self._now() - began, work)
             raise
@@ -147,9 +164,11 @@ class ClusterFetch:
             raise
         cluster.nodes.answered(node, self._now() - began, work)
 
+    def _work(self, part: NodePart) -> float:
+        return units(len(part.rows) * self._table.row_bytes)
+
     def _hedge_delay(self, part: NodePart) -> float | None:
-        work = units(len(part.rows) * self._table.row_bytes)
-        delay = hedge_delay(self._cluster.nodes.usual, work, self._cluster.settings)
+        delay = hedge_delay(self._cluster.nodes.usual, self._work(part), self._cluster.settings)
         return None if delay is None else delay * self._cluster.hedges.delay_factor
 
     def _replicas_for_hedge(self, part: NodePart, avoided: frozenset[str]) -> list[NodePart]:

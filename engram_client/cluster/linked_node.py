@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,8 +9,6 @@ from engram_client.cluster.latency import NodeLatency
 from engram_client.cluster.node_health import NodeHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from engram_client.arrays import Int64Array, Uint8Array
     from engram_client.table_info import TableInfo
     from engram_store.v1.cluster_service_pb2 import GetShardMapResponse
@@ -59,14 +56,19 @@ class LinkedNode:
         self.last_asked: tuple[TableInfo, Int64Array] | None = None
         """A table and rows of it that the node holds: what to try it with."""
 
-    @contextlib.contextmanager
-    def carrying(self, work: float) -> Iterator[None]:
-        """Count work as under way within the block."""
-        self.work_under_way += work
-        try:
-            yield
-        finally:
-            self.work_under_way -= work
+
+class Load:
+    """Work that is counted as under way at a node, from now until `end`, which may be called again."""
+
+    def __init__(self, node: LinkedNode, work: float) -> None:
+        self._node = node
+        self._work = work
+        node.work_under_way += work
+
+    def end(self) -> None:
+        """Count it no more."""
+        self._node.work_under_way -= self._work
+        self._work = 0.0
 
 
 @dataclass(frozen=True, slots=True)

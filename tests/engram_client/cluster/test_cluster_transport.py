@@ -69,6 +69,17 @@ async def test_a_fetch_of_one_row_asks_one_node():
 
 
 @virtually
+async def test_fetches_that_begin_at_the_same_moment_are_spread():
+    cluster = cluster_of([(0, 1)], 2)
+    table = await cluster.client.get_table(TABLE, "v1", 1.0)
+
+    await asyncio.gather(*(cluster.fetch_of(table, np.arange(50)) for _ in range(20)))
+
+    assert max(lookups(cluster)) <= 15
+    assert [node.work_under_way for node in map(cluster.client.nodes.__getitem__, range(2))] == [0.0, 0.0]
+
+
+@virtually
 async def test_a_node_that_is_down_costs_no_fetch_and_is_asked_no_more():
     cluster = cluster_of()
     cluster.nodes[1].is_up = False
