@@ -14,10 +14,13 @@ from store_server.commands import (
     compression,
     create,
     demo,
+    diff,
     drop,
     import_,
     inspect,
     load,
+    patch,
+    plan,
     serve,
     synth_checkpoint,
     tables,
@@ -49,11 +52,14 @@ COMMANDS: Final[dict[str, Command]] = {
     "inspect": Command(inspect.inspect, "describe a table, print rows", inspect.EXAMPLES),
     "verify": Command(verify.verify_tables, "read everything, compare digests", verify.EXAMPLES),
     "drop": Command(drop.drop, "remove an old version or a whole table", drop.EXAMPLES),
+    "diff": Command(diff.diff, "say which rows two versions differ in", diff.EXAMPLES),
+    "patch": Command(patch.patch, "make the next version, with some rows replaced", patch.EXAMPLES),
     "synth-checkpoint": Command(
         synth_checkpoint.synth_checkpoint, "write a made-up checkpoint", synth_checkpoint.EXAMPLES
     ),
     "compression": Command(compression.compression, "compress a tokenizer's vocabulary", compression.EXAMPLES),
     "load": Command(load.load, "put a store under load, check every row"),
+    "plan": Command(plan.plan, "how many nodes a model needs, or what they sustain"),
     "demo": Command(demo.demo, "the whole path on real text"),
 }
 # What typer raises for bad usage: of its own since 0.2x, click's before.
