@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 START_SECONDS = 60.0
@@ -14,10 +14,10 @@ STOP_SECONDS = 60.0
 
 
 class NodeProcess:
-    """`engram-store serve`, started and listening."""
+    """`engram-store serve`, started and listening, by the command `prefix` if one is given."""
 
-    def __init__(self, root: Path, *options: str, listen: str = "127.0.0.1:0") -> None:
-        command = [sys.executable, "-m", "store_server", "serve", str(root), "--listen", listen, *options]
+    def __init__(self, root: Path, *options: str, listen: str = "127.0.0.1:0", prefix: Sequence[str] = ()) -> None:
+        command = [*prefix, sys.executable, "-m", "store_server", "serve", str(root), "--listen", listen, *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self._log: list[str] = []
         self._log_grew = threading.Condition()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from support.network import Loopback, Network
 from support.processes import NodeProcess
 from support.tables import write_table
 
@@ -20,7 +21,10 @@ CLUSTER = "test"
 
 
 class RealCluster:
-    """Nodes by number. Each has all of the tables; the map says who is asked for which rows."""
+    """Nodes by number. Each has all of the tables; the map says who is asked for which rows.
+
+    They are on one machine's loopback unless there is a network for them.
+    """
 
     def __init__(
         self,
@@ -29,11 +33,13 @@ class RealCluster:
         tables: Mapping[str, NDArray[np.uint8]],
         replicas: int,
         options: Sequence[str] = (),
+        network: Network | None = None,
     ) -> None:
         self._directory = directory
         self._options = options
+        self._network = network or Loopback(num_nodes)
+        self.addresses = [self._network.address(number) for number in range(num_nodes)]
         self.map_path = directory / "map.json"
-        self.ports = _free_ports(num_nodes)
         for number in range(num_nodes):
             for name, rows in tables.items():
                 write_table(self.root(number), name, rows)
@@ -43,7 +49,11 @@ class RealCluster:
 
     @property
     def url(self) -> str:
-        return "grpc://" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return "grpc://" + ",".join(self.addresses)
+
+    @property
+    def ports(self) -> list[int]:
+        return [int(address.rpartition(":")[2]) for address in self.addresses]
 
     def root(self, number: int) -> Path:
         return self._directory / f"node-{number}"
@@ -51,8 +61,8 @@ class RealCluster:
     def start(self, number: int) -> int:
         """Start a node, and wait until it listens; returns its process id."""
         options = ("--cluster", f"file://{self.map_path}", "--node-id", f"n{number}", *self._options)
-        listen = f"127.0.0.1:{self.ports[number]}"
-        self._processes[number] = NodeProcess(self.root(number), *options, listen=listen)
+        listen, prefix = self._network.listen(number), self._network.prefix(number)
+        self._processes[number] = NodeProcess(self.root(number), *options, listen=listen, prefix=prefix)
         return self._processes[number].process.pid
 
     def kill(self, number: int) -> None:
@@ -68,7 +78,7 @@ class RealCluster:
             process.stop(signal.SIGKILL)
 
     def _first_map(self, tables: Mapping[str, NDArray[np.uint8]], replicas: int) -> ShardMap:
-        num_nodes = len(self.ports)
+        num_nodes = len(self.addresses)
         versions = []
         for name in tables:
             root = DataRoot.open(self.root(0))
@@ -96,7 +106,7 @@ class RealCluster:
             cluster=CLUSTER,
             epoch=1,
             replicas=replicas,
-            nodes=tuple(Node(id=f"n{number}", address=f"127.0.0.1:{port}") for number, port in enumerate(self.ports)),
+            nodes=tuple(Node(id=f"n{number}", address=address) for number, address in enumerate(self.addresses)),
             versions={version.key: version for version in versions},
             sets={"model": TableSet(name="model", current={version.table: version.version for version in versions})},
         )
@@ -104,21 +114,18 @@ class RealCluster:
 
 @contextlib.contextmanager
 def real_cluster(
-    directory: Path, num_nodes: int, tables: Mapping[str, NDArray[np.uint8]], *, replicas: int = 2
+    directory: Path,
+    num_nodes: int,
+    tables: Mapping[str, NDArray[np.uint8]],
+    *,
+    replicas: int = 2,
+    network: Network | None = None,
 ) -> Iterator[RealCluster]:
     """Start the nodes; they are killed at the end."""
-    cluster = RealCluster(directory, num_nodes, tables, replicas)
+    cluster = RealCluster(directory, num_nodes, tables, replicas, network=network)
     try:
-        for number in range(num_nodes):
-            cluster.start(number)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(cluster.start, range(num_nodes)))
         yield cluster
     finally:
         cluster.close()
-
-
-def _free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
