@@ -10,6 +10,7 @@ from store_server.storage.errors import (
     FilesChanged,
     IncompleteVersion,
     InvalidCheckpoint,
+    InvalidPatch,
     InvalidSource,
     InvalidTableName,
     InvalidTableSpec,
@@ -27,6 +28,7 @@ from store_server.storage.errors import (
     TableNotFound,
     VersionIsCurrent,
     VersionNotFound,
+    VersionsDiffer,
     VersionUnavailable,
 )
 from store_server.storage.manifest import Manifest, TableSpec
@@ -45,6 +47,7 @@ __all__ = [
     "FilesChanged",
     "IncompleteVersion",
     "InvalidCheckpoint",
+    "InvalidPatch",
     "InvalidSource",
     "InvalidTableName",
     "InvalidTableSpec",
@@ -69,6 +72,7 @@ __all__ = [
     "VersionNotFound",
     "VersionUnavailable",
     "VersionWriter",
+    "VersionsDiffer",
     "check_table_name",
     "root_writer",
     "verify",

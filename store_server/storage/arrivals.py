@@ -54,7 +54,7 @@ def begin_arrival(root: DataRoot, name: str, manifest: Manifest) -> DataRoot:
             f"version {manifest.version} of table {name!r} lies in files of a checkpoint, which are not copied block "
             "by block: put the checkpoint where this node can read it, and attach it there"
         )
-    manifest = dataclasses.replace(manifest, backend="mmap", data_bytes=manifest.num_bytes)
+    manifest = dataclasses.replace(manifest, backend="mmap", data_bytes=manifest.num_bytes, changed=None)
     arrival, incoming = _arrival(root, manifest.version), root.path / _INCOMING
     with disk_errors_named(root.path):
         make_directory(incoming)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from store_server.storage.durable import disk_errors_named
-from store_server.storage.errors import BlockDamaged, StorageError, StorageFailure
-from store_server.storage.files.data_file import DATA_FILE_KINDS
+from store_server.storage.errors import BlockDamaged, StorageError, StorageFailure, VersionUnavailable
+from store_server.storage.files.block_places import block_places
 from store_server.storage.files.version_files import open_files
 from store_server.storage.held_blocks import HELD, blocks_of, held_bytes, held_json, parse_held, ranges_of
 from store_server.storage.sparse_file import allocated_bytes, punch, reserve_ranges
@@ -19,13 +19,20 @@ from store_server.storage.turns import turn_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from store_server.storage.files.block_places import BlockPlaces
     from store_server.storage.held_blocks import BlockRanges
     from store_server.storage.stored_version import StoredVersion
 
 _NEW: Final = f"{HELD}.new"
+
+
+class _Opened(NamedTuple):
+    places: BlockPlaces
+    files: tuple[int, ...]
 
 
 class BlockWriter:
@@ -38,8 +45,7 @@ class BlockWriter:
     def __init__(self, stored: StoredVersion) -> None:
         self._stored = stored
         self._manifest = stored.manifest
-        self._offsets: NDArray[np.int64] | None = None
-        self._data: int | None = None
+        self._opened: _Opened | None = None
         with disk_errors_named(stored.directory):
             self._directory = os.open(stored.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -62,27 +68,30 @@ class BlockWriter:
 
     def reserve(self, ranges: BlockRanges) -> None:
         """Take the disk space of those blocks of `ranges` that are not held, so that a full disk is found now."""
-        data, offsets = self._opened_data()
+        places, files = self._opened_files()
         with self._turn():
             is_held = self.held()
             wanted = blocks_of(ranges, self._manifest.num_blocks) & ~is_held
-            spare = max(0, allocated_bytes(data) - held_bytes(self._manifest, is_held))
-            places = [self._place(offsets, first, end) for first, end in ranges_of(wanted)]
-            reserve_ranges(data, self._stored.data_path, places, spare_bytes=spare)
+            for number, (path, file) in enumerate(zip(places.paths, files, strict=True)):
+                in_file = places.file_of == number
+                spare = max(0, allocated_bytes(file) - held_bytes(self._manifest, is_held & in_file))
+                stretches = [self._stretch(places, first, end) for first, end in ranges_of(wanted & in_file)]
+                reserve_ranges(file, path, stretches, spare_bytes=spare)
 
     def store(self, blocks: Mapping[int, bytes]) -> None:
         """Write blocks, by their numbers, which the caller compared with their digests; held once they are durable.
 
         A block that is held already is left alone: lookups are reading it.
         """
-        data, offsets = self._opened_data()
+        places, files = self._opened_files()
         with self._turn():
             is_held = self.held()
             new = [block for block in blocks if not is_held[block]]
             for block in new:
-                _write_all(data, blocks[block], int(offsets[block]))
+                _write_all(files[places.file_of[block]], blocks[block], int(places.offsets[block]))
             if new:
-                os.fdatasync(data)
+                for number in np.unique(places.file_of[new]).tolist():
+                    os.fdatasync(files[number])
                 is_held[new] = True
                 self._replace_held(is_held)
 
@@ -104,44 +113,78 @@ class BlockWriter:
             self._replace_held(is_held)
 
     def give_back(self, ranges: BlockRanges) -> None:
-        """Give back the disk space of those blocks of `ranges` that are still not held, where a file system can."""
-        data, offsets = self._opened_data()
+        """Give back the disk space of those blocks of `ranges` that are still not held, where a file system can.
+
+        A file that another version has too, because one is a patch of the other, stays as it is.
+        """
+        places, files = self._opened_files()
         with self._turn():
             unwanted = blocks_of(ranges, self._manifest.num_blocks) & ~self.held()
-            for first, end in ranges_of(unwanted):
-                if not punch(data, *self._place(offsets, first, end)):
-                    return
+            for number, (path, file) in enumerate(zip(places.paths, files, strict=True)):
+                if self._is_of_others(path, file):
+                    continue
+                for first, end in ranges_of(unwanted & (places.file_of == number)):
+                    if not punch(file, *self._stretch(places, first, end)):
+                        return
+
+    @contextlib.contextmanager
+    def kept_whole(self) -> Iterator[None]:
+        """Keep every block where it lies until the block of code ends; raises VersionUnavailable unless all are held.
+
+        Others wait meanwhile, as for any change.
+        """
+        with self._turn():
+            is_held = self.held()
+            if not is_held.all():
+                reason = f"{is_held.sum():,} of {len(is_held):,} blocks are held, and all are needed"
+                raise VersionUnavailable(self._stored.table, self._stored.version, reason)
+            yield
 
     def close(self) -> None:
         """Let go of the files. May be called again."""
-        for descriptor in (self._data, self._directory):
-            if descriptor is not None:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
-        self._data, self._directory = None, -1
+        files = () if self._opened is None else self._opened.files
+        for descriptor in (*files, self._directory):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self._opened, self._directory = None, -1
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
         with disk_errors_named(self._stored.directory), turn_at(self._directory, self._stored.directory):
             yield
 
-    def _opened_data(self) -> tuple[int, NDArray[np.int64]]:
-        """Return the data file open for writing, and where each block begins in it, (num_blocks,)."""
+    def _opened_files(self) -> _Opened:
+        """Return where each block lies, and the files for it open for writing."""
         if self._manifest.is_attached:
             raise StorageError(
                 f"table {self._stored.table!r} version {self._stored.version} lies in files of a checkpoint, which are "
                 "not ours to write: restore the files themselves"
             )
-        if self._data is None or self._offsets is None:
-            self._offsets = DATA_FILE_KINDS[self._manifest.backend].offsets(self._stored)
-            with disk_errors_named(self._stored.data_path):
-                name = self._stored.data_path.name
-                self._data = os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._directory)
-        return self._data, self._offsets
+        if self._opened is None:
+            places, files = block_places(self._stored), []
+            try:
+                for path in places.paths:
+                    with disk_errors_named(path):
+                        files.append(os.open(path.name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._directory))
+            except BaseException:
+                for file in files:
+                    os.close(file)
+                raise
+            self._opened = _Opened(places, tuple(files))
+        return self._opened
 
-    def _place(self, offsets: NDArray[np.int64], first: int, end: int) -> tuple[int, int]:
-        """Return where the blocks of a range lie in the data file: byte, bytes."""
-        last_bytes = self._manifest.rows_in_block(end - 1) * self._manifest.row_bytes
+    def _is_of_others(self, path: Path, file: int) -> bool:
+        """Tell whether a file has another name than the one in our directory, or has lost that one."""
+        status = os.fstat(file)
+        try:
+            is_ours = os.path.samestat(status, os.stat(path.name, dir_fd=self._directory))
+        except FileNotFoundError:  # dropped: whoever has it still, it is not we
+            is_ours = False
+        return status.st_nlink > 1 or not is_ours
+
+    def _stretch(self, places: BlockPlaces, first: int, end: int) -> tuple[int, int]:
+        """Return where the blocks of a range lie in their file: byte, bytes."""
+        offsets, last_bytes = places.offsets, self._manifest.rows_in_block(end - 1) * self._manifest.row_bytes
         return int(offsets[first]), int(offsets[end - 1] - offsets[first]) + last_bytes
 
     def _is_intact(self, block: int) -> bool:

@@ -5,7 +5,8 @@ ROOT/staging/<random>/                       a version being written
 ROOT/tables/<name, '/' as '@'>/CURRENT       the current version's name
 ROOT/tables/<...>/versions/<version>/        table.json (the manifest) and the data file; the rows of an
                                              attached checkpoint lie where its manifest says; held.json where only
-                                             some blocks are held (see held_blocks)
+                                             some blocks are held (see held_blocks); changed.bin where a patch
+                                             replaced some (see changed_blocks)
 ROOT/incoming/                               versions of which no block has come yet (see arrivals)
 """
 
@@ -180,7 +181,7 @@ class DataRoot:
         if manifest.is_attached:
             check_unchanged(stored)
         else:
-            stored.check_data_file()
+            stored.check_data_files()
         return stored
 
     def table_path(self, name: str) -> Path:

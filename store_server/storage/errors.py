@@ -206,6 +206,14 @@ class PackageMissing(StorageError):
         super().__init__(f"{purpose} needs the package {package}: pip install 'engram-store[server]'")
 
 
+class InvalidPatch(StorageError):
+    """Rows cannot take the place of others; the message names the first that is wrong and where it was given."""
+
+
+class VersionsDiffer(StorageError):
+    """Two versions have rows that cannot be compared with each other."""
+
+
 class InvalidSource(StorageError):
     """A file to import is not what it should be; the message names the file and the expected and found values."""
 

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from store_server.storage.changed_blocks import ChangedBlocks
 from store_server.storage.digests import DIGEST_ALGORITHM
 from store_server.storage.errors import InvalidTableSpec
 from store_server.storage.segment import Segment
@@ -58,7 +59,8 @@ class Manifest:
     """One immutable version of a table.
 
     `version` is derived: the digest of all fields that describe content. A manifest that was changed by hand therefore
-    no longer fits the directory it lies in. `data_bytes` is the exact size of the data file.
+    no longer fits the directory it lies in. `data_bytes` is the exact size of the data file; blocks that are `changed`
+    lie in a file of their own.
 
     An attached version has no data file but `segments`, in the order of their columns, and the digest of the
     checkpoint's index. It is named by the segments' headers, places, file sizes and samples of their rows, and by the
@@ -77,6 +79,7 @@ class Manifest:
     format: int = FORMAT
     segments: tuple[Segment, ...] = ()
     index_digest: str = ""
+    changed: ChangedBlocks | None = None
     version: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -93,6 +96,8 @@ class Manifest:
         unread = self.is_attached and not self.block_digests
         if not unread and len(self.block_digests) != self.num_blocks:
             raise InvalidTableSpec(f"{self.num_blocks} blocks need as many digests, got {len(self.block_digests)}")
+        if self.changed is not None:
+            self.changed.check(self)
         object.__setattr__(self, "version", _digest_of(self._content()))
 
     @property
@@ -120,6 +125,8 @@ class Manifest:
         if self.is_attached:
             fields["segments"] = [dataclasses.asdict(segment) for segment in self.segments]
             fields["index_digest"] = self.index_digest
+        if self.changed is not None:
+            fields["changed"] = self.changed.fields()
         return _canonical(fields) + b"\n"
 
     @classmethod
@@ -131,13 +138,17 @@ class Manifest:
             raise InvalidTableSpec(f"not JSON: {error}") from error
         if not isinstance(fields, dict):
             raise InvalidTableSpec(f"must be an object, got {type(fields).__name__}")
+        changed = fields.pop("changed", None)
         expected = {**_FIELDS, **_FIELDS_WHEN_ATTACHED} if fields.get("backend") == ATTACHED else _FIELDS
         if set(fields) != set(expected):
             found = ", ".join(sorted(fields))
             raise InvalidTableSpec(f"must be an object with the keys {', '.join(sorted(expected))}, got {found:.300}")
         _check_types(fields, expected)
         segments = tuple(Segment.from_fields(segment) for segment in fields.get("segments", ()))
-        return cls(**{**fields, "block_digests": tuple(fields["block_digests"]), "segments": segments})
+        return cls(
+            **{**fields, "block_digests": tuple(fields["block_digests"]), "segments": segments},
+            changed=None if changed is None else ChangedBlocks.from_fields(changed),
+        )
 
     def _check_backend(self) -> None:
         if self.is_attached:
@@ -153,6 +164,8 @@ class Manifest:
     def _check_segments(self) -> None:
         if not self.segments:
             raise InvalidTableSpec("an attached version must have at least one segment, got none")
+        if self.changed is not None:
+            raise InvalidTableSpec("an attached version has no changed blocks beside its segments")
         for segment in self.segments:
             segment.check(self.num_rows)
         found = sum(segment.row_bytes for segment in self.segments)
@@ -205,5 +218,5 @@ _JSON_TYPES: dict[str, type] = {"int": int, "str": str, "tuple[str, ...]": list}
 _FIELDS: dict[str, type] = {
     item.name: _JSON_TYPES[str(item.type)]
     for item in dataclasses.fields(Manifest)
-    if item.init and item.name not in _FIELDS_WHEN_ATTACHED
+    if item.init and item.name not in (*_FIELDS_WHEN_ATTACHED, "changed")
 }

@@ -72,7 +72,7 @@ class RootWriter:
         Raises InvalidTableName, DiskFull, RootNotWritable.
         """
         check_table_name(name)
-        with self._staging_directory() as staging:
+        with self.staging_directory() as staging:
             writer = None
             try:
                 writer = VersionWriter(
@@ -96,12 +96,12 @@ class RootWriter:
             staged: dict[str, Path] = {}
             for name, manifest in manifests.items():
                 if (completed := self._unless_known(name, manifest)) is not None:
-                    staged[name] = stack.enter_context(self._staging_directory())
+                    staged[name] = stack.enter_context(self.staging_directory())
                     _write_manifest(staged[name], completed)
             new_tables: dict[str, Path] = {}
             for name, staging in staged.items():
                 if self._is_new(name):
-                    new_tables[name] = stack.enter_context(self._staging_directory())
+                    new_tables[name] = stack.enter_context(self.staging_directory())
                     _move_into_table(staging, new_tables[name], manifests[name].version)
                 else:
                     self._place(name, staging, manifests[name].version)
@@ -126,6 +126,29 @@ class RootWriter:
                 make_directory(target.parent)
                 (arrived / VERSIONS / version).rename(target)
                 sync_directory(target.parent)
+
+    def publish_patch(self, name: str, staging: Path, manifest: Manifest) -> bool:
+        """Move a version of a table that is there out of `staging` into place and make it current.
+
+        One of the same content that is there whole stays instead, and is not read: a patch costs what it changes.
+        Returns False if that was current already. Raises RootNotWritable.
+        """
+        with disk_errors_named(self.root.path):
+            is_there = self._has_whole(name, manifest.version)
+            if not is_there:
+                self._place(name, staging, manifest.version)
+            return self._make_current(name, manifest.version) or not is_there
+
+    @contextmanager
+    def staging_directory(self) -> Iterator[Path]:
+        """Yield a new directory; what of it is left in `staging` after the block is removed. Raises RootNotWritable."""
+        path = self._free_staging_path()
+        with disk_errors_named(self.root.path):
+            path.mkdir()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)  # what stays, the next writer removes
 
     def record_digests(self, name: str, version: str, block_digests: Sequence[str]) -> None:
         """Keep the digests of an attached version, which was published without them; its name stays the same."""
@@ -167,7 +190,7 @@ class RootWriter:
     def _publish(self, name: str, staging: Path, manifest: Manifest) -> bool:
         """Move a version into place and make it current; return False if it was, intact, and was left as it is."""
         if self._is_new(name):
-            with self._staging_directory() as table:
+            with self.staging_directory() as table:
                 _move_into_table(staging, table, manifest.version)
                 self._place_table(name, table)
             return True
@@ -190,6 +213,13 @@ class RootWriter:
         except StorageError:
             return False
         return True
+
+    def _has_whole(self, name: str, version: str) -> bool:
+        """Tell whether a version lies in the root with all its blocks, as far as its manifest and file sizes tell."""
+        try:
+            return bool(held_blocks(self.root.stored_version(name, version)).all())
+        except StorageError:
+            return False
 
     def _place_table(self, name: str, table: Path) -> None:
         """Move the finished directory of a new table into place: it has its version and CURRENT, or is not there."""
@@ -221,17 +251,6 @@ class RootWriter:
         if known.block_rows == manifest.block_rows:
             manifest = dataclasses.replace(manifest, block_digests=known.block_digests)
         return None if manifest == known else manifest
-
-    @contextmanager
-    def _staging_directory(self) -> Iterator[Path]:
-        """Yield a new directory; what of it is left in `staging` after the block is removed."""
-        path = self._free_staging_path()
-        with disk_errors_named(self.root.path):
-            path.mkdir()
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)  # what stays, the next writer removes
 
     def _free_staging_path(self) -> Path:
         return self.root.path / STAGING / secrets.token_hex(8)

@@ -63,7 +63,8 @@ class SegmentFiles:
         """See VersionFiles.read_checked_into. The digest is that of the packed rows, as if they had been imported."""
         self._read_into(block, rows)
         first, first_row = self._segments[0], block * self._stored.manifest.block_rows
-        check_block(self._stored, block, rows, byte_offset=first.offset + first_row * first.row_bytes)
+        byte_offset = first.offset + first_row * first.row_bytes
+        check_block(self._stored, block, rows, path=self._stored.data_path, byte_offset=byte_offset)
 
     def close(self) -> None:
         """See VersionFiles.close."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from store_server.storage.files.block_file import BlockFile
-from store_server.storage.files.data_file import DATA_FILE_KINDS
+from store_server.storage.files.block_places import block_places
 from store_server.storage.files.segment_files import SegmentFiles
 
 if TYPE_CHECKING:
@@ -43,4 +43,4 @@ def open_files(stored: StoredVersion) -> VersionFiles:
     """Open the files of a version; raises TableDamaged, StorageFailure and PackageMissing."""
     if stored.manifest.is_attached:
         return SegmentFiles(stored)
-    return BlockFile(stored, DATA_FILE_KINDS[stored.manifest.backend].offsets(stored))
+    return BlockFile(stored, block_places(stored))

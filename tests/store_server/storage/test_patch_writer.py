@@ -1,0 +1,358 @@
+"""Versions with some rows replaced: what they hold, what they are called, what they cost, and what they share."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support.parts import block_bytes, make_part, manifest_of, writer_of
+from support.patches import patch_table, with_rows
+from support.rows import random_rows
+
+from store_server.storage import (
+    BlockDamaged,
+    DataRoot,
+    InvalidPatch,
+    ResidentSet,
+    RowsNotHeld,
+    TableDamaged,
+    VersionUnavailable,
+    root_writer,
+    verify,
+)
+from store_server.storage.files.version_files import open_files
+from store_server.storage.manifest import default_block_rows
+from store_server.storage.row_layout import ShiftedRows
+
+BLOCK_ROWS, NUM_BLOCKS = 4_095, 6
+BLOCK_BYTES = BLOCK_ROWS * 264
+TABLE = random_rows(5 * BLOCK_ROWS + 100, 264)
+IDS = [2 * BLOCK_ROWS, 0, len(TABLE) - 1, 2 * BLOCK_ROWS - 1]  # first and last rows of blocks 0, 1, 2 and 5
+NEW = random_rows(4, 264, seed=1)
+
+
+def held_rows(root: Path, version: str | None = None, **options: bool) -> NDArray[np.uint8]:
+    data_root = DataRoot.open(root)
+    backend = data_root.open_backend("t", version or data_root.current_version("t"), **options)
+    rows = np.concatenate([block.copy() for block in backend.blocks()])
+    backend.close()
+    return rows
+
+
+def directory(root: Path) -> Path:
+    data_root = DataRoot.open(root)
+    return data_root.version_path("t", data_root.current_version("t"))
+
+
+def files(root: Path) -> set[str]:
+    return {path.name for path in directory(root).iterdir()}
+
+
+@pytest.mark.parametrize("backend", ["mmap", "lmdb"])
+@pytest.mark.parametrize("row_bytes", [7, 264, 1001, 1 << 19])
+def test_a_patch_has_its_rows_and_all_others_of_the_base_and_the_name_of_an_import_of_them_all(
+    root: Path, tmp_path: Path, publish: Callable[..., str], backend: str, row_bytes: int
+) -> None:
+    block_rows = default_block_rows(row_bytes)
+    table = random_rows(5 * block_rows + 1, row_bytes)
+    ids = [len(table) - 1, block_rows, 2 * block_rows - 1]
+    new = random_rows(3, row_bytes, seed=1)
+    base = publish(root, "t", table, backend=backend, row_format="x-mine", fingerprint="f")
+
+    version = patch_table(root, "t", ids, new).version
+
+    expected = with_rows(table, ids, new)
+    assert DataRoot.open(root).current_version("t") == version
+    assert version == publish(tmp_path / "other", "t", expected, row_format="x-mine", fingerprint="f")
+    assert np.array_equal(held_rows(root), expected)
+    assert np.array_equal(held_rows(root, in_memory=True), expected)
+    assert np.array_equal(held_rows(root, base), table)
+    assert [progress.blocks_done for progress in verify(DataRoot.open(root), "t", version)][-1] == 6
+
+
+@pytest.mark.parametrize("backend", ["mmap", "lmdb"])
+def test_rows_of_both_files_are_served_by_one_take(root: Path, publish: Callable[..., str], backend: str) -> None:
+    publish(root, "t", TABLE, backend=backend)
+    patch_table(root, "t", [5], NEW[:1])
+    data_root = DataRoot.open(root)
+    opened = open_files(data_root.stored_version("t", data_root.current_version("t")))
+
+    mapped = opened.map()
+    opened.close()
+
+    assert len(mapped.maps) == 1
+    assert isinstance(mapped.layout, ShiftedRows)
+
+
+@pytest.mark.parametrize("backend", ["mmap", "lmdb"])
+def test_a_patch_writes_the_blocks_that_it_changes_and_no_others(
+    root: Path, publish: Callable[..., str], backend: str
+) -> None:
+    publish(root, "t", TABLE, backend=backend)
+    data_name = next(name for name in files(root) if name.startswith("rows."))
+    before = bytes_written_here()
+
+    outcome = patch_table(root, "t", IDS[:2], NEW[:2])
+
+    assert bytes_written_here() - before < 2 * BLOCK_BYTES + 20_000
+    assert 2 * BLOCK_BYTES <= outcome.bytes_written < 2 * BLOCK_BYTES + 264
+    assert (outcome.rows_changed, outcome.blocks_changed) == (2, 2)
+    assert (directory(root) / data_name).stat().st_nlink == 2
+    assert (directory(root) / "changed.bin").stat().st_blocks * 512 < 2 * BLOCK_BYTES + 20_000
+
+
+def bytes_written_here() -> int:
+    lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(lines["wchar"])
+
+
+def test_a_patch_of_a_patch_of_a_patch_has_two_files_and_the_rows_of_all(
+    root: Path, tmp_path: Path, publish: Callable[..., str]
+) -> None:
+    publish(root, "t", TABLE)
+    expected = TABLE
+    for ids, rows in (([5, 3 * BLOCK_ROWS], NEW[:2]), ([6], NEW[2:3]), ([5, 2 * BLOCK_ROWS - 1], NEW[2:])):
+        version = patch_table(root, "t", ids, rows).version
+        expected = with_rows(expected, ids, rows)
+        assert np.array_equal(held_rows(root), expected)
+
+    assert version == publish(tmp_path / "other", "t", expected)
+    assert files(root) == {"rows.bin", "changed.bin", "table.json"}
+    assert manifest_of(root, "t").changed.ranges == ((0, 2), (3, 4))
+    assert (directory(root) / "changed.bin").stat().st_size < 3 * BLOCK_BYTES + 264
+
+
+def test_once_more_than_half_of_the_blocks_differ_a_patch_is_a_file_of_its_own(
+    root: Path, publish: Callable[..., str]
+) -> None:
+    publish(root, "t", TABLE)
+    patch_table(root, "t", [0, BLOCK_ROWS, 2 * BLOCK_ROWS], NEW[:3])
+    assert "changed.bin" in files(root)
+
+    outcome = patch_table(root, "t", [3 * BLOCK_ROWS], NEW[3:])
+
+    assert outcome.is_whole
+    assert files(root) == {"rows.bin", "table.json"}
+    assert (directory(root) / "rows.bin").stat().st_nlink == 1
+    assert np.array_equal(held_rows(root), with_rows(TABLE, [0, BLOCK_ROWS, 2 * BLOCK_ROWS, 3 * BLOCK_ROWS], NEW))
+
+
+@pytest.mark.parametrize("backend", ["mmap", "lmdb"])
+def test_a_patch_stays_whole_when_its_base_is_dropped(root: Path, publish: Callable[..., str], backend: str) -> None:
+    base = publish(root, "t", TABLE, backend=backend)
+    patch_table(root, "t", IDS[:2], NEW[:2])
+
+    with root_writer(root) as writer:
+        writer.drop("t", base)
+
+    assert np.array_equal(held_rows(root), with_rows(TABLE, IDS[:2], NEW[:2]))
+    patch_table(root, "t", IDS[2:3], NEW[2:3])
+    assert np.array_equal(held_rows(root), with_rows(TABLE, IDS[:3], NEW[:3]))
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK])
+def test_where_the_file_system_gives_no_second_name_the_file_is_copied(
+    root: Path, publish: Callable[..., str], number: int
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    publish(root, "t", TABLE)
+
+    outcome = patch_table(root, "t", [5], NEW[:1], link=refuse)
+
+    assert outcome.is_copied
+    assert outcome.bytes_written >= TABLE.nbytes
+    assert (directory(root) / "rows.bin").stat().st_nlink == 1
+    assert np.array_equal(held_rows(root), with_rows(TABLE, [5], NEW[:1]))
+
+
+def test_a_link_that_fails_otherwise_ends_the_patch_and_the_base_stays_current(
+    root: Path, publish: Callable[..., str]
+) -> None:
+    def fail(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    base = publish(root, "t", TABLE)
+
+    with pytest.raises(Exception, match="disk full"):
+        patch_table(root, "t", [5], NEW[:1], link=fail)
+
+    assert DataRoot.open(root).versions("t") == [base]
+    assert list((root / "staging").iterdir()) == []
+
+
+def test_rows_that_are_there_already_change_nothing(root: Path, publish: Callable[..., str]) -> None:
+    base = publish(root, "t", TABLE)
+
+    outcome = patch_table(root, "t", [7, 8], TABLE[7:9])
+
+    assert (outcome.version, outcome.is_unchanged, outcome.rows_changed, outcome.bytes_written) == (base, True, 0, 0)
+    assert DataRoot.open(root).versions("t") == [base]
+
+
+def test_a_patch_that_is_taken_back_ends_at_the_base_which_is_current_again(
+    root: Path, publish: Callable[..., str]
+) -> None:
+    base = publish(root, "t", TABLE)
+    patch_table(root, "t", [7], NEW[:1])
+
+    outcome = patch_table(root, "t", [7], TABLE[7:8])
+
+    assert (outcome.version, outcome.is_unchanged) == (base, False)
+    assert DataRoot.open(root).current_version("t") == base
+    assert files(root) == {"rows.bin", "table.json"}
+
+
+def test_a_patch_may_begin_from_a_version_that_is_not_current(root: Path, publish: Callable[..., str]) -> None:
+    base = publish(root, "t", TABLE)
+    publish(root, "t", TABLE[::-1].copy())
+
+    patch_table(root, "t", [7], NEW[:1], base=base)
+
+    assert np.array_equal(held_rows(root), with_rows(TABLE, [7], NEW[:1]))
+
+
+def test_a_version_that_is_held_in_part_is_not_patched(root: Path, tmp_path: Path, publish: Callable[..., str]) -> None:
+    publish(tmp_path / "whole", "t", TABLE)
+    make_part(root, "t", TABLE, manifest_of(tmp_path / "whole", "t"), [0, 1, 2])
+
+    with pytest.raises(VersionUnavailable, match="3 of 6 blocks are held, and all are needed"):
+        patch_table(root, "t", [7], NEW[:1])
+
+
+def test_a_checkpoint_is_to_be_imported_before_it_is_patched(root: Path, publish: Callable[..., str]) -> None:
+    publish(root, "t", TABLE[:100], backend="safetensors")
+
+    with pytest.raises(InvalidPatch, match="`import` it first"):
+        patch_table(root, "t", [7], NEW[:1])
+
+
+def test_a_bad_block_of_the_base_is_not_patched(root: Path, publish: Callable[..., str]) -> None:
+    base = publish(root, "t", TABLE)
+    with (directory(root) / "rows.bin").open("r+b") as file:
+        file.write(b"bad!")
+
+    with pytest.raises(BlockDamaged, match="block 0"):
+        patch_table(root, "t", [7], NEW[:1])
+
+    assert DataRoot.open(root).versions("t") == [base]
+
+
+def test_disk_space_that_a_patch_shares_is_not_given_back_by_its_base(root: Path, publish: Callable[..., str]) -> None:
+    publish(root, "t", TABLE)
+    with writer_of(root, "t") as base:
+        patch_table(root, "t", [7], NEW[:1])
+        base.let_go([(0, 6)])
+
+        base.give_back([(0, 6)])
+        assert np.array_equal(held_rows(root), with_rows(TABLE, [7], NEW[:1]))
+
+        with root_writer(root) as writer:
+            versions = DataRoot.open(root).versions("t")
+            writer.drop("t", next(version for version in versions if version != directory(root).name))
+        base.give_back([(0, 6)])  # it has the file open still, which is the patch's alone now
+        assert np.array_equal(held_rows(root), with_rows(TABLE, [7], NEW[:1]))
+
+
+def test_a_patch_gives_back_the_disk_space_that_it_alone_has(root: Path, publish: Callable[..., str]) -> None:
+    publish(root, "t", TABLE)
+    patch_table(root, "t", [7], NEW[:1])
+    size = (directory(root) / "changed.bin").stat().st_blocks
+
+    with writer_of(root, "t") as patched:
+        patched.let_go([(0, 3)])
+        patched.give_back([(0, 3)])
+
+    assert (directory(root) / "changed.bin").stat().st_blocks < size / 10
+    assert (directory(root) / "rows.bin").stat().st_blocks * 512 >= TABLE.nbytes
+    with pytest.raises(RowsNotHeld):
+        held_rows(root)
+
+
+@pytest.mark.parametrize("block", [0, 1], ids=["changed", "shared"])
+def test_a_bad_block_of_a_patch_is_found_and_brought_back(root: Path, publish: Callable[..., str], block: int) -> None:
+    base = publish(root, "t", TABLE)
+    patch_table(root, "t", [7], NEW[:1])
+    name, offset = ("changed.bin", 1000) if block == 0 else ("rows.bin", BLOCK_BYTES)
+    with (directory(root) / name).open("r+b") as file:
+        file.seek(offset)
+        file.write(b"bad!")
+    expected = with_rows(TABLE, [7], NEW[:1])
+    with pytest.raises(BlockDamaged, match=f"{name}: block {block} "):
+        list(verify(DataRoot.open(root), "t", directory(root).name))
+
+    with writer_of(root, "t") as patched:
+        assert patched.quarantine(block)
+        with pytest.raises(RowsNotHeld):
+            held_rows(root)
+        patched.reserve([(block, block + 1)])
+        patched.store({block: block_bytes(expected, BLOCK_ROWS, block)})
+
+    assert np.array_equal(held_rows(root), expected)
+    assert np.array_equal(held_rows(root, base), TABLE)
+
+
+def test_changed_blocks_that_are_missing_or_cut_short_are_damage(root: Path, publish: Callable[..., str]) -> None:
+    publish(root, "t", TABLE)
+    patch_table(root, "t", [7], NEW[:1])
+    data_root = DataRoot.open(root)
+    backend = data_root.open_backend("t", directory(root).name)
+    path = directory(root) / "changed.bin"
+
+    os.truncate(path, 1000)
+    with pytest.raises(TableDamaged, match="cut short"):
+        backend.gather(np.array([7]), np.empty((1, 264), np.uint8))
+    with pytest.raises(TableDamaged, match=r"changed\.bin: the data file has another size"):
+        data_root.open_backend("t", directory(root).name)
+    path.unlink()
+    with pytest.raises(TableDamaged, match=r"changed\.bin: the data file is missing"):
+        data_root.open_backend("t", directory(root).name)
+    backend.close()
+
+
+def test_cold_rows_of_both_files_are_read_within_a_memory_budget(root: Path, publish: Callable[..., str]) -> None:
+    table = random_rows(24 * BLOCK_ROWS, 264)
+    ids = np.arange(0, 10 * BLOCK_ROWS, BLOCK_ROWS).tolist()
+    new = random_rows(10, 264, seed=1)
+    publish(root, "t", table)
+    patch_table(root, "t", ids, new)
+    for path in directory(root).glob("*.bin"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    budget = ResidentSet(16 << 20)
+    data_root = DataRoot.open(root)
+    backend = data_root.open_backend("t", data_root.current_version("t"), resident_set=budget)
+    rows = np.random.default_rng(0).permutation(len(table))[:20_000]
+    rows[:10] = ids
+
+    out = np.empty((len(rows), 264), np.uint8)
+    backend.gather(rows, out)
+    backend.refresh_residency()
+    budget.shrink()
+
+    assert np.array_equal(out, with_rows(table, ids, new)[rows])
+    assert 0 < budget.pages_in_ram() * 4096 <= 16 << 20
+    backend.close()
+
+
+def test_all_pages_of_a_patch_can_be_known_to_be_in_ram(root: Path, publish: Callable[..., str]) -> None:
+    publish(root, "t", TABLE)
+    patch_table(root, "t", [7], NEW[:1])
+    data_root = DataRoot.open(root)
+    backend = data_root.open_backend("t", data_root.current_version("t"))
+    out = np.empty((len(TABLE), 264), np.uint8)
+    backend.gather(np.arange(len(TABLE)), out)
+
+    backend.refresh_residency()
+
+    assert backend.resident
+    assert backend.gather_from_ram(np.arange(len(TABLE)), out)
+    assert np.array_equal(out, with_rows(TABLE, [7], NEW[:1]))
+    backend.close()
