@@ -12,6 +12,7 @@ import typer
 from store_server.commands.arguments import Root, TableName, VersionOption
 from store_server.commands.failure import CommandFailed
 from store_server.storage import DataRoot, StorageError, TableDamaged
+from store_server.storage.changed_blocks import CHANGED
 from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.files.version_files import open_files
 from store_server.storage.held_blocks import held_blocks, held_bytes, ranges_of
@@ -148,6 +149,10 @@ def _files(root: DataRoot, name: str, manifest: Manifest) -> Iterator[tuple[str,
         file_name = DATA_FILE_KINDS[manifest.backend].file_name
         path = root.version_path(name, manifest.version) / file_name
         yield "data file", f"{path} ({_size(path, manifest.data_bytes)})"
+        if manifest.changed is not None:
+            num_changed = int(manifest.changed.are_changed(manifest.num_blocks).sum())
+            path = path.with_name(CHANGED)
+            yield "patched", f"{num_changed:,} blocks, in {path} ({_size(path, manifest.changed.file_bytes)})"
     for number, segment in enumerate(manifest.segments):
         place = f"from byte {segment.offset:,} of {segment.path} ({segment.file_bytes:,} bytes)"
         yield f"segment {number}", f"{segment.tensor}, {segment.row_bytes:,} bytes a row {place}"

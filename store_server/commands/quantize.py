@@ -76,7 +76,7 @@ def _width(source: RowsInFile) -> int:
 def _encoded(source: RowsInFile, row_format: str, error: IntroducedError) -> Iterator[NDArray[np.uint8]]:
     from engram_client import formats
 
-    for first, values in _values(source):
+    for first, values in values_of(source):
         _require(np.isfinite(values), source, first, values, row_format)
         try:
             rows = formats.encode(values, row_format)
@@ -92,7 +92,7 @@ def _encoded(source: RowsInFile, row_format: str, error: IntroducedError) -> Ite
 def _largest_magnitude(source: RowsInFile) -> float:
     largest = 0.0
     with progress_bar(f"measuring {source.path.name}", source.num_rows * source.row_bytes) as advance:
-        for first, values in _values(source):
+        for first, values in values_of(source):
             magnitudes = np.abs(values)
             _require(magnitudes <= np.finfo(np.float32).max, source, first, values, _ONE_SCALE)
             largest = max(largest, float(magnitudes.max()))
@@ -112,7 +112,7 @@ def _require(
         )
 
 
-def _values(source: RowsInFile) -> Iterator[tuple[int, NDArray[np.floating]]]:
+def values_of(source: RowsInFile) -> Iterator[tuple[int, NDArray[np.floating]]]:
     """Yield the first row of each piece and its values (n, width): float64 if the file holds those, else float32."""
     from engram_client import formats
 
