@@ -19,9 +19,9 @@ from support.rows import random_rows
 from support.slow_replies import SlowReplies, slow_replies
 
 _TABLE, _TABLE_SEED, _TABLE_ROWS, _NUM_NODES = "m/layer-1", 1, 40_000, 2
-_SHARE, _SECONDS = 0.05, 0.05
+SHARE, SLOW_SECONDS = 0.05, 0.05
 _WITH, _WITHOUT = LoadSettings.hedge_budget, 0.0
-_BURST, _WARM_UP_SECONDS = 4, 2.0
+_BURST = 4
 
 
 class Round(NamedTuple):
@@ -69,7 +69,9 @@ class Relayed(Loopback):
     def __init__(self, num_nodes: int, stack: contextlib.ExitStack) -> None:
         super().__init__(num_nodes)
         self._relays: list[SlowReplies] = [
-            stack.enter_context(slow_replies(self.listen(number), _SHARE if number == num_nodes - 1 else 0.0, _SECONDS))
+            stack.enter_context(
+                slow_replies(self.listen(number), SHARE if number == num_nodes - 1 else 0.0, SLOW_SECONDS)
+            )
             for number in range(num_nodes)
         ]
 
@@ -78,14 +80,19 @@ class Relayed(Loopback):
 
 
 def compare_hedging(
-    directory: Path, *, rounds: int = 5, seconds: float = 10.0, fetches_a_second: float = 60.0
+    directory: Path,
+    *,
+    rounds: int = 5,
+    seconds: float = 10.0,
+    warm_up_seconds: float = 2.0,
+    fetches_a_second: float = 60.0,
 ) -> HedgingFindings:
     """Load two nodes in turns with and without hedging."""
     results: dict[float, list[Round]] = {_WITH: [], _WITHOUT: []}
     with slow_pair(directory) as cluster:
         for _ in range(rounds):
             for budget, of_budget in results.items():
-                of_budget.append(_round(_settings(cluster, budget, fetches_a_second), seconds))
+                of_budget.append(_round(_settings(cluster, budget, fetches_a_second), warm_up_seconds, seconds))
     with_hedges, without = (_side(of_budget) for of_budget in results.values())
     return HedgingFindings(
         with_hedges=with_hedges, without=without, p99_share=round(with_hedges.p99_ms / without.p99_ms, 3)
@@ -113,10 +120,10 @@ def _settings(cluster: RealCluster, budget: float, rate: float) -> LoadSettings:
     )
 
 
-def _round(settings: LoadSettings, seconds: float) -> Round:
+def _round(settings: LoadSettings, warm_up_seconds: float, seconds: float) -> Round:
     """Run a client that has to be warm before its fetches count."""
     with load(settings) as running:
-        running.go_on(_WARM_UP_SECONDS)
+        running.go_on(warm_up_seconds)
         counts_from = time.monotonic()
         running.go_on(seconds)
         asked = running.finish()

@@ -1,0 +1,12 @@
+"""The short form of the comparison with and without hedging."""
+
+from chaos.slow_replica import SLOW_SECONDS, compare_hedging
+
+
+def test_replies_that_are_held_back_are_hedged_within_the_budget_and_bring_the_right_rows(tmp_path):
+    found = compare_hedging(tmp_path, rounds=1, warm_up_seconds=0.5, seconds=0.5, fetches_a_second=120)
+
+    assert found.is_right
+    assert found.without.hedges_percent == 0
+    assert found.without.p99_ms >= 1e3 * SLOW_SECONDS
+    assert 0 < found.with_hedges.hedges_percent <= 5
