@@ -97,6 +97,14 @@ class Catalog:
         if opened is not None:
             opened.backend.look_at_held()
 
+    def serves(self, table: str, version: str) -> bool:
+        """Tell whether lookups find a version, as far as it is known to be sound."""
+        try:
+            self.find(table, version)
+        except StorageError:
+            return False
+        return True
+
     @property
     def is_loading(self) -> bool:
         """Whether `reload` is loading a table into memory, which may take long."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 import structlog
@@ -18,14 +18,19 @@ from grpc_reflection.v1alpha import reflection
 
 from engram_store.v1 import table_service_pb2 as pb
 from store_server.catalog import Catalog
+from store_server.cluster.holding import Holding
 from store_server.cluster.member import ClusterMember
 from store_server.cluster.own_holdings import OwnHoldings
 from store_server.config import ServerConfig
 from store_server.listen_address import CannotListen, ListenAddress
-from store_server.services import cluster, lookup, tables
+from store_server.services import blocks, cluster, lookup, tables
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import DataRoot, StorageError
 from store_server.storage.row_memory import RowMemory
+
+if TYPE_CHECKING:
+    from store_server.cluster.known_map import KnownMap
+    from store_server.cluster.registration import Holdings
 
 log = structlog.get_logger()
 
@@ -74,15 +79,30 @@ class Node:
             config.gather_threads, thread_name_prefix="gather", initializer=_run_after_others
         )
         self._under_way = CallsUnderWay()
-        self._member = (
-            ClusterMember(config.cluster, root.path, OwnHoldings(root)) if config.cluster is not None else None
-        )
-        known = self._member.known if self._member is not None else None
+        self._own_holdings = OwnHoldings(root)
+        self._member: ClusterMember | None = None
+        self._holding: Holding | None = None
+        known: KnownMap | None = None
+        if config.cluster is not None:
+            self._member = ClusterMember(
+                config.cluster, root.path, self._holdings, limited=self._limited, new_map=self._look_at_map
+            )
+            known = self._member.known
+            self._holding = Holding(
+                config.cluster,
+                root,
+                known,
+                changed=self._member.holdings_changed,
+                damaged=self._catalog.look_at_held,
+            )
         self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way, self._epoch)
         self._tables = tables.TableService(
             self._catalog, self._under_way, known=known, is_one_of_several=is_one_of_several
         )
         self._cluster = cluster.ClusterService(known)
+        self._blocks = (
+            blocks.BlockService(root, self._threads, self._holding.quarantine) if self._holding is not None else None
+        )
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=GRPC_OPTIONS)
         self._follower: asyncio.Task[None] | None = None
@@ -97,15 +117,21 @@ class Node:
         served = [state.opened_current() is not None for state in self._catalog.tables.values()]
         if served and not any(served):
             raise NothingToServe(f"not one of the {len(served)} tables can be served; the log above says why")
-        handlers = (self._lookups.handler(), self._tables.handler(), self._cluster.handler())
-        self._server.add_generic_rpc_handlers(handlers)
+        self._server.add_generic_rpc_handlers(
+            (self._lookups.handler(), self._tables.handler(), self._cluster.handler())
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (lookup.SERVICE, tables.SERVICE, cluster.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = [lookup.SERVICE, tables.SERVICE, cluster.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        if self._blocks is not None:
+            self._server.add_generic_rpc_handlers((self._blocks.handler(),))
+            names.append(blocks.SERVICE)
         reflection.enable_server_reflection(names, self._server)
         self.address = await self._listen(listen)
         await self._server.start()
         if self._member is not None:
             await self._member.start(self.address)
+        if self._holding is not None and self._config.cluster is not None and self._config.cluster.speaks_for_node:
+            await self._holding.start()
         await self._report_health()
         self._follower = asyncio.create_task(self._follow_data_root())
         log.info("listening", address=self.address, tables=sum(served), damaged=len(served) - sum(served))
@@ -135,6 +161,8 @@ class Node:
             self._follower.cancel()
             with suppress(asyncio.CancelledError):
                 await self._follower
+        if self._holding is not None:
+            await self._holding.close()
         if self._member is not None:
             await self._member.close()
         await self._server.stop(None)
@@ -147,6 +175,20 @@ class Node:
 
     def _epoch(self) -> int:
         return 0 if self._member is None else self._member.known.epoch
+
+    def _holdings(self) -> Holdings:
+        """Return what this node holds and lookups find. Waits for a disk."""
+        held = self._own_holdings()
+        self._catalog.reload()
+        served = {key: ranges for key, ranges in held.blocks.items() if self._catalog.serves(*key)}
+        return held._replace(blocks=served)
+
+    def _limited(self, capacity_bytes: int) -> int:
+        return capacity_bytes if self._holding is None else self._holding.limited(capacity_bytes)
+
+    def _look_at_map(self) -> None:
+        if self._holding is not None:
+            self._holding.look()
 
     def _check_in_memory(self) -> None:
         for name in self._config.in_memory:

@@ -41,6 +41,12 @@ class ClusterConfig:
     cert_file: Path | None = None
     """What the node shows to an etcd that asks for certificates."""
     key_file: Path | None = None
+    copy_bytes_per_second: float | None = None
+    """How fast the node fetches rows that it is to hold; None for as fast as it goes."""
+    keep_seconds: float = 300.0
+    """For how long the node keeps rows that it is no more to hold, for clients whose map is old."""
+    scrub_bytes_per_second: float | None = None
+    """How fast the node reads what it holds over and over again, to find bad blocks; None for not at all."""
     speaks_for_node: bool = True
     """Of several workers one registers the node and keeps the map on its disk; all of them know the map."""
 
@@ -64,3 +70,11 @@ class ClusterConfig:
             )
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("a certificate and its key belong together: give both or neither")
+        self._check_holding()
+
+    def _check_holding(self) -> None:
+        for name in ("copy_bytes_per_second", "scrub_bytes_per_second"):
+            if (rate := getattr(self, name)) is not None and rate <= 0:
+                raise ValueError(f"{name} must be above 0, got {rate:g}")
+        if not self.keep_seconds >= 0:
+            raise ValueError(f"keep_seconds must not be negative, got {self.keep_seconds:g}")

@@ -33,15 +33,27 @@ _PAUSE_SECONDS: Final = 1.0
 class ClusterMember:
     """Follows the map from `start` to `close`. `holdings` returns what the node holds.
 
+    `limited` returns how much of the capacity in the settings the node really has; `new_map` is told of each map.
+
     Belongs to the running event loop. Raises ValueError for a URL that names no source of maps.
     """
 
-    def __init__(self, config: ClusterConfig, root: Path, holdings: Callable[[], Holdings]) -> None:
+    def __init__(
+        self,
+        config: ClusterConfig,
+        root: Path,
+        holdings: Callable[[], Holdings],
+        *,
+        limited: Callable[[int], int] = lambda capacity_bytes: capacity_bytes,
+        new_map: Callable[[], None] = lambda: None,
+    ) -> None:
         self._meeting = meeting_point_at(config)
         self.known = KnownMap(root, cluster=self._meeting.cluster, is_kept=config.speaks_for_node)
         self._config = config
         self._address = config.address
         self._holdings = holdings
+        self._limited = limited
+        self._new_map = new_map
         self._incarnation = secrets.token_hex(8)
         self._source_asked = asyncio.Event()
         self._complained = ""
@@ -93,13 +105,14 @@ class ClusterMember:
             id=self._config.node_id,
             address=self._address,
             labels=self._config.labels,
-            capacity_bytes=self._config.capacity_bytes,
+            capacity_bytes=self._limited(self._config.capacity_bytes),
         )
         return NodeRegistration(node=node, incarnation=self._incarnation, held=held.blocks, bytes_used=held.num_bytes)
 
     def _heard(self, found: ShardMap | None) -> None:
         self._look_for_this_node()
         self._source_asked.set()
+        self._new_map()
         if self._participation is not None:
             self._participation.heard(found)
 

@@ -37,6 +37,11 @@ class OwnHoldings:
             num_bytes += held_bytes(stored.manifest, is_held)
         return Holdings(blocks, num_bytes)
 
+    def stored(self, key: VersionKey) -> StoredVersion | None:
+        """Return a version as it was found at the last look, None if it was not there."""
+        found = self._stored.get(key)
+        return found[1] if found is not None else None
+
     def _versions(self) -> Iterator[tuple[VersionKey, StoredVersion]]:
         before, self._stored = self._stored, {}
         for name in self._root.table_names():

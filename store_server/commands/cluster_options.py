@@ -80,6 +80,34 @@ AllLostAfter: TypeAlias = Annotated[
         help="The same where half of the nodes went away together. Alike on all nodes.",
     ),
 ]
+CopyRate: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BYTES",
+        parser=parse_byte_size,
+        rich_help_panel=_PANEL,
+        help="Bytes a second, such as 200MiB, at which this node fetches rows that it is to hold; by default there is "
+        "no limit.",
+    ),
+]
+KeepSeconds: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        rich_help_panel=_PANEL,
+        help="How long this node keeps rows that it is no more to hold, for clients whose map is old.",
+    ),
+]
+ScrubRate: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BYTES",
+        parser=parse_byte_size,
+        rich_help_panel=_PANEL,
+        help="Bytes a second at which this node reads all that it holds again and again, to find bad blocks and fetch "
+        "them anew; by default not at all.",
+    ),
+]
 PasswordFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(

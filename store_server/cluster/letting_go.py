@@ -1,0 +1,134 @@
+"""Takes away what a node has copied and is no more to hold, once nobody can be looking for it there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import structlog
+
+from store_server.storage import RootBusy, root_writer
+from store_server.storage.arrivals import remove_arrivals
+from store_server.storage.block_writer import BlockWriter
+from store_server.storage.held_blocks import held_blocks, ranges_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from engram_store.shard_map import VersionKey
+    from store_server.cluster.copies import Copies
+    from store_server.storage import DataRoot
+    from store_server.storage.stored_version import StoredVersion
+
+log = structlog.get_logger()
+_LOOKUP_SECONDS: Final = 10.0  # far more than a lookup needs that saw a block held
+_NEVER: Final = np.inf
+
+
+@dataclass(slots=True)
+class _Version:
+    """Since when blocks are not wanted, and not held and not wanted any more; infinite for those that are."""
+
+    unwanted: NDArray[np.float64]
+    let_go: NDArray[np.float64]
+    given_back: NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.given_back = np.zeros(len(self.unwanted), np.bool_)
+
+
+class LettingGo:
+    """Called again and again with what is wanted; it does what is due.
+
+    A block that has not been wanted for `keep_seconds` is held no longer, so that the node registers without it; a
+    while later its disk space is given back, and a version that is not in the map any more is removed. After a restart
+    all of the time begins anew. `find` returns what lies in the data root; `now` is a clock in seconds that never goes
+    back.
+    """
+
+    def __init__(
+        self,
+        root: DataRoot,
+        copies: Copies,
+        keep_seconds: float,
+        *,
+        find: Callable[[VersionKey], StoredVersion | None],
+        lookup_seconds: float = _LOOKUP_SECONDS,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._root = root
+        self._copies = copies
+        self._keep_seconds = keep_seconds
+        self._find = find
+        self._lookup_seconds = lookup_seconds
+        self._now = now
+        self._known: dict[VersionKey, _Version] = {}
+
+    def look(self, wanted: Mapping[VersionKey, NDArray[np.bool_]], under_way: Collection[VersionKey]) -> bool:
+        """Do what is due; tells whether the node holds less now.
+
+        `wanted` are blocks of all versions in the map, (num_blocks,) each; versions `under_way` are being copied. Waits
+        for a disk. Raises StorageError.
+        """
+        remove_arrivals(self._root, but={*wanted, *under_way})
+        has_less = False
+        for key in self._copies:
+            if key not in under_way:
+                stored = self._find(key)
+                if stored is None:
+                    self._forget(key, is_wanted=key in wanted)
+                else:
+                    has_less |= self._look_at(key, stored, wanted.get(key))
+        return has_less
+
+    def _look_at(self, key: VersionKey, stored: StoredVersion, wanted: NDArray[np.bool_] | None) -> bool:
+        is_held = held_blocks(stored)
+        is_wanted = np.zeros(len(is_held), np.bool_) if wanted is None else wanted
+        known, now = self._known.get(key), self._now()
+        if known is None:
+            known = self._known[key] = _Version(*(np.full(len(is_held), _NEVER) for _ in range(2)))
+        known.unwanted = np.where(is_wanted, _NEVER, np.minimum(known.unwanted, now))
+        known.let_go = np.where(is_wanted | is_held, _NEVER, np.minimum(known.let_go, now))
+        known.given_back &= ~(is_wanted | is_held)
+        due = is_held & (now - known.unwanted >= self._keep_seconds)
+        if due.any():
+            with BlockWriter(stored) as writer:
+                writer.let_go(ranges_of(due))
+            log.info("blocks let go", table=key.table, version=key.version, blocks=int(due.sum()))
+            return True
+        self._give_back(key, stored, known, is_gone=wanted is None)
+        return False
+
+    def _give_back(self, key: VersionKey, stored: StoredVersion, known: _Version, *, is_gone: bool) -> None:
+        is_due = self._now() - known.let_go >= self._lookup_seconds
+        if is_gone and is_due.all():
+            self._remove(key)
+            return
+        due = is_due & ~known.given_back
+        if due.any():
+            with BlockWriter(stored) as writer:
+                writer.give_back(ranges_of(due))
+            known.given_back |= due
+
+    def _remove(self, key: VersionKey) -> None:
+        """Remove a version, and its table with the last one. While another writes to the data root, it stays."""
+        with suppress(RootBusy), root_writer(self._root.path) as writer:
+            others = [version for version in self._root.versions(key.table) if version != key.version]
+            if not others:
+                writer.drop_table(key.table)
+            else:
+                if self._root.current_version(key.table) == key.version:
+                    writer.make_current(key.table, others[0])
+                writer.drop(*key)
+            log.info("version removed, which no set names", table=key.table, version=key.version)
+            self._forget(key, is_wanted=False)
+
+    def _forget(self, key: VersionKey, *, is_wanted: bool) -> None:
+        """Forget a version that is not here, unless it is just about to come."""
+        self._known.pop(key, None)
+        if not is_wanted:
+            self._copies.discard(key)
