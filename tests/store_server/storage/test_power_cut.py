@@ -19,6 +19,8 @@ import numpy as np
 from store_server.storage import DataRoot, TableSpec, root_writer, verify
 from store_server.storage.attachment import attached_manifest
 from store_server.storage.files.safetensors_file import read_safetensors_file
+from store_server.storage.patch_writer import write_patch
+from store_server.storage.row_patch import row_patch
 
 root, backend, checkpoint = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 durable, lost, renames = {}, [], []
@@ -65,11 +67,20 @@ def attach(name):
     list(verify(DataRoot.open(root), name, manifest.version))
 
 
+def patch(name):
+    data_root = DataRoot.open(root)
+    stored = data_root.stored_version(name, data_root.current_version(name))
+    with root_writer(root) as writer:
+        write_patch(writer, stored, row_patch(np.array([7]), np.full((1, 264), 9, np.uint8), stored.manifest))
+
+
 os.fsync = record
 sys.addaudithook(check_renames)
 first = write("a/b", 0)
 check(root / "tables", "after a new table")
 write("a/b", 1)
+patch("a/b")
+assert list(root.glob("tables/*/versions/*/changed.bin"))
 attach("new")
 attach("a/b")
 check(root / "tables", "after new versions")
