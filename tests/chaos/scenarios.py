@@ -19,7 +19,7 @@ from support.real_cluster import RealCluster, real_cluster
 from support.rows import random_rows
 
 NUM_NODES, TABLE, TABLE_SEED, TABLE_ROWS = 4, "m/layer-1", 1, 40_000
-VICTIM = 3  # the only node whose link can be impaired
+VICTIM = 3
 DELAY_SECONDS, LOSS = 0.2, 0.01
 
 
@@ -54,7 +54,7 @@ class Scenario:
     says: str
     happens: Callable[[Scene], None]
     is_wired: bool = False
-    """Whether the link of the victim has to be such that it can be impaired."""
+    """Whether links have to be such that they can be impaired."""
     needs_namespaces: bool = False
 
 
@@ -127,9 +127,12 @@ SCENARIOS = {
 
 @contextlib.contextmanager
 def network_for_chaos(*, is_wired: bool) -> Iterator[BadNetwork]:
-    """Give each node a namespace of its own where that is permitted, else a proxy."""
+    """Give each node a namespace of its own where that is permitted, else a proxy.
+
+    All links are wired or none: one that is a little slower than the others would have its node asked for less.
+    """
     if namespaces_are_permitted():
-        with namespaces(NUM_NODES, wired=(VICTIM,) if is_wired else ()) as network:
+        with namespaces(NUM_NODES, wired=range(NUM_NODES) if is_wired else ()) as network:
             yield network
     else:
         with proxies(NUM_NODES) as network:
