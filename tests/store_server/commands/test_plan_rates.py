@@ -71,6 +71,16 @@ def test_a_large_fetch_counts_as_the_requests_that_it_is_cut_into(tmp_path: Path
     assert PIECE_BYTES == pieces.PIECE_BYTES
 
 
+def test_of_more_sizes_than_two_the_relative_errors_are_least() -> None:
+    sizes, seconds = np.array([16, 256, 4096]), np.array([0.0003, 0.0006, 0.0024])
+
+    found = fitted(sizes.tolist(), seconds.tolist())
+
+    # The same by the normal equations of least squares, each line divided by what it should come to.
+    lines = np.stack([1 / seconds, sizes / seconds], axis=1)
+    assert found == pytest.approx(np.linalg.solve(lines.T @ lines, lines.T @ np.ones(3)), rel=1e-6)
+
+
 def test_no_cost_is_negative_however_the_loads_were_disturbed() -> None:
     assert fitted([256, 4096], [0.001, 0.0005]) == pytest.approx(Cost(2 / (1 / 0.001 + 1 / 0.0005), 0))
     assert fitted([100, 200], [0.001, 0.004]) == pytest.approx(Cost(0, 1 / 75_000))

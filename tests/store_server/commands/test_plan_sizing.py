@@ -75,6 +75,17 @@ def test_large_requests_are_cut_into_pieces(rows: int, row_bytes: int, expected:
     assert rows_a_piece(rows, row_bytes) == pytest.approx(expected)
 
 
+def test_of_rows_narrower_than_their_numbers_the_numbers_fill_the_network() -> None:
+    narrow = replace(MILLION, model=replace(PRESETS["study"], row_bytes=2), call_tokens=100_000)
+    terms = replace(TERMS, workload=narrow, node=replace(NODE, network_bits_per_second=1e9))
+
+    plan = plan_for(terms)
+
+    # 12,000,000 rows/s x 8 bytes x 8 x 1538 / 1448 = 0.816 Gbit/s, of their rows a quarter of it; 0.7 are used at most
+    assert plan.demands["network"] == 2
+    assert terms.shares(2)["network"] == pytest.approx(0.816 / 2, rel=0.01)
+
+
 def test_what_the_client_does_not_ask_for_costs_nothing() -> None:
     half = replace(TERMS, workload=replace(MILLION, after_deduplication=0.674, after_cache=0.5))
 
