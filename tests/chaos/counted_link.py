@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from engram_client.arrays import Int64Array, Uint8Array
 from engram_client.errors import EngramError
 from engram_client.node_transport import NodeTransport
@@ -12,8 +14,10 @@ from engram_store.v1.cluster_service_pb2 import GetShardMapResponse
 class Count:
     """What all links together were asked for."""
 
-    fetches = 0
-    failed_fetches = 0
+    def __init__(self) -> None:
+        self.fetches = Counter[str]()
+        """By the address of the node."""
+        self.failed_fetches = 0
 
 
 class CountedLink:
@@ -21,7 +25,7 @@ class CountedLink:
 
     def __init__(self, address: str, count: Count) -> None:
         self._node = NodeTransport(address, retries=False)
-        self._count = count
+        self._address, self._count = address, count
 
     async def get_shard_map(self, known_epoch: int, timeout: float) -> GetShardMapResponse:
         return await self._node.get_shard_map(known_epoch, timeout)
@@ -39,7 +43,7 @@ class CountedLink:
         places: Int64Array | None = None,
         patience: float | None = None,
     ) -> None:
-        self._count.fetches += 1
+        self._count.fetches[self._address] += 1
         try:
             await self._node.fetch(table, rows, out, timeout, places=places, patience=patience)
         except EngramError:

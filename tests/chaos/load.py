@@ -23,6 +23,8 @@ class Load:
     def __init__(self, settings: LoadSettings, prefix: Sequence[str] = ()) -> None:
         self.fetches: list[Fetch] = []
         """All that have been told of, in the order in which they ended."""
+        self.lately_asked: dict[str, int] = {}
+        """How often each node was asked, by its address, while it last went on."""
         self._rate = settings.fetches_a_second
         self.process = subprocess.Popen(
             [*prefix, sys.executable, str(_CLIENT), json.dumps(asdict(settings))],
@@ -47,7 +49,8 @@ class Load:
     def _hear(self, line: str) -> None:
         if not line:
             raise AssertionError("the load client has ended; its own words are above")
-        self.fetches += [Fetch(*fetch) for fetch in json.loads(line)]
+        fetches, self.lately_asked = json.loads(line)
+        self.fetches += [Fetch(*fetch) for fetch in fetches]
 
 
 @contextlib.contextmanager

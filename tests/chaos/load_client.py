@@ -3,8 +3,9 @@
     python load_client.py SETTINGS
 
 with the fields of LoadSettings as JSON. Each line that it reads is a number: once so many more fetches have been due,
-and all until then have ended, it answers with the fetches that have ended since it last did, as JSON. When there are no
-more lines it finishes what is under way, answers once more, and prints how often nodes were asked.
+and all until then have ended, it answers with the fetches that have ended since it last did and how often each node was
+asked meanwhile, as JSON. When there are no more lines it finishes what is under way, answers once more, and prints how
+often nodes were asked in all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -55,7 +57,7 @@ class LoadSettings:
 
 
 class _Load:
-    def __init__(self, table: Table, settings: LoadSettings) -> None:
+    def __init__(self, table: Table, settings: LoadSettings, count: Count) -> None:
         self._table = table
         self._rows = random_rows(settings.table_rows, ROW_BYTES, settings.table_seed)
         self._settings = settings
@@ -63,6 +65,7 @@ class _Load:
         self._num_begun = 0
         self._under_way: set[int] = set()
         self._untold: list[Fetch] = []
+        self._count, self._told_of = count, Counter[str]()
         self._waited_for: int | None = None  # the number of a fetch before which all must have ended
         self._is_over = asyncio.Event()
 
@@ -99,15 +102,15 @@ class _Load:
             self._tell()
 
     def _tell(self) -> None:
-        print(json.dumps(self._untold), flush=True)
-        self._untold = []
+        print(json.dumps([self._untold, self._count.fetches - self._told_of]), flush=True)
+        self._untold, self._told_of = [], Counter(self._count.fetches)
 
 
 async def _main(settings: LoadSettings) -> None:
     count = Count()
     transport = await _cluster(settings, count)
     async with Store(transport, settings.time_limit_seconds) as store:
-        load = _Load(await store.table(settings.table), settings)
+        load = _Load(await store.table(settings.table), settings, count)
         loop = asyncio.get_running_loop()
         threading.Thread(target=_read_lines, args=(loop, load), daemon=True).start()
         await load.run()
@@ -115,7 +118,7 @@ async def _main(settings: LoadSettings) -> None:
     asked = Asked(
         first=hedges.requests - count.failed_fetches,
         hedges=hedges.hedges,
-        in_all=count.fetches,
+        in_all=count.fetches.total(),
     )
     print(json.dumps(asdict(asked)), flush=True)
 

@@ -19,7 +19,6 @@ from support.real_cluster import RealCluster, real_cluster
 from support.rows import random_rows
 
 NUM_NODES, TABLE, TABLE_SEED, TABLE_ROWS = 4, "m/layer-1", 1, 40_000
-VICTIM = 3
 DELAY_SECONDS, LOSS = 0.2, 0.01
 
 
@@ -45,6 +44,11 @@ class Scene:
     extent: Extent
     moments: list[Moment] = field(default_factory=list)
 
+    def busiest(self) -> int:
+        """Return the node that was asked most while the load last went on: the one whose loss is felt."""
+        asked = self.load.lately_asked
+        return max(range(NUM_NODES), key=lambda number: asked.get(self.cluster.addresses[number], 0))
+
     def note(self, what: str) -> None:
         self.moments.append(Moment(what, time.monotonic()))
 
@@ -58,7 +62,44 @@ class Scenario:
     needs_namespaces: bool = False
 
 
-def kill(scene: Scene, number: int = VICTIM) -> None:
+def kill(scene: Scene) -> None:
+    _kill_and_start(scene, scene.busiest())
+
+
+def kill_one_after_another(scene: Scene) -> None:
+    for number in range(scene.extent.nodes_killed):
+        _kill_and_start(scene, number)
+
+
+def stop(scene: Scene) -> None:
+    victim = scene.busiest()
+    scene.note(f"SIGSTOP of node {victim}")
+    scene.cluster.signal(victim, signal.SIGSTOP)
+    scene.load.go_on(scene.extent.disturbed)
+    scene.note("SIGCONT")
+    scene.cluster.signal(victim, signal.SIGCONT)
+    scene.load.go_on(scene.extent.after)
+
+
+def cut(scene: Scene) -> None:
+    victim = scene.busiest()
+    scene.note(f"link of node {victim} cut")
+    scene.network.cut(victim)
+    scene.load.go_on(scene.extent.disturbed)
+    scene.note("mended")
+    scene.network.mend(victim)
+    scene.load.go_on(scene.extent.after)
+
+
+def delay(scene: Scene) -> None:
+    _impair(scene, f"{1e3 * DELAY_SECONDS:.0f} ms added", round_trip_seconds=DELAY_SECONDS)
+
+
+def lose(scene: Scene) -> None:
+    _impair(scene, f"{LOSS:.0%} lost", loss=LOSS)
+
+
+def _kill_and_start(scene: Scene, number: int) -> None:
     scene.note(f"SIGKILL of node {number}")
     scene.cluster.kill(number)
     scene.load.go_on(scene.extent.disturbed)
@@ -68,46 +109,13 @@ def kill(scene: Scene, number: int = VICTIM) -> None:
     scene.load.go_on(scene.extent.after)
 
 
-def kill_one_after_another(scene: Scene) -> None:
-    for number in range(scene.extent.nodes_killed):
-        kill(scene, number)
-
-
-def stop(scene: Scene) -> None:
-    scene.note("SIGSTOP")
-    scene.cluster.signal(VICTIM, signal.SIGSTOP)
+def _impair(scene: Scene, what: str, **how: float) -> None:
+    victim = scene.busiest()
+    scene.note(f"{what} on the way to node {victim}")
+    scene.network.impair(victim, **how)
     scene.load.go_on(scene.extent.disturbed)
-    scene.note("SIGCONT")
-    scene.cluster.signal(VICTIM, signal.SIGCONT)
-    scene.load.go_on(scene.extent.after)
-
-
-def cut(scene: Scene) -> None:
-    scene.note("cut")
-    scene.network.cut(VICTIM)
-    scene.load.go_on(scene.extent.disturbed)
-    scene.note("mended")
-    scene.network.mend(VICTIM)
-    scene.load.go_on(scene.extent.after)
-
-
-def delay(scene: Scene) -> None:
-    scene.note("200 ms added")
-    scene.network.impair(VICTIM, round_trip_seconds=DELAY_SECONDS)
-    scene.load.go_on(scene.extent.disturbed)
-    _end_of_impairment(scene)
-
-
-def lose(scene: Scene) -> None:
-    scene.note("1 % lost")
-    scene.network.impair(VICTIM, loss=LOSS)
-    scene.load.go_on(scene.extent.disturbed)
-    _end_of_impairment(scene)
-
-
-def _end_of_impairment(scene: Scene) -> None:
     scene.note("as before")
-    scene.network.impair(VICTIM)
+    scene.network.impair(victim)
     scene.load.go_on(scene.extent.after)
 
 
