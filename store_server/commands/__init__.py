@@ -11,6 +11,7 @@ import typer
 
 from store_server.commands import (
     attach,
+    cluster,
     compression,
     create,
     demo,
@@ -21,6 +22,8 @@ from store_server.commands import (
     load,
     patch,
     plan,
+    publish,
+    rollback,
     serve,
     synth_checkpoint,
     tables,
@@ -48,6 +51,9 @@ COMMANDS: Final[dict[str, Command]] = {
     "import": Command(import_.import_table, "make a table, or its next version, from a file", import_.EXAMPLES),
     "attach": Command(attach.attach, "serve a checkpoint's tables from its own files", attach.EXAMPLES),
     "serve": Command(serve.serve, "run a node", serve.EXAMPLES),
+    "publish": Command(publish.publish, "make new versions current on a cluster", publish.EXAMPLES),
+    "rollback": Command(rollback.rollback, "make a set's previous versions current", rollback.EXAMPLES),
+    "cluster": Command(cluster.cluster, "show a cluster's nodes, sets and shards", cluster.EXAMPLES),
     "tables": Command(tables.tables, "list tables and their state"),
     "inspect": Command(inspect.inspect, "describe a table, print rows", inspect.EXAMPLES),
     "verify": Command(verify.verify_tables, "read everything, compare digests", verify.EXAMPLES),

@@ -1,0 +1,40 @@
+"""Hands out the blocks of a data root as long as somebody publishes from it: a node's BlockService without the node."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from store_server.listen_address import CannotListen, ListenAddress
+from store_server.services.blocks import BlockService
+
+if TYPE_CHECKING:
+    from store_server.storage import DataRoot
+
+_THREADS: Final = 4
+_OPTIONS: Final = (("grpc.so_reuseport", 0), ("grpc.max_send_message_length", 16 << 20))
+
+
+@asynccontextmanager
+async def serving_blocks(root: DataRoot, listen: str) -> AsyncIterator[str]:
+    """Serve at HOST:PORT, by which nodes reach this host, as long as the block lasts; yields the address.
+
+    A bad block is not sent, and the data root stays as it is. Raises ValueError, CannotListen.
+    """
+    address = ListenAddress.parse(listen)
+    server = grpc.aio.server(options=_OPTIONS)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        server.add_generic_rpc_handlers((BlockService(root, threads, lambda *_: None).handler(),))
+        try:
+            port = server.add_insecure_port(address.for_grpc())
+        except RuntimeError as error:
+            raise CannotListen(address.text, error) from error
+        await server.start()
+        try:
+            yield address.for_clients(port)
+        finally:
+            await server.stop(None)

@@ -1,0 +1,155 @@
+"""Changes the shard map of a living cluster as a publisher does, and waits for what follows. Every wait has a limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from store_server.cluster.map_source import MapSourceFailed
+from store_server.cluster.meeting_point import meeting_point_at
+from store_server.cluster.publishing import (
+    CannotPublish,
+    bytes_held,
+    is_current,
+    is_pending,
+    rolled_back,
+    with_pending,
+    without_pending,
+)
+
+if TYPE_CHECKING:
+    from engram_store.shard_map import ShardMap
+    from store_server.cluster.cluster_config import ClusterConfig
+    from store_server.cluster.meeting_point import MeetingPoint
+    from store_server.storage import Manifest
+
+_Answer = TypeVar("_Answer")
+_PAUSE_SECONDS: Final = 0.5
+_ANSWER_SECONDS: Final = 20.0  # of the source of the map
+
+
+@asynccontextmanager
+async def living_cluster(config: ClusterConfig) -> AsyncIterator[LivingCluster]:
+    """Be in touch with a cluster as long as the block lasts. Raises ValueError for a URL that names none."""
+    meeting = meeting_point_at(config)
+    try:
+        yield LivingCluster(meeting)
+    finally:
+        await meeting.close()
+
+
+class LivingCluster:
+    """A cluster, seen by somebody who is no node of it. Raises CannotPublish, MapSourceFailed."""
+
+    def __init__(self, meeting: MeetingPoint) -> None:
+        """Use `living_cluster`."""
+        self._meeting = meeting
+
+    async def shard_map(self) -> ShardMap:
+        """Return the map as it is now."""
+        async with aclosing(self._meeting.source.follow()) as maps:  # type: ignore[type-var]  # it is a generator
+            found = await _in_time(anext(maps))
+        if found is None:
+            raise CannotPublish("the cluster has no shard map yet: as many nodes must run as there are replicas")
+        return found
+
+    async def living(self) -> Collection[str]:
+        """Return the ids of the nodes that are registered now."""
+        registry = self._meeting.registry
+        if registry is None:
+            raise CannotPublish("the map of this cluster is a file: who writes that file says what is current")
+        async with aclosing(registry.watch()) as pictures:
+            return (await _in_time(anext(pictures))).keys()
+
+    async def publish(
+        self,
+        set_name: str,
+        manifests: Mapping[str, Manifest],
+        *,
+        source: str,
+        replicas: int | None,
+        allow_change: bool,
+        timeout: float,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> None:
+        """Make versions current, together. Returns once they are; `progress` hears of bytes held and to be held.
+
+        If it does not come to that within `timeout` seconds, or this is cancelled, they are pending no more.
+        """
+        versions = {table: manifest.version for table, manifest in manifests.items()}
+        living = await self.living()
+
+        def pending(known: ShardMap) -> ShardMap:
+            return with_pending(
+                known,
+                set_name,
+                manifests,
+                source=source,
+                living=living,
+                replicas=replicas,
+                allow_change=allow_change,
+            )
+
+        await self.change(pending)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._until_current(set_name, versions, progress)
+        except TimeoutError:
+            raise CannotPublish(await self._give_up(set_name, versions, timeout)) from None
+        except asyncio.CancelledError:
+            await asyncio.shield(self.change(lambda known: without_pending(known, set_name, versions)))
+            raise
+
+    async def roll_back(self, set_name: str) -> Mapping[str, str]:
+        """Make the previous versions of a set current; returns them by table."""
+        await self.living()  # raises where the map is somebody else's
+        return (await self.change(lambda known: rolled_back(known, set_name))).sets[set_name].current
+
+    async def change(self, change: Callable[[ShardMap], ShardMap | None]) -> ShardMap:
+        """Store what `change` makes of the map, again if others were faster. Returns what is there then.
+
+        A change that returns None, or the map that it was given, leaves it.
+        """
+        while True:
+            known = await self.shard_map()
+            following = change(known)
+            if following is None or following is known:
+                return known
+            if await self._meeting.source.compare_and_swap(known.epoch, following):
+                return following
+
+    async def _until_current(
+        self, set_name: str, versions: Mapping[str, str], progress: Callable[[int, int], None]
+    ) -> None:
+        while True:
+            try:
+                async for found in self._meeting.source.follow():
+                    if found is None:
+                        continue
+                    progress(*bytes_held(found, versions))
+                    if is_current(found, set_name, versions):
+                        return
+                    if not is_pending(found, set_name, versions):
+                        raise CannotPublish(f"somebody else has published other versions of set {set_name!r} meanwhile")
+            except MapSourceFailed:  # nodes go on copying; it is looked again until the time is over
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _give_up(self, set_name: str, versions: Mapping[str, str], seconds: float) -> str:
+        """Take pending versions back; returns what is to be said of that."""
+        known = await self.shard_map()
+        held, wanted = bytes_held(known, versions)
+        await self.change(lambda known: without_pending(known, set_name, versions))
+        return (
+            f"after {seconds:g} seconds the nodes hold {held:,} of {wanted:,} bytes of the new versions of set "
+            f"{set_name!r}, so the old ones stay; the nodes' logs say what they wait for"
+        )
+
+
+async def _in_time(answer: Awaitable[_Answer]) -> _Answer:
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return await answer
+    except TimeoutError:
+        raise MapSourceFailed(f"the source of the shard map gave no answer in {_ANSWER_SECONDS:g} seconds") from None

@@ -1,0 +1,51 @@
+"""How a command that is no node finds a cluster, and what it says if it does not."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from store_server.cluster.block_source import InvalidSourceUrl
+from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.map_source import MapSourceFailed
+from store_server.cluster.publishing import CannotPublish
+from store_server.commands.failure import CommandFailed
+from store_server.listen_address import CannotListen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ClusterUrl: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--cluster",
+        metavar="URL",
+        help="The cluster, in etcd at etcd://[USER@]HOST:PORT[,HOST:PORT]/NAME (etcds:// with TLS).",
+    ),
+]
+
+
+def access_of(
+    url: str, password_file: Path | None, ca_file: Path | None, cert_file: Path | None, key_file: Path | None
+) -> ClusterConfig:
+    """Return the settings of somebody who is in touch with a cluster. Raises ValueError."""
+    return ClusterConfig(
+        url=url,
+        node_id="command",  # not registered
+        password_file=password_file,
+        ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
+    )
+
+
+@contextmanager
+def cluster_failures() -> Iterator[None]:
+    """Say in one line what went wrong."""
+    try:
+        yield
+    except (CannotPublish, CannotListen, InvalidSourceUrl, MapSourceFailed, ValueError) as error:
+        raise CommandFailed(str(error)) from error

@@ -1,0 +1,149 @@
+"""`engram-store publish`: make new versions of tables current on the nodes of a cluster, all at once."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from store_server.commands import cluster_options
+from store_server.commands.arguments import Root
+from store_server.commands.cluster_access import ClusterUrl, access_of, cluster_failures
+from store_server.commands.failure import CommandFailed
+from store_server.commands.progress import progress_bar
+from store_server.storage import DataRoot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from store_server.cluster.cluster_config import ClusterConfig
+    from store_server.storage import Manifest
+
+EXAMPLES: Final = (
+    "engram-store publish ./data m/1 m/2 --set m --cluster etcd://10.0.0.9:2379/prod --serve-on 10.0.0.5:50100",
+    "engram-store publish /data m/1 m/2 --set m --cluster etcd://10.0.0.9:2379/prod --source file:///data",
+)
+_ANY_HOST: Final = ("0.0.0.0:", "[::]:")  # compared with, not listened on
+
+
+def publish(
+    root: Root,
+    tables: Annotated[
+        list[str],
+        typer.Argument(metavar="TABLE...", help="Tables; TABLE@VERSION for another version than the current one."),
+    ],
+    cluster: ClusterUrl,
+    set_name: Annotated[str, typer.Option("--set", metavar="NAME", help="The set of tables that switches together.")],
+    serve_on: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="Where nodes fetch from this command; port 0 picks a free one."),
+    ] = "127.0.0.1:0",
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where nodes fetch instead: the same data root at file:///ROOT, http(s)://HOST/ROOT or "
+            "grpc://HOST:PORT.",
+        ),
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="From now on, how many nodes of the cluster are to hold each row.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="How long nodes may take to fetch all of it.")
+    ] = 3600.0,
+    allow_change: Annotated[
+        bool, typer.Option("--allow-change", help="Also if the rows are of another width, format or fingerprint.")
+    ] = False,
+    password_file: cluster_options.PasswordFile = None,
+    etcd_ca: cluster_options.CaFile = None,
+    etcd_cert: cluster_options.CertFile = None,
+    etcd_key: cluster_options.KeyFile = None,
+) -> None:
+    """Give new versions of a set of tables to the nodes of a cluster, and make them current together.
+
+    Returns once they are. Whatever goes wrong before, also if this command is killed, what was current stays so, and
+    the next `publish` goes on with what the nodes have already.
+    """
+    if source is None and serve_on.startswith(_ANY_HOST):
+        raise typer.BadParameter(f"--serve-on is the address that nodes are told, which {serve_on} is not")
+    data_root = DataRoot.open(root)
+    manifests = _manifests(data_root, tables)
+    num_bytes = sum(manifest.num_bytes for manifest in manifests.values())
+    with cluster_failures(), progress_bar(f"publishing {set_name}", num_bytes) as advance:
+        config = access_of(cluster, password_file, etcd_ca, etcd_cert, etcd_key)
+        asyncio.run(
+            _publish(
+                config,
+                data_root,
+                set_name,
+                manifests,
+                serve_on=serve_on,
+                source=source,
+                replicas=replicas,
+                timeout=timeout,
+                allow_change=allow_change,
+                progress=_of_one_copy(num_bytes, advance),
+            )
+        )
+    for table, manifest in manifests.items():
+        typer.echo(f"current  {set_name}  {table}  {manifest.version}  {manifest.num_bytes:,} bytes")
+
+
+async def _publish(
+    config: ClusterConfig,
+    root: DataRoot,
+    set_name: str,
+    manifests: Mapping[str, Manifest],
+    *,
+    serve_on: str,
+    source: str | None,
+    replicas: int | None,
+    timeout: float,
+    allow_change: bool,
+    progress: Callable[[int, int], None],
+) -> None:
+    from store_server.cluster.block_server import serving_blocks
+    from store_server.cluster.block_source import block_source
+    from store_server.cluster.publication import living_cluster
+
+    async with AsyncExitStack() as stack:
+        if source is None:
+            source = f"grpc://{await stack.enter_async_context(serving_blocks(root, serve_on))}"
+        block_source(source).close()  # raises for a URL that no node could use
+        cluster = await stack.enter_async_context(living_cluster(config))
+        await cluster.publish(
+            set_name,
+            manifests,
+            source=source,
+            replicas=replicas,
+            allow_change=allow_change,
+            timeout=timeout,
+            progress=progress,
+        )
+
+
+def _manifests(root: DataRoot, tables: Sequence[str]) -> dict[str, Manifest]:
+    """Return what is to be published, by table."""
+    manifests: dict[str, Manifest] = {}
+    for each in tables:
+        table, _, version = each.partition("@")
+        if table in manifests:
+            raise CommandFailed(f"table {table!r} is given twice")
+        manifests[table] = root.manifest(table, version or root.current_version(table))
+    return manifests
+
+
+def _of_one_copy(num_bytes: int, advance: Callable[[int], None]) -> Callable[[int, int], None]:
+    """Return what shows how much of the way to the last copy is done, in bytes of one of them."""
+    shown = 0
+
+    def progress(held: int, wanted: int) -> None:
+        nonlocal shown
+        done = num_bytes * held // wanted if wanted else num_bytes
+        advance(done - shown)
+        shown = done
+
+    return progress
