@@ -77,8 +77,7 @@ def _have_equal_digests(old: StoredVersion, new: StoredVersion, first: int) -> b
     if one.block_rows != other.block_rows or not one.block_digests or not other.block_digests:
         return False
     block = first // one.block_rows
-    same_rows = one.rows_in_block(block) == other.rows_in_block(block)
-    return same_rows and one.block_digests[block] == other.block_digests[block]
+    return one.block_digests[block] == other.block_digests[block]
 
 
 class _OneBlock:

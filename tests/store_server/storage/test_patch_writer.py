@@ -15,6 +15,7 @@ from support.patches import patch_table, with_rows
 from support.rows import random_rows
 
 from store_server.storage import (
+    Backend,
     BlockDamaged,
     DataRoot,
     InvalidPatch,
@@ -170,6 +171,34 @@ def test_where_the_file_system_gives_no_second_name_the_file_is_copied(
     assert outcome.bytes_written >= TABLE.nbytes
     assert (directory(root) / "rows.bin").stat().st_nlink == 1
     assert np.array_equal(held_rows(root), with_rows(TABLE, [5], NEW[:1]))
+
+
+def test_a_data_file_that_lies_elsewhere_is_shared_itself(
+    root: Path, tmp_path: Path, publish: Callable[..., str]
+) -> None:
+    publish(root, "t", TABLE)
+    (directory(root) / "rows.bin").rename(tmp_path / "elsewhere")
+    (directory(root) / "rows.bin").symlink_to(tmp_path / "elsewhere")
+
+    patch_table(root, "t", [5], NEW[:1])
+    (tmp_path / "elsewhere").unlink()
+
+    assert np.array_equal(held_rows(root), with_rows(TABLE, [5], NEW[:1]))
+
+
+def test_a_part_of_a_patch_is_held_as_one_of_any_version(
+    root: Path, tmp_path: Path, publish: Callable[..., str], open_version: Callable[..., Backend]
+) -> None:
+    publish(tmp_path / "whole", "t", TABLE)
+    patch_table(tmp_path / "whole", "t", IDS[:2], NEW[:2])
+    expected = with_rows(TABLE, IDS[:2], NEW[:2])
+
+    make_part(root, "t", expected, manifest_of(tmp_path / "whole", "t"), [0, 2, 3])
+
+    out = np.empty((2, 264), np.uint8)
+    open_version(root, "t").gather(np.array([0, 2 * BLOCK_ROWS]), out)
+    assert np.array_equal(out, expected[[0, 2 * BLOCK_ROWS]])
+    assert files(root) == {"rows.bin", "held.json", "table.json"}
 
 
 def test_a_link_that_fails_otherwise_ends_the_patch_and_the_base_stays_current(
