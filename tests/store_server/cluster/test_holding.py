@@ -231,3 +231,30 @@ async def test_a_block_that_somebody_quarantined_is_fetched_again(cluster, origi
         writer.let_go([(2, 3)])
 
     await cluster.until(lambda: cluster.held("a", key) == list(range(NUM_BLOCKS)))
+
+
+async def test_a_node_with_less_room_on_its_disk_than_stated_says_how_much_it_has(cluster):
+    stated = 1 << 60
+    await cluster.start("a", replicas=1, capacity_bytes=stated)
+
+    found = await cluster.map_when(lambda found: len(found.nodes) == 1)
+
+    assert 0 < found.nodes[0].capacity_bytes < stated
+
+
+async def test_a_node_that_joins_gets_its_share_from_the_others(cluster, origin):
+    await cluster.start("a", "b", keep_seconds=0)
+    key = await cluster.publish(origin)
+    await cluster.map_when(is_settled(key))
+    with root_writer(origin) as writer:
+        writer.drop_table("rows")
+
+    await cluster.start("c")
+
+    found = await cluster.map_when(
+        lambda found: len(found.nodes) == 3 and bool(given_to(found, key, "c")) and is_settled(key)(found)
+    )
+    for node_id in "abc":
+        given = given_to(found, key, node_id)
+        await cluster.until(lambda node_id=node_id, given=given: cluster.held(node_id, key) == given)
+        list(verify(cluster.root(node_id), *key))

@@ -1,0 +1,111 @@
+"""Shards copied a few at a time, again after a pause if they failed, by a clock that the tests set."""
+
+import threading
+
+import numpy as np
+import pytest
+from support.parts import manifest_of
+from support.rows import random_rows
+from support.tables import write_table
+
+from engram_store.shard_map import VersionKey
+from store_server.cluster.copies import Copies
+from store_server.cluster.fetching import Fetching
+from store_server.cluster.wanted import WantedShard
+from store_server.storage import DataRoot, TableNotFound
+from store_server.storage.held_blocks import held_blocks
+
+BLOCK_ROWS, NUM_BLOCKS = 8, 4
+ROWS = random_rows(BLOCK_ROWS * NUM_BLOCKS, 1 << 17)
+SECONDS = 60
+
+
+@pytest.fixture
+def origin(tmp_path):
+    write_table(tmp_path / "origin", "rows", ROWS)
+    return tmp_path / "origin"
+
+
+class Scene:
+    """A data root without the version, and what fetches it; each end of a copy is waited for."""
+
+    def __init__(self, path, key):
+        (path / "tables").mkdir(parents=True)
+        self.root, self.key = DataRoot.open(path), key
+        self.seconds = 0.0
+        self._ended = threading.Semaphore(0)
+        self.fetching = Fetching(
+            self.root,
+            Copies(path),
+            done=self._ended.release,
+            disk_full=lambda: None,
+            bytes_per_second=None,
+            now=lambda: self.seconds,
+        )
+
+    def shards(self, *sources):
+        """A shard for each block."""
+        return [
+            WantedShard(key=self.key, number=number, first=number, end=number + 1, sources=sources)
+            for number in range(NUM_BLOCKS)
+        ]
+
+    def wait(self, copies):
+        for _ in range(copies):
+            assert self._ended.acquire(timeout=SECONDS)
+
+    def ends_nothing_more(self):
+        return not self._ended.acquire(blocking=False)
+
+    @property
+    def held(self):
+        try:
+            return np.flatnonzero(held_blocks(self.root.stored_version(*self.key))).tolist()
+        except TableNotFound:
+            return []
+
+
+@pytest.fixture
+def scene(tmp_path, origin):
+    scene = Scene(tmp_path / "root", VersionKey("rows", manifest_of(origin, "rows").version))
+    yield scene
+    scene.fetching.close()
+
+
+def test_a_version_arrives_with_one_shard_and_then_three_are_copied_at_a_time(scene, origin):
+    shards = scene.shards(origin.as_uri())
+
+    scene.fetching.fetch(shards, ())
+    scene.wait(1)
+    assert (scene.held, scene.ends_nothing_more()) == ([0], True)
+    assert scene.key in Copies(scene.root.path)
+
+    scene.fetching.fetch(shards[1:], {scene.key})
+    scene.wait(3)
+    assert scene.held == [0, 1, 2, 3]
+
+
+def test_a_shard_that_failed_waits_longer_each_time_and_not_at_all_for_other_sources(scene, origin, tmp_path):
+    nowhere = scene.shards((tmp_path / "nowhere").as_uri())[:1]
+    scene.fetching.fetch(nowhere, ())
+    scene.wait(1)
+    for pause in (0.5, 1.0, 2.0):
+        scene.seconds += pause - 0.01
+        scene.fetching.fetch(nowhere, ())
+        assert scene.ends_nothing_more()
+        assert not scene.fetching.under_way
+        scene.seconds += 0.01
+        scene.fetching.fetch(nowhere, ())
+        scene.wait(1)
+
+    scene.fetching.fetch(scene.shards(origin.as_uri())[:1], ())
+    scene.wait(1)
+    assert scene.held == [0]
+
+
+def test_a_source_of_which_no_source_can_be_made_is_a_failure_like_any_other(scene):
+    scene.fetching.fetch(scene.shards("ftp://nowhere"), ())
+
+    scene.wait(1)
+    scene.fetching.fetch([], ())
+    assert not scene.fetching.under_way
