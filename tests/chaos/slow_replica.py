@@ -22,6 +22,7 @@ _TABLE, _TABLE_SEED, _TABLE_ROWS, _NUM_NODES = "m/layer-1", 1, 40_000, 2
 SHARE, SLOW_SECONDS = 0.05, 0.05
 _WITH, _WITHOUT = LoadSettings.hedge_budget, 0.0
 _BURST = 4
+_ROWS_A_FETCH = 100  # the relays should cost little beside what they hold back
 
 
 class Round(NamedTuple):
@@ -114,6 +115,7 @@ def _settings(cluster: RealCluster, budget: float, rate: float) -> LoadSettings:
         table=_TABLE,
         table_rows=_TABLE_ROWS,
         table_seed=_TABLE_SEED,
+        rows_a_fetch=_ROWS_A_FETCH,
         fetches_a_second=rate,
         burst=_BURST,
         hedge_budget=budget,
