@@ -29,8 +29,8 @@ def verify_tables(
     """Read every block and compare its digest; name the first bad block of each version.
 
     All versions that a node would serve are read, the current one and older ones; what is wrong with one keeps no other
-    from being read, and in the end the exit status is 1. The first time, the digests of an attached checkpoint are
-    recorded.
+    from being read, and in the end the exit status is 1. A line for each begins with ok, recorded, damaged or
+    unreadable. The first time, the digests of an attached checkpoint are recorded.
     """
     if version is not None and name is None:
         raise typer.BadParameter("--version needs the NAME of a table")
@@ -53,7 +53,7 @@ def _bad_versions(root: DataRoot, name: str, version: str | None) -> list[str]:
         except TableNotFound:
             raise
         except StorageError as error:
-            sys.stderr.write(f"error: {error}\n")
+            _print_unreadable(name, None, error)
             return [name]
     return [f"{name} {each}" for each in versions if not _is_intact(root, name, each)]
 
@@ -71,11 +71,18 @@ def _is_intact(root: DataRoot, name: str, version: str) -> bool:
         rows = f"rows {bad.first_row:,} to {bad.last_row:,}"
         place = f"{bad.path}, from byte {bad.byte_offset:,}"
         sys.stderr.write(f"error: {name}: block {bad.block:,} ({rows}) is not what was stored: {place}\n")
+        typer.echo(f"damaged  {name}  {version}  block {bad.block:,}  {rows}")
         return False
     except StorageError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _print_unreadable(name, version, error)
         return False
     # Nobody had read all rows of an attached checkpoint before; from now on they are compared with what they are now.
     outcome = "recorded" if manifest.is_attached and not manifest.block_digests else "ok"
     typer.echo(f"{outcome}  {name}  {version}  {manifest.num_blocks:,} blocks  {manifest.num_bytes:,} bytes")
     return True
+
+
+def _print_unreadable(name: str, version: str | None, error: StorageError) -> None:
+    """Say what is wrong on stderr, and on stdout that this is an outcome, too; no version where none can be known."""
+    sys.stderr.write(f"error: {error}\n")
+    typer.echo(f"unreadable  {name}  {version or '-'}")
