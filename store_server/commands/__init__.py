@@ -24,7 +24,7 @@ from store_server.commands import (
     verify,
 )
 from store_server.commands.failure import CommandFailed
-from store_server.commands.interruption import NothingStored
+from store_server.commands.interruption import NothingMeasured, NothingStored
 from store_server.commands.stop_signals import stop_signals_raise
 from store_server.storage import StorageError
 
@@ -97,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(error, _FAILED)
     except NothingStored:
         return _report_interruption("interrupted: nothing was stored")
+    except NothingMeasured:
+        return _report_interruption("interrupted in the warm-up, nothing measured")
     except (KeyboardInterrupt, typer.Abort):
         return _report_interruption("interrupted")
     if status == _INTERRUPTED:  # what typer makes of KeyboardInterrupt
