@@ -215,6 +215,16 @@ def test_who_interrupts_the_warm_up_is_told_that_nothing_was_measured(node, tmp_
     assert not file.exists()
 
 
+def test_progress_that_reaches_beyond_the_warm_up_does_not_say_warming_up(node):
+    given = ("--table", "index", "--warm-up", "800ms", "--duration", "1h")
+    with subprocess.Popen([*COMMAND[:-4], node.url, *given], stderr=subprocess.PIPE, text=True) as process:
+        first_line = process.stderr.readline()  # of the first two seconds
+        process.kill()
+
+    assert "fetches/s" in first_line
+    assert "warming up" not in first_line
+
+
 def test_no_client_outlives_a_command_that_is_killed(node):
     command = [*COMMAND, node.url, "--table", "index", "--duration", "1h"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
