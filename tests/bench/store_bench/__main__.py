@@ -61,7 +61,7 @@ def main() -> int:
         file = RowFile.write(Path(directory), options.rows)
         found = measure(subjects, cases, file, Path(directory), effort)
     report = _report(found, options)
-    print_table(report["figures"])
+    print_table(report["figures"], report["left_out"])
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "bench.json").write_text(json.dumps(report, indent=1) + "\n")
     if not options.no_figures:
