@@ -104,3 +104,14 @@ def test_the_table_names_its_ratios_its_columns_stand_below_each_other_and_who_w
     assert "2.500 M" in reference
     assert "1.234 k" in slow_one
     assert left_out == "left out: slowest, a round would take about 12 s"
+
+
+def test_a_case_that_was_too_long_for_everybody_is_in_the_table_all_the_same(capsys):
+    of_case = {"ids_per_fetch": 65_536, "in_flight": 8, "placement": "shared"}
+
+    print_table([], [{"subject": "slowest", "why": "a round would take about 12 s", **of_case}])
+
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "65536 rows a fetch, 8 in flight, cores shared",
+        "left out: slowest, a round would take about 12 s",
+    ]

@@ -83,9 +83,10 @@ _HEADING = ("", "rows/s", "rate to reference", "p50 us", "p50 to reference", "p9
 def print_table(figures: Sequence[Figures], left_out: Sequence[Figures] = ()) -> None:
     """Print the figures, a block for each placement and case, with whom it was left out for, and why."""
     print(f"\nratios are to the {REFERENCE}: the median of all rounds, in parentheses the lowest and the highest round")
-    for block in dict.fromkeys(map(_case, figures)):
+    for block in dict.fromkeys(map(_case, (*figures, *left_out))):
         print("\n{} rows a fetch, {} in flight, cores {}".format(*block))
-        _print_aligned([_HEADING, *(_cells(one) for one in figures if _case(one) == block)])
+        if lines := [_cells(one) for one in figures if _case(one) == block]:
+            _print_aligned([_HEADING, *lines])
         for one in left_out:
             if _case(one) == block:
                 print(f"left out: {one['subject']}, {one['why']}")
