@@ -60,7 +60,7 @@ $(VENV)/installed-bench: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
-## bench           the store beside a plain socket and every peer installed, with figures (BENCH=options; some 15 minutes)
+## bench           the store beside a plain socket and every peer installed, with figures (BENCH=options; some 20 minutes)
 bench: $(VENV)/installed-bench
 	PYTHONPATH=tests $(BIN)/python -m bench.store_bench $(BENCH)
 
@@ -72,7 +72,7 @@ bench-quick: $(VENV)/installed-bench
 bench-growth: $(VENV)/installed-bench
 	PYTHONPATH=tests $(BIN)/python -m bench.store_bench.growth $(BENCH)
 
-## bench-end-to-end  a model's tokens a second with its rows in memory, in process and on a node at some distance
+## bench-end-to-end  a model's tokens a second with its rows in memory, in process and on a node at some distance (20 minutes)
 bench-end-to-end: $(VENV)/installed-bench
 	PYTHONPATH=tests $(BIN)/python -m bench.end_to_end $(BENCH)
 
@@ -88,7 +88,7 @@ bench-backends: install
 bench-hashing: install
 	$(BIN)/python tests/bench/hashing.py
 
-## bench-less-to-send  what deduplication and a row cache save on the kernel's manual, and cost where nothing repeats
+## bench-less-to-send  what deduplication and a row cache save on the kernel's manual (Debian: linux-doc-6.1), and cost where nothing repeats
 bench-less-to-send: install
 	$(BIN)/python tests/bench/less_to_send.py
 

@@ -44,6 +44,12 @@ class CacheUse:
         """Whether looking up took more time than it saved, so that it is left out for now."""
         return self.payoff.resting
 
+    def __repr__(self) -> str:
+        return (
+            f"CacheUse(looked_up={self.looked_up}, hits={self.hits}, hit_rate={self.hit_rate:.3f}, "
+            f"stands_aside={self.stands_aside})"
+        )
+
 
 class CachingTransport:
     """A transport that keeps rows of another within a fixed number of bytes.

@@ -15,5 +15,8 @@ def main() -> int:
 
         return run()  # commands import what only they need
     except ModuleNotFoundError as error:
-        sys.stderr.write(f"error: no package {error.name!r}; engram-store needs: pip install 'engram-store[server]'\n")
+        sys.stderr.write(
+            f"error: no package {error.name!r}; engram-store needs: pip install 'engram-store[server]' "
+            "(from a checkout: pip install '.[server]')\n"
+        )
         return 1

@@ -80,7 +80,7 @@ class VersionOpener:
             rows=manifest.num_rows,
             row_bytes=manifest.row_bytes,
             backend=backend.kind,
-            resident=backend.resident,
+            **_where_rows_lie(backend),
         )
         return OpenVersion(table, version, manifest, backend, self._config.rows_per_lookup(manifest.row_bytes))
 
@@ -95,3 +95,8 @@ class VersionOpener:
     def has_stopped(self) -> bool:
         """Tell whether `stop` was called."""
         return self._stop.is_set()
+
+
+def _where_rows_lie(backend: Backend) -> dict[str, bool]:
+    """Return what the log says of it: of a map only where its pages were, for the node holds none of them."""
+    return {} if backend.kind == "memory" else {"all_in_page_cache_when_opened": backend.resident}

@@ -127,6 +127,15 @@ def test_the_server_starts_without_torch():
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
 
 
+def test_the_model_without_torch_says_which_extra_brings_it():
+    program = "import sys; sys.modules['torch'] = None\nimport engram_model"
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.stderr.splitlines()[-1].startswith("ImportError: engram_model needs torch")
+    assert "pip install 'engram-store[model]' (from a checkout: pip install '.[model]')" in ended.stderr
+
+
 def test_second_implementations_share_nothing_with_the_packages():
     files = sorted((ROOT / "tests" / "reference").glob("*.py"))
     users = {file.name for file in files if packages_of(imported(ast.parse(file.read_text()))) & PACKAGES.keys()}

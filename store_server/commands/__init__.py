@@ -30,7 +30,7 @@ from store_server.commands import (
     verify,
 )
 from store_server.commands.failure import CommandFailed
-from store_server.commands.interruption import NothingStored
+from store_server.commands.interruption import NothingMeasured, NothingStored
 from store_server.commands.stop_signals import stop_signals_raise
 from store_server.storage import StorageError
 
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = build_app()(given or ["--help"], prog_name="engram-store", standalone_mode=False)
         sys.stdout.flush()
     except _UsageError as error:
-        return _report(error, _BAD_USAGE)
+        return _report(error, _BAD_USAGE, _help_for(error))
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
@@ -109,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(error, _FAILED)
     except NothingStored:
         return _report_interruption("interrupted: nothing was stored")
+    except NothingMeasured:
+        return _report_interruption("interrupted in the warm-up, nothing measured")
     except (KeyboardInterrupt, typer.Abort):
         return _report_interruption("interrupted")
     if status == _INTERRUPTED:  # what typer makes of KeyboardInterrupt
@@ -141,10 +143,19 @@ def _report_interruption(message: str) -> int:
     return _INTERRUPTED
 
 
-def _report(error: Exception, status: int) -> int:
+def _help_for(error: Exception) -> str:
+    """Return where to read on; "" where the message says what a value must be, or which name was meant."""
+    context = getattr(error, "ctx", None)
+    if context is None or type(error) is typer.BadParameter or str(error).endswith("?"):
+        return ""
+    return f"; see {context.command_path} -h"
+
+
+def _report(error: Exception, status: int, hint: str = "") -> int:
     if isinstance(error, OSError) and error.strerror and error.filename:
         message = f"{error.filename}: {error.strerror}"
     else:
         message = str(getattr(error, "format_message", error.__str__)())
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    line = " ".join(message.split())
+    sys.stderr.write(f"error: {line.removesuffix('.') + hint if hint else line}\n")
     return status

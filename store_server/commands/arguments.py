@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,8 @@ import typer
 from store_server.storage.manifest import MAX_ROW_BYTES
 
 MAX_FINGERPRINT_CHARACTERS = 1000
+_ENGRAM_FAMILY = "engram-v1:"
+_ENGRAM_FINGERPRINT = re.compile(rf"{re.escape(_ENGRAM_FAMILY)}[0-9a-f]{{64}}")  # engram_client.hashing.fingerprint
 
 
 class BackendName(Enum):
@@ -40,10 +43,19 @@ def check_row_bytes(width: int | None) -> int | None:
 
 
 def check_fingerprint(text: str) -> str:
-    """Return `text`; raises typer.BadParameter for what no manifest holds."""
+    """Return `text`; raises typer.BadParameter for what no manifest holds, and for a digest that was cut or mistyped.
+
+    What another family or nobody's hashing is called is nobody's business here.
+    """
     if len(text) > MAX_FINGERPRINT_CHARACTERS or not text.isprintable():
         raise typer.BadParameter(
             f"must be printable and at most {MAX_FINGERPRINT_CHARACTERS} characters, got {text!r:.100}"
+        )
+    # Every client would be refused by it, each with a message that speaks of another hash.
+    if text.startswith(_ENGRAM_FAMILY) and not _ENGRAM_FINGERPRINT.fullmatch(text):
+        raise typer.BadParameter(
+            f"after {_ENGRAM_FAMILY} come 64 digits of 0-9 and a-f, as `NgramHasher.fingerprint` gives them, got "
+            f"{text.removeprefix(_ENGRAM_FAMILY)!r:.100}"
         )
     return text
 

@@ -52,6 +52,6 @@ def attach(
     for table, manifest in manifests.items():
         spec = TableSpec(num_rows=manifest.num_rows, row_bytes=manifest.row_bytes)
         print_published(table, manifest.version, spec, is_unchanged=table in unchanged)
-        typer.echo(f"hashing  {manifest.fingerprint or 'unknown'}")
+        typer.echo(f"fingerprint  {manifest.fingerprint or '-'}")
     if found.unknown_hashing:
         typer.echo(f"note     no fingerprint: {found.unknown_hashing}")

@@ -1,4 +1,4 @@
-"""What Ctrl-C leaves of a command that stores something."""
+"""What Ctrl-C leaves of a command that stores or measures something."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
 class NothingStored(Exception):
     """Ctrl-C ended a command before anything of it was published."""
+
+
+class NothingMeasured(Exception):
+    """Ctrl-C ended a load in its warm-up."""
 
 
 class BeforePublishing:

@@ -31,7 +31,8 @@ def verify_tables(
 
     All versions that a node would serve are read, the current one and older ones; what is wrong with one keeps no other
     from being read, and in the end the exit status is 1. Of a version that is held in part, the blocks that are held
-    are read. The first time, the digests of an attached checkpoint are recorded.
+    are read. A line for each begins with ok, recorded, damaged or unreadable. The first time, the digests of an attached
+    checkpoint are recorded.
     """
     if version is not None and name is None:
         raise typer.BadParameter("--version needs the NAME of a table")
@@ -54,7 +55,7 @@ def _bad_versions(root: DataRoot, name: str, version: str | None) -> list[str]:
         except TableNotFound:
             raise
         except StorageError as error:
-            sys.stderr.write(f"error: {error}\n")
+            _print_unreadable(name, None, error)
             return [name]
     return [f"{name} {each}" for each in versions if not _is_intact(root, name, each)]
 
@@ -74,12 +75,19 @@ def _is_intact(root: DataRoot, name: str, version: str) -> bool:
         rows = f"rows {bad.first_row:,} to {bad.last_row:,}"
         place = f"{bad.path}, from byte {bad.byte_offset:,}"
         sys.stderr.write(f"error: {name}: block {bad.block:,} ({rows}) is not what was stored: {place}\n")
+        typer.echo(f"damaged  {name}  {version}  block {bad.block:,}  {rows}")
         return False
     except StorageError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _print_unreadable(name, version, error)
         return False
     # Nobody had read all rows of an attached checkpoint before; from now on they are compared with what they are now.
     outcome = "recorded" if manifest.is_attached and not manifest.block_digests else "ok"
     blocks = f"{manifest.num_blocks:,} blocks" if is_held.all() else f"{is_held.sum():,} of {len(is_held):,} blocks"
     typer.echo(f"{outcome}  {name}  {version}  {blocks}  {num_bytes:,} bytes")
     return True
+
+
+def _print_unreadable(name: str, version: str | None, error: StorageError) -> None:
+    """Say what is wrong on stderr, and on stdout that this is an outcome, too; no version where none can be known."""
+    sys.stderr.write(f"error: {error}\n")
+    typer.echo(f"unreadable  {name}  {version or '-'}")

@@ -203,7 +203,10 @@ class PackageMissing(StorageError):
 
     def __init__(self, package: str, purpose: str) -> None:
         self.package = package
-        super().__init__(f"{purpose} needs the package {package}: pip install 'engram-store[server]'")
+        super().__init__(
+            f"{purpose} needs the package {package}: pip install 'engram-store[server]' (from a checkout: pip install "
+            "'.[server]')"
+        )
 
 
 class InvalidPatch(StorageError):

@@ -35,7 +35,7 @@ from store_server.storage.pages.residency import residency_of
 from store_server.storage.pages.resident_set import LEAST_BUDGET_BYTES
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from support.processes import node_process
+from support.ctrl_c import ctrl_c_is_one_line, node_without_ctrl_c
 from support.rows import random_rows
 from support.tables import write_table
 
@@ -75,6 +75,7 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="engram-store-bench-", dir=options.directory) as directory:
         root = Path(directory, "root")
+        print(f"preparing a table of {options.gib:g} GiB under {directory}", flush=True)
         write_numbered_rows(root, "cold", int(options.gib * (1 << 30)) // ROW_BYTES)
         write_table(root, "warm", random_rows(WARM_ROWS, ROW_BYTES))
         report_times(*compare_with_faults(root, options.rounds))
@@ -151,7 +152,7 @@ async def warm_beside_cold(root: Path, rounds: int, seconds: float) -> dict[str,
     expected = random_rows(WARM_ROWS, ROW_BYTES)
     forget(root, "cold")
     budget = max(LEAST_BUDGET_BYTES, table_bytes(root, "cold") // 16) + table_bytes(root, "warm")
-    with node_process(root, "--memory-budget", str(budget)) as node:
+    with node_without_ctrl_c(root, "--memory-budget", str(budget)) as node:
         neighbours = {
             "alone": None,
             "beside cold fetches": ("--fetch-cold-from", node.url),
@@ -189,7 +190,10 @@ def neighbour(arguments: tuple[str, str] | None) -> Iterator[subprocess.Popen[st
         yield None
         return
     command = [sys.executable, __file__, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    # In a process group of its own it does not hear the terminal's Ctrl-C: it is ended with the block.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+    ) as process:
         try:
             assert process.stdout.readline() == "fetching\n"
             yield process
@@ -251,4 +255,5 @@ def report_latencies(found: dict[str, WarmFetches]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ctrl_c_is_one_line():
+        main()

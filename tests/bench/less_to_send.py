@@ -38,7 +38,7 @@ from engram_client.row_cache import RowCache
 from store_server.commands.demo.vocabulary import Vocabulary
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from support.processes import node_process
+from support.ctrl_c import ctrl_c_is_one_line, node_without_ctrl_c
 from support.tables import write_table
 
 DOCUMENTS = Path("/usr/share/doc/linux-doc-6.1/Documentation")
@@ -58,12 +58,14 @@ def main() -> None:
     parser.add_argument("--table-rows", type=int, default=2_000_000, help="rows to fetch from (default: %(default)s)")
     options = parser.parse_args()
     if options.documents.is_dir():
+        print(f"preparing: {options.tokens:,} tokens of {options.documents}, with their rows", flush=True)
         batches = text_batches(options.documents, options.tokens)
         report_savings(batches)
         report_costs(batches)
     else:
         print(f"SKIPPED what text saves: there is no {options.documents}; apt-get install linux-doc-6.1")
     if options.rounds:
+        print(f"preparing: a node with {options.table_rows:,} rows, for ids that never repeat", flush=True)
         asyncio.run(compare_on_distinct_ids(options.table_rows, options.rounds))
 
 
@@ -201,7 +203,7 @@ async def compare_on_distinct_ids(table_rows: int, rounds: int) -> None:
         root = Path(directory, "root")
         write_table(root, "t", numbered_rows(np.arange(table_rows)))
         cache_bytes = max(1 << 20, int(CACHED_SHARE * table_rows) * ROW_BYTES)
-        with node_process(root, "--in-memory", "t") as node:
+        with node_without_ctrl_c(root, "--in-memory", "t") as node:
             async with (
                 engram_client.connect(node.url) as plain,
                 engram_client.connect(node.url, cache_bytes=cache_bytes) as cached,
@@ -250,4 +252,5 @@ def ratio_of_sums(seconds: list[tuple[float, float]]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with ctrl_c_is_one_line():
+        main()

@@ -13,7 +13,7 @@ from bench.store_bench.measure import Effort, measure
 from bench.store_bench.placement import placements
 from bench.store_bench.questions import Questions, RowFile
 from bench.store_bench.round import Round, WrongRows, buffers_for
-from bench.store_bench.summary import figures_of
+from bench.store_bench.summary import figures_of, print_table
 from support import fake_subjects
 from support.fake_subjects import GatheringSubject
 
@@ -80,4 +80,38 @@ def test_a_subject_that_was_wrong_is_reported_and_has_no_figures(tmp_path):
     assert [(one["subject"], one["ids_per_fetch"]) for one in figures_of(found)] == [
         ("reference socket", 8),
         ("reference socket", 16),
+    ]
+
+
+def test_the_table_names_its_ratios_its_columns_stand_below_each_other_and_who_was_left_out_is_named(capsys):
+    ratio = {"median": 1.0, "low": 0.9, "high": 1.1}
+    of_case = {"ids_per_fetch": 65_536, "in_flight": 8, "placement": "shared"}
+    times = {"p50_us": 5.0, "p99_us": 7.0, "client_cpu_us_per_row": 0.1}
+    ratios = {"rate_to_reference": ratio, "p50_to_reference": ratio}
+    slow = {"median": 1234567.0, "low": 1234567.0, "high": 1234567.0}
+    figures = [
+        {"subject": "reference socket", "rows_per_second": 2.5e6, **of_case, **times, **ratios},
+        {"subject": "slow one", "rows_per_second": 1234.5, **of_case, **times, **ratios, "p50_to_reference": slow},
+    ]
+
+    print_table(figures, [{"subject": "slowest", "why": "a round would take about 12 s", **of_case}])
+
+    _, legend, _, _, heading, reference, slow_one, left_out = capsys.readouterr().out.splitlines()
+    assert "in parentheses the lowest and the highest round" in legend
+    assert "rate to reference" in heading
+    assert "p50 to reference" in heading
+    assert len(heading) == len(reference) == len(slow_one)
+    assert "2.500 M" in reference
+    assert "1.234 k" in slow_one
+    assert left_out == "left out: slowest, a round would take about 12 s"
+
+
+def test_a_case_that_was_too_long_for_everybody_is_in_the_table_all_the_same(capsys):
+    of_case = {"ids_per_fetch": 65_536, "in_flight": 8, "placement": "shared"}
+
+    print_table([], [{"subject": "slowest", "why": "a round would take about 12 s", **of_case}])
+
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "65536 rows a fetch, 8 in flight, cores shared",
+        "left out: slowest, a round would take about 12 s",
     ]

@@ -48,6 +48,17 @@ async def test_rows_that_are_held_are_not_asked_for_again():
     assert cache.nbytes <= LEAST_CACHE_BYTES
 
 
+async def test_what_the_cache_did_is_readable_where_it_is_printed():
+    transport, _, store = cached()
+    transport.publish("t", ROWS)
+    table = await store.table("t")
+
+    await table.fetch(np.arange(4))
+    await table.fetch(np.arange(4))
+
+    assert str(store.cache) == "{'t': CacheUse(looked_up=8, hits=4, hit_rate=0.500, stands_aside=False)}"
+
+
 @pytest.mark.parametrize("num_rows", [1, 100])  # too few in all for the cache to be judged
 async def test_a_caller_whose_rows_are_all_held_leaves_the_loop_to_others_now_and_then(num_rows):
     transport, _, store = cached()

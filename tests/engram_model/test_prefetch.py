@@ -101,6 +101,19 @@ def test_replies_may_come_in_any_order(config, make_remote, input_ids):
             assert torch.equal(pending[layer].wait(), remote.local[layer].prefetch_embeddings(ids).wait())
 
 
+def test_a_prefetcher_and_a_call_say_where_they_stand_when_they_are_printed(config, make_remote, input_ids):
+    remote = make_remote(config, held=True)
+    prefetcher = Prefetcher(remote.modules.values(), settings=PrefetchSettings(max_tokens=64))
+
+    pending = prefetcher.prefetch(input_ids)
+    remote.tables[2].fetches[0].release()
+
+    assert repr(pending) == "PrefetchedLayers(layers=[0, 2], done=[2])"
+    assert repr(prefetcher) == (
+        "Prefetcher(layers=[0, 2], in_store=[0, 2], num_slots=4, slots_in_use=2, max_tokens=64)"
+    )
+
+
 def test_a_layer_with_a_table_of_its_own_is_passed_through(config, make_remote):
     remote = make_remote(config)
     modules = {0: remote.local[0], 2: remote.modules[2]}

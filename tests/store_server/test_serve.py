@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -180,6 +181,19 @@ def test_tables_in_memory_are_served_from_memory(root):
     with node_process(root, *options) as node, engram_client.connect_blocking(node.url) as store:
         assert [table.backend for table in store.tables()] == ["memory", "memory"]
         assert np.array_equal(store.table("layer-2").fetch([5, 19_999]), ROWS[[5, 19_999]])
+
+
+def test_the_log_says_of_mapped_versions_alone_that_they_were_in_the_page_cache_when_opened(root):
+    with node_process(root, "--in-memory", "layer-2") as node:
+        opened = {name: logged_line(node, f"event='version opened' table='{name}'") for name in ("layer-1", "layer-2")}
+
+    assert re.search(r"backend='mmap' all_in_page_cache_when_opened=(True|False)$", opened["layer-1"])
+    assert opened["layer-2"].endswith("backend='memory'")
+
+
+def logged_line(node, text):
+    assert node.logged(text), node.log
+    return next(line for line in node.log.splitlines() if text in line)
 
 
 def test_a_port_in_use_is_an_error_that_names_it(failed_start, root):

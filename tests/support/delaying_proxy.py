@@ -28,8 +28,14 @@ class DelayingProxy:
     """A proxy in a process of its own; `address` is HOST:PORT."""
 
     def __init__(self, target: str) -> None:
+        # In a process group of its own it does not hear the terminal's Ctrl-C: it ends when its input does.
         self._process = subprocess.Popen(
-            [sys.executable, __file__, target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            [sys.executable, __file__, target],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            process_group=0,
         )
         self.address = self._process.stdout.readline().strip()
         if not self.address:

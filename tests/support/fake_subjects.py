@@ -1,5 +1,6 @@
 """Subjects of the store benchmark that need no server: one that is right, and some that each go wrong in their way."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,3 +65,18 @@ class GatheringSubject:
 
     def stop(self) -> None:
         pass
+
+
+class InterruptedWhileItStarts:
+    """Makes a subject, in a process where Ctrl-C is pressed before it has come to that."""
+
+    def __call__(self) -> GatheringSubject:
+        return GatheringSubject("interrupted")
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return _interrupt, ()
+
+
+def _interrupt() -> InterruptedWhileItStarts:
+    signal.raise_signal(signal.SIGINT)
+    return InterruptedWhileItStarts()

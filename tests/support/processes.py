@@ -25,7 +25,12 @@ class NodeProcess:
         self._readers = [threading.Thread(target=self._read_log), threading.Thread(target=self._read_lines)]
         for reader in self._readers:
             reader.start()
-        self.address = self._wait_until_it_listens()
+        try:
+            self.address = self._wait_until_it_listens()
+        except BaseException:  # Ctrl-C, too: nobody else knows of the process yet
+            self.process.kill()
+            self.wait()
+            raise
 
     @property
     def url(self) -> str:
@@ -59,8 +64,7 @@ class NodeProcess:
             line = None
         if line is None or not line.startswith("listening on "):
             self.process.kill()
-            self.wait()
-            raise AssertionError(f"the node did not start: {line!r}, exit {self.process.returncode}\n{self.log}")
+            raise AssertionError(f"the node did not start: {line!r}, exit {self.wait()}\n{self.log}")
         return line.removeprefix("listening on ").strip()
 
     def _read_log(self) -> None:

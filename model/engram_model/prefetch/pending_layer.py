@@ -196,6 +196,11 @@ class PrefetchedLayers(Mapping[int, "PendingEmbeddings"]):
     def __len__(self) -> int:
         return len(self._layers)
 
+    def __repr__(self) -> str:
+        # Of a table in its module there is nothing to wait for.
+        done = [layer for layer, one in self._layers.items() if not isinstance(one, PrefetchedLayer) or one.done()]
+        return f"PrefetchedLayers(layers={sorted(self._layers)}, done={sorted(done)})"
+
     def discard(self) -> None:
         """Discard what no layer has taken, as `PrefetchedLayer.discard` does.
 

@@ -192,6 +192,13 @@ class Prefetcher:
                 setattr(stats, name, getattr(sent[layer], name))
         return PrefetchStats(layers=ours, ring=self._calls.issuer.ring.stats())
 
+    def __repr__(self) -> str:
+        ring = self._calls.issuer.ring.stats()
+        return (
+            f"Prefetcher(layers={sorted(self._modules)}, in_store={list(self._in_store)}, num_slots={ring.num_slots}, "
+            f"slots_in_use={ring.in_use}, max_tokens={self._settings.max_tokens})"
+        )
+
     def _join(
         self, modules: dict[int, EngramModule], rank: Rank, number: int, calls: SharedCalls, settings: PrefetchSettings
     ) -> None:

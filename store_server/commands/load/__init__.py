@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from store_server.commands.failure import CommandFailed
+from store_server.commands.interruption import NothingMeasured
 from store_server.commands.load import options as given
 from store_server.commands.load import usage
 from store_server.commands.load.arrivals import Spacing
@@ -66,7 +67,8 @@ def load(
 
     In an open loop latency is counted from the moment a fetch was due, so that a server that stalls is charged for
     all that had to wait. Fetches that fail count with the time they took. Rows are checked in the warm-up, too; a wrong
-    one makes the exit status 1. Ctrl-C prints what was measured so far. A TIME is such as 250us, 5ms, 10s or 2min.
+    one makes the exit status 1. Ctrl-C prints what was measured so far, if anything was. A TIME is such as 250us, 5ms,
+    10s or 2min.
     """  # noqa: D301  # \b tells click to leave the lines alone
     in_flight = concurrency or max_in_flight or DEFAULT_IN_FLIGHT
     usage.require_one_pace(
@@ -126,17 +128,26 @@ def load(
 def _run_once(job: Job, run: Run, json_file: Path | None) -> None:
     with Runner(job) as runner:
         measured = runner.measure(run)
-    _publish(measured.as_json(), summary(measured), json_file)
-    _end(measured, runner.interruption)
+    if not measured.ended_in_warm_up:
+        _publish(measured.as_json(), summary(measured), json_file)
+    _end(measured, _interruption(runner, measured))
 
 
 def _search(job: Job, run: Run, json_file: Path | None, *, p99: float, tolerance: float) -> None:
     with Runner(job) as runner:
         found = find_rate(runner.measure, run, limit_seconds=p99, tolerance=tolerance)
-    _publish(found.as_json(), f"{summary(found.best)}\n\n{search_summary(found)}", json_file)
-    _end(found.steps[-1].measured, runner.interruption)
+    if not found.best.ended_in_warm_up:
+        _publish(found.as_json(), search_summary(found), json_file)
+    _end(found.steps[-1].measured, _interruption(runner, found.best))
     if found.highest_held is None:
         raise CommandFailed(f"no rate was found that keeps within the limit; the last one: {found.steps[-1].broken}")
+
+
+def _interruption(runner: Runner, shown: Measured) -> BaseException | None:
+    """Return what ended the load early; of Ctrl-C that left nothing to show, that it was so."""
+    if isinstance(runner.interruption, KeyboardInterrupt) and shown.ended_in_warm_up:
+        return NothingMeasured()
+    return runner.interruption
 
 
 def _publish(result: dict[str, Any], text: str, json_file: Path | None) -> None:
@@ -160,5 +171,5 @@ def _end(measured: Measured, interruption: BaseException | None) -> None:
         )
     if interruption is not None:
         raise interruption
-    if tally.failed and not (tally.completed or tally.completed_in_time):
+    if tally.failed and not tally.completed:
         raise CommandFailed(f"not one of {tally.num_due:,} fetches succeeded: {'; '.join(tally.messages.values())}")

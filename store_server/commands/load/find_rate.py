@@ -43,9 +43,10 @@ class FoundRate:
 
     @property
     def best(self) -> Measured:
-        """The run at the highest rate that held; the last one if none did."""
+        """The run at the highest rate that held; the last one that measured anything if none did."""
         held = [step for step in self.steps if step.rate == self.highest_held and step.broken is None]
-        return (held or self.steps)[-1].measured
+        ended = [step for step in self.steps if not step.measured.ended_in_warm_up]
+        return (held or ended or self.steps)[-1].measured
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object of the best run, with what was found."""
@@ -105,9 +106,10 @@ def what_is_broken(measured: Measured, limit_seconds: float) -> str | None:
     if tally.rows_wrong:
         return f"{tally.rows_wrong:,} wrong rows"
     if tally.failed:
-        return f"{tally.failed.total():,} fetches failed ({', '.join(tally.failed)})"
+        return f"{tally.failed.total():,} fetches failed ({', '.join(tally.failed)}), where none may"
     if tally.never_started:
-        return f"{tally.never_started:,} fetches never started"
+        limit = measured.job.max_in_flight
+        return f"{tally.never_started:,} fetches never started, --max-in-flight {limit:,} were under way"
     if p99 is None:
         return "no fetch was due in the measured time: a longer --duration is needed"
     return f"p99 above {milliseconds(limit_seconds)}" if p99 > limit_seconds else None

@@ -59,7 +59,8 @@ class LiveView:
             typer.echo("  ".join(f"{name} {value}" for name, value in facts.items()), err=True)
 
     def _facts(self, running_seconds: float, recent_seconds: float) -> dict[str, str]:
-        recent = Snapshot(is_warming_up=any(each.is_warming_up for each in self._recent), in_flight=0)
+        # As it is by now: the first snapshots of the interval may have been of the warm-up.
+        recent = Snapshot(is_warming_up=self._recent[-1].is_warming_up, in_flight=0)
         for each in self._recent:
             recent.latencies.add(each.latencies)
             recent.completed += each.completed

@@ -188,13 +188,14 @@ class Measurement:
         self._recent.latencies.record(ended - due)
         self._recent.completed += failure is None
         self._recent.failed += failure is not None
-        if failure is None and self._window.measured_from <= ended < self._window.end:
-            self._tally.completed_in_time += 1
+        in_time = failure is None and self._window.measured_from <= ended < self._window.end
         if not self._is_measured(due):
+            self._tally.left_from_warm_up += in_time
             return
         self._tally.latencies.record(ended - due)
         if failure is None:
             self._tally.completed += 1
+            self._tally.completed_in_time += in_time
         else:
             self._tally.count_failure(failure)
 

@@ -30,12 +30,15 @@ def summary(measured: Measured) -> str:
 
 
 def search_summary(found: FoundRate) -> str:
-    """Return the lines about a search: every rate that was tried, and what was found."""
+    """Return the lines about a search: the run at the rate that was found, all rates that were tried, the result."""
     limit = milliseconds(found.limit_seconds)
-    lines = [f"{'rate':>13} {'p99':>12}"]
-    for step in found.steps:
+    which = "no rate held; the last run" if found.highest_held is None else "the run at the highest rate that held"
+    lines = [f"{which}, {found.best.run.rate:,.1f}/s:", summary(found.best), ""]
+    lines += [f"every rate tried, again where it did not hold:\n{'rate':>13} {'p99':>12}"]
+    for step, before in zip(found.steps, (None, *found.steps), strict=False):
+        rate = "again" if before is not None and before.rate == step.rate else f"{step.rate:,.1f}/s"
         p99 = milliseconds(step.measured.tally.latencies.percentile(99))
-        lines.append(f"{step.rate:>11,.1f}/s {p99:>12}  {step.broken or 'holds'}")
+        lines.append(f"{rate:>13} {p99:>12}  {step.broken or 'holds'}")
     if found.highest_held is None:
         return "\n".join([*lines, f"no rate keeps p99 within {limit}"])
     above = "higher ones are not tried" if found.lowest_failed is None else f"{found.lowest_failed:,.1f}/s does not"
@@ -68,8 +71,9 @@ def _rows(measured: Measured) -> str:
 
 def _fetches(measured: Measured) -> str:
     tally = measured.tally
-    parts = [f"{tally.num_due:,} due in {measured.tally.measured_seconds:.1f} s", f"{tally.completed:,} completed"]
-    parts += [f"{tally.failed.total():,} failed"]
+    after = " after the warm-up" if measured.run.warm_up_seconds else ""
+    parts = [f"{tally.num_due:,} due in the {tally.measured_seconds:.1f} s{after}"]
+    parts += [f"{tally.completed:,} completed", f"{tally.failed.total():,} failed"]
     if tally.never_started:
         parts.append(f"{tally.never_started:,} never started")
     if tally.cut_off:
@@ -80,7 +84,9 @@ def _fetches(measured: Measured) -> str:
 def _throughput(measured: Measured) -> str:
     fetches = measured.fetches_per_second
     rows = fetches * measured.job.rows_per_fetch
-    return f"{fetches:,.1f} fetches/s, {rows:,.0f} rows/s, {rows * measured.job.row_bytes / 1e6:,.1f} MB/s"
+    figures = f"{fetches:,.1f} fetches/s, {rows:,.0f} rows/s, {rows * measured.job.row_bytes / 1e6:,.1f} MB/s"
+    tally = measured.tally
+    return f"{figures} (of the {tally.completed_in_time:,} completed within those {tally.measured_seconds:.1f} s)"
 
 
 def _times(measured: Measured) -> str:
@@ -101,6 +107,11 @@ def _counted_from(measured: Measured) -> str:
 def _warnings(measured: Measured) -> list[str]:
     tally = measured.tally
     found = [f"error         {n:,} x {kind}, the first: {tally.messages[kind]}" for kind, n in tally.failed.items()]
+    if measured.began_behind:
+        found.append(
+            f"BEHIND        besides, {tally.left_from_warm_up:,} due in the warm-up were completed in this time: "
+            f"{measured.fetches_per_second_in_all:,.1f} fetches/s in all"
+        )
     if tally.never_started:
         found.append("OVERLOADED    what never started counts with its wait until the end, the least it could be")
     if measured.client_is_busy:

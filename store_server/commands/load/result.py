@@ -29,8 +29,23 @@ class Measured:
 
     @property
     def fetches_per_second(self) -> float:
-        """Fetches that ended well within the measured time."""
-        return self.tally.completed_in_time / self.tally.measured_seconds if self.tally.measured_seconds else 0.0
+        """Fetches that were due and ended well within the measured time."""
+        return self._per_second(self.tally.completed_in_time)
+
+    @property
+    def fetches_per_second_in_all(self) -> float:
+        """The same with those that were due in the warm-up: what the store bore."""
+        return self._per_second(self.tally.completed_in_time + self.tally.left_from_warm_up)
+
+    @property
+    def began_behind(self) -> bool:
+        """Whether more was left from the warm-up than may be under way at once, so that it tells of the store."""
+        return self.tally.left_from_warm_up > self.job.max_in_flight
+
+    @property
+    def ended_in_warm_up(self) -> bool:
+        """Whether the run was interrupted before anything could be measured."""
+        return self.interrupted and not self.tally.measured_seconds
 
     @property
     def client_cpu_share(self) -> float:
@@ -58,6 +73,8 @@ class Measured:
             "fetches": {
                 "due": tally.num_due,
                 "completed": tally.completed,
+                "completed_in_time": tally.completed_in_time,
+                "left_from_warm_up": tally.left_from_warm_up,
                 "failed": tally.failed.total(),
                 "never_started": tally.never_started,
                 "cut_off": tally.cut_off,
@@ -77,6 +94,9 @@ class Measured:
             },
             "client": {"cpu_share_of_a_core": self.client_cpu_share, "is_the_limit": self.client_is_busy},
         }
+
+    def _per_second(self, fetches: int) -> float:
+        return fetches / self.tally.measured_seconds if self.tally.measured_seconds else 0.0
 
     def _load(self) -> dict[str, Any]:
         run, job = self.run, self.job

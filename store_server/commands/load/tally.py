@@ -19,6 +19,8 @@ class Tally:
     completed: int = 0
     completed_in_time: int = 0
     """Of the completed ones, those before the end of the measured time: what the rates are made of."""
+    left_from_warm_up: int = 0
+    """Due in the warm-up and completed in the measured time: what the store did besides, and no part of the rates."""
     failed: Counter[str] = field(default_factory=Counter)
     """How many failed, by kind of error."""
     messages: dict[str, str] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class Tally:
         for name in (
             "completed",
             "completed_in_time",
+            "left_from_warm_up",
             "never_started",
             "cut_off",
             "rows_checked",

@@ -85,17 +85,18 @@ def _hash_spec(replay: Replay, compressed_size: int) -> HashSpec:
 
 def _require_hash_of_table(hasher: NgramHasher, layer: int, table: TableInfo) -> None:
     advice = (
-        "name the table's hash with --checkpoint, --vocab-size or --layer, or take rows modulo its size with --fold"
+        "say which hash the table was made for with --checkpoint, --vocab-size or --layer, or take rows modulo its "
+        "size with --fold"
     )
     if hasher.num_rows[layer] != table.num_rows:
         raise CommandFailed(
             f"the hash of layer {layer} reaches {hasher.num_rows[layer]:,} rows, table {table.name!r} has "
-            f"{table.num_rows:,}; {advice}"
+            f"{table.num_rows:,}, and the two numbers must be equal: {advice}"
         )
     if table.fingerprint and table.fingerprint != hasher.fingerprint(layer):
         raise CommandFailed(
             f"the hash of layer {layer} has fingerprint {hasher.fingerprint(layer)}, table {table.name!r} has "
-            f"{table.fingerprint}; {advice}"
+            f"{table.fingerprint}, and the two must be equal: {advice}"
         )
 
 

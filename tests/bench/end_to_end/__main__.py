@@ -31,6 +31,7 @@ from bench.end_to_end.scene import Scene, scene
 from bench.end_to_end.size import FULL, ROW_FORMAT, TINY, Size
 from bench.end_to_end.summary import Figures, bars_of, figures_of, hiding_of, print_bars, print_figures, print_hiding
 from bench.end_to_end.task import Decode, Prefill, Task
+from support.ctrl_c import ctrl_c_is_one_line
 
 _PACKAGES = ("engram-store", "grpcio", "numpy", "torch", "uvloop")
 _JUDGED_MS = (0.0, 1.0, 5.0)
@@ -60,6 +61,8 @@ def main() -> int:
     if options.rounds is not None:
         effort = replace(effort, rounds=options.rounds)
     cores = Cores.of_this_machine()
+    layers = " and ".join(map(str, size.layer_ids))
+    print(f"preparing the tables of layers {layers}, a node, a proxy before it and the model", flush=True)
     with tempfile.TemporaryDirectory(prefix="engram-store-bench-", dir=options.directory) as directory:
         try:
             with scene(size, Path(directory, "root"), cores) as ready:
@@ -123,4 +126,5 @@ def _report(size: Size, effort: Effort, cores: Cores) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ctrl_c_is_one_line():
+        sys.exit(main())

@@ -15,14 +15,15 @@ from matplotlib.ticker import FuncFormatter
 
 # Label, colour (they stay apart for colour-blind readers), marker, line.
 _STYLES = {
-    HELD: ("rows in memory before the step", "black", "s", "--"),
+    HELD: ("the ideal: rows in memory before the step", "black", "s", "--"),
     IN_PROCESS: ("tables in process", "#009E73", "^", ":"),
     PREFETCHED: ("remote, prefetched", "#0072B2", "o", "-"),
     IN_LAYER: ("remote, fetched in the layer", "#D55E00", "D", "-"),
 }
 _LINES = {0: "-.", 1: (0, (1, 1))}  # of the limits of hiding, by block
 _LIMIT_COLOUR = "#555555"
-_EMPTY = "the same by the proxy, nothing added"
+_EMPTY = "open markers: through the proxy, with nothing added"
+_WHISKERS = "whiskers: 95 % interval of paired rounds"
 _ROOM_BEHIND = 1.6  # for what is written beside the last limit
 
 
@@ -34,7 +35,7 @@ def draw(figures: Sequence[Figures], limits: Sequence[Figures], out: Path) -> li
         for panel, task in zip(panels[0], tasks, strict=True):
             _draw_forms(panel, [one for one in figures if one["task"] == task])
             _draw_limits(panel, [one for one in limits if one["task"] == task])
-            panel.set_title(task)
+            panel.set_title(f"{task}, Engram layers at blocks {_blocks(limits, task)}")
         panels[0][0].set_ylabel("tokens a second")
         handles, labels = panels[0][0].get_legend_handles_labels()
         drawing.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3, frameon=False)
@@ -58,13 +59,18 @@ def _draw_forms(panel: Axes, figures: Sequence[Figures]) -> None:
             (rate,), _ = _rates([one], ideal)
             panel.plot(0, rate, color=colour, marker=marker, markersize=10, fillstyle="none", linestyle="none")
     panel.plot([], [], color=_LIMIT_COLOUR, marker="o", markersize=10, fillstyle="none", linestyle="none", label=_EMPTY)
+    panel.plot([], [], color=_LIMIT_COLOUR, marker="|", markersize=10, linestyle="none", label=_WHISKERS)
     panel.set_xscale("symlog", linthresh=1, linscale=0.5)
     panel.set_xticks(sorted({one["added_ms"] for one in figures}))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.minorticks_off()
     panel.set_ylim(bottom=0)
-    panel.set_xlabel("milliseconds added to the round trip")
+    panel.set_xlabel("ms added to the round trip (logarithmic from 1 on)")
     panel.grid(visible=True, alpha=0.3)
+
+
+def _blocks(limits: Sequence[Figures], task: str) -> str:
+    return " and ".join(str(one["block"]) for one in limits if one["task"] == task)
 
 
 def _rates(figures: Sequence[Figures], ideal: float) -> tuple[list[float], list[list[float]]]:
@@ -84,7 +90,7 @@ def _draw_limits(panel: Axes, limits: Sequence[Figures]) -> None:
     for number, one in enumerate(found):
         panel.axvline(one["hidden_ms"], color=_LIMIT_COLOUR, linestyle=_LINES[number % len(_LINES)], linewidth=1.2)
         panel.annotate(
-            f"block {one['block']} hides {one['hidden_ms']:.3g} ms",
+            f"block {one['block']} waits beyond {one['hidden_ms']:.3g} ms",
             (one["hidden_ms"], 0),
             xytext=(3, 5),
             textcoords="offset points",

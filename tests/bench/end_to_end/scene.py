@@ -15,8 +15,8 @@ from bench.end_to_end.decoder import Decoder
 from bench.end_to_end.forms import Form, Held, InLayer, Modules, OnlyOnePrefetched, Prefetched
 from bench.end_to_end.size import ROW_FORMAT, Size
 from numpy.typing import NDArray
+from support.ctrl_c import node_without_ctrl_c
 from support.delaying_proxy import DelayingProxy, delaying_proxy
-from support.processes import node_process
 from support.tables import write_table
 
 import engram_client
@@ -60,7 +60,7 @@ def scene(size: Size, directory: Path, cores: Cores) -> Iterator[Scene]:
     rows = _write_tables(directory, size)
     with contextlib.ExitStack() as stack:
         with cores.starting_on(cores.io):
-            node = stack.enter_context(node_process(directory))
+            node = stack.enter_context(node_without_ctrl_c(directory))
             proxy = stack.enter_context(delaying_proxy(node.address))
             near, far = (_open(stack, url, size) for url in (node.url, f"grpc://{proxy.address}"))
         os.sched_setaffinity(0, cores.model)

@@ -32,6 +32,7 @@ from bench.store_bench.subjects.ours import EngramStore
 from bench.store_bench.subjects.redis_mget import RedisMget
 from bench.store_bench.subjects.reference_socket import ReferenceSocket
 from bench.store_bench.summary import figures_of, print_table
+from support.ctrl_c import ctrl_c_is_one_line
 
 _BATCHES, _IN_FLIGHT = (1, 16, 256, 4096, 65_536), (1, 8)
 _PACKAGES = ("engram-store", "grpcio", "numpy", "uvloop", "engramdb-python", "redis", "hiredis")
@@ -53,11 +54,14 @@ def main() -> int:
     places = [placements()[name] for name in options.placements]
     cases = [Case(*one) for one in itertools.product(places, options.batches, options.in_flight)]
     effort = Effort(rounds=options.rounds, seconds=options.seconds, longest_round_seconds=options.longest_round)
+    print(
+        f"preparing {options.rows:,} rows of {ROW_BYTES} bytes and {len(subjects)} subjects that serve them", flush=True
+    )
     with tempfile.TemporaryDirectory(prefix="engram-store-bench-", dir=options.directory) as directory:
         file = RowFile.write(Path(directory), options.rows)
         found = measure(subjects, cases, file, Path(directory), effort)
     report = _report(found, options)
-    print_table(report["figures"])
+    print_table(report["figures"], report["left_out"])
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "bench.json").write_text(json.dumps(report, indent=1) + "\n")
     if not options.no_figures:
@@ -144,4 +148,5 @@ def _version(package: str) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ctrl_c_is_one_line():
+        sys.exit(main())

@@ -7,6 +7,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bench.store_bench.placement import Placement, move
 from bench.store_bench.questions import Questions, RowFile
 from bench.store_bench.round import Round, RoundResult, buffers_for
 from bench.store_bench.subject import NotHere, Subject
+from support.ctrl_c import ctrl_c_put_off, hear_ctrl_c
 
 _START_SECONDS = 300.0
 _ROUND_SECONDS = 120.0
@@ -50,7 +52,9 @@ class ClientProcess:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_live, args=(theirs, make_subject, file, directory))
-        self._process.start()
+        resource_tracker.ensure_running()  # started below, it would have this thread hear of Ctrl-C again
+        with ctrl_c_put_off():  # while it imports, nobody there could say that it was interrupted
+            self._process.start()
         theirs.close()
         try:
             self.name, self.notes = self._answer(_START_SECONDS)
@@ -87,12 +91,13 @@ def _live(connection: Connection, make_subject: Callable[[], Subject], file: Row
     """Answer the parent until it closes its end."""
     subject = make_subject()
     try:
+        hear_ctrl_c()
         directory.mkdir(parents=True, exist_ok=True)
         server_pids = subject.start_server(file, directory)
         subject.connect()
         connection.send((subject.name, subject.notes))
         _answer_rounds(connection, subject, file, server_pids)
-    except (EOFError, KeyboardInterrupt):
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass
     except NotHere as error:
         connection.send(error)

@@ -65,6 +65,7 @@ def _draw_throughput(figures: Sequence[Figures]) -> None:
         panel.set_yscale("log")
         panel.yaxis.set_major_formatter(FuncFormatter(_plain))
     panels[0][0].set_ylabel("rows a second (264 bytes each)")
+    drawing.suptitle(f"Rows a second from tables in RAM, {_cores(figures)}", y=1.0)
     _legend_beside(drawing, panels[0][-1])
 
 
@@ -83,8 +84,16 @@ def _draw_latency(figures: Sequence[Figures]) -> None:
     panel.set_yscale("log")
     panel.yaxis.set_major_formatter(FuncFormatter(_duration))
     panel.set_ylabel("latency, one fetch at a time")
-    panel.set_title("median (marker) to 99th percentile (whisker)")
+    panel.set_title(
+        f"Rows of 264 bytes from tables in RAM, {_cores(figures)}:\nmedian (marker) to 99th percentile (whisker)"
+    )
     _legend_beside(drawing, panel)
+
+
+def _cores(figures: Sequence[Figures]) -> str:
+    """Return where server and client ran, in words."""
+    apart = any(one["placement"] == "apart" for one in figures)
+    return "server and client on a core each" if apart else "server and client on the same cores"
 
 
 def _by_subject(figures: Iterable[Figures]) -> list[tuple[str, list[Figures]]]:

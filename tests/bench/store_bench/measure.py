@@ -58,9 +58,12 @@ def _started(
     subjects: Subjects, file: RowFile, directory: Path, found: Measurements
 ) -> Iterator[dict[str, ClientProcess]]:
     def start(name: str) -> ClientProcess:
-        return ClientProcess(subjects[name], file, directory / name.replace(" ", "-"))
+        client = ClientProcess(subjects[name], file, directory / name.replace(" ", "-"))
+        # Here, and not where it is waited for: it must be stopped as well when nobody waits any more.
+        stack.callback(client.stop)
+        return client
 
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(_STARTED_AT_ONCE) as threads:
+    with contextlib.ExitStack() as stack, _threads() as threads:
         clients = {}
         for name, starting in {name: threads.submit(start, name) for name in subjects}.items():
             try:
@@ -71,10 +74,19 @@ def _started(
             except SubjectFailed as error:
                 _fail(name, error, found)
             else:
-                stack.callback(client.stop)
                 clients[name] = client
                 found.notes[name] = client.notes
         yield clients
+
+
+@contextlib.contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Some threads that begin nothing more once the block is left."""
+    threads = ThreadPoolExecutor(_STARTED_AT_ONCE)
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def _measure_case(case: Case, clients: dict[str, ClientProcess], found: Measurements, effort: Effort) -> None:

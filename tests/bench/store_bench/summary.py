@@ -77,20 +77,46 @@ def _server_cpu(one: Measured) -> float:
     return one.server_cpu_seconds / one.round.num_rows * 1e6
 
 
-def print_table(figures: Sequence[Figures]) -> None:
-    """Print the figures, a block for each placement and case."""
-    blocks = dict.fromkeys((one["ids_per_fetch"], one["in_flight"], one["placement"]) for one in figures)
-    heading = f"{'':<28} {'M rows/s':>9} {'to reference':>21} {'p50 us':>10} {'to reference':>19}"
-    heading += f" {'p99 us':>10} {'client us/row':>13}"
-    for block in blocks:
-        print("\n{} rows a fetch, {} in flight, cores {}\n{}".format(*block, heading))
-        for one in figures:
-            if (one["ids_per_fetch"], one["in_flight"], one["placement"]) == block:
-                rate, p50 = (_spread(one[name]) for name in ("rate_to_reference", "p50_to_reference"))
-                print(
-                    f"{one['subject']:<28} {one['rows_per_second'] / 1e6:>9.3f} {rate:>21} {one['p50_us']:>10.0f}"
-                    f" {p50:>19} {one['p99_us']:>10.0f} {one['client_cpu_us_per_row']:>13.3f}"
-                )
+_HEADING = ("", "rows/s", "rate to reference", "p50 us", "p50 to reference", "p99 us", "client us/row")
+
+
+def print_table(figures: Sequence[Figures], left_out: Sequence[Figures] = ()) -> None:
+    """Print the figures, a block for each placement and case, with whom it was left out for, and why."""
+    print(f"\nratios are to the {REFERENCE}: the median of all rounds, in parentheses the lowest and the highest round")
+    for block in dict.fromkeys(map(_case, (*figures, *left_out))):
+        print("\n{} rows a fetch, {} in flight, cores {}".format(*block))
+        if lines := [_cells(one) for one in figures if _case(one) == block]:
+            _print_aligned([_HEADING, *lines])
+        for one in left_out:
+            if _case(one) == block:
+                print(f"left out: {one['subject']}, {one['why']}")
+
+
+def _case(one: Figures) -> tuple[int, int, str]:
+    return one["ids_per_fetch"], one["in_flight"], one["placement"]
+
+
+def _cells(one: Figures) -> tuple[str, ...]:
+    return (
+        one["subject"],
+        _rows_a_second(one["rows_per_second"]),
+        _spread(one["rate_to_reference"]),
+        f"{one['p50_us']:.0f}",
+        _spread(one["p50_to_reference"]),
+        f"{one['p99_us']:.0f}",
+        f"{one['client_cpu_us_per_row']:.3f}",
+    )
+
+
+def _print_aligned(lines: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for name, *cells in lines:
+        aligned = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        print("  ".join((f"{name:<{widths[0]}}", *aligned)))
+
+
+def _rows_a_second(rate: float) -> str:
+    return f"{rate / 1e6:.3f} M" if rate >= 1e4 else f"{rate / 1e3:.3f} k"
 
 
 def _spread(ratio: dict[str, float] | None) -> str:

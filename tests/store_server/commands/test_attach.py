@@ -38,21 +38,23 @@ def test_a_checkpoint_becomes_a_table_a_layer_and_nothing_is_copied(
         "table    v41/layer-1",
         "table    v41/layer-14",
     ]
-    assert attached.out.count("hashing  engram-v1:") == 2
+    assert attached.out.count("fingerprint  engram-v1:") == 2
     assert sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) < 5_000
     _, first, second = run("tables", root).out.splitlines()
     assert first.split()[0::4][:2] == ["v41/layer-1", "float8_e4m3+e8m0/32"]
     assert second.split()[5] == "safetensors"
 
 
-def test_without_a_tokenizer_it_is_said_that_the_hashing_is_unknown(
+def test_without_a_tokenizer_it_is_said_that_there_is_no_fingerprint_as_inspect_says_it(
     run: Callable, root: Path, checkpoint: Path
 ) -> None:
     (checkpoint / "tokenizer.json").unlink()
 
     attached = run("attach", root, "v41", "--checkpoint", checkpoint)
 
-    assert attached.out.count("hashing  unknown") == 2
+    described = run("inspect", root, "v41/layer-1").out
+    assert attached.out.count("fingerprint  -\n") == 2
+    assert re.search(r"^fingerprint +-$", described, re.MULTILINE)
     assert f"engram_compressed_vocab_size {COMPRESSED_SIZE} was taken from config.json unchecked" in attached.out
 
 

@@ -111,6 +111,24 @@ def test_bad_usage_is_one_line_and_status_two(run: Callable, arguments: list[str
 
 
 @pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["create"], "error: Missing argument 'ROOT'; see engram-store create -h"),
+        (["nonsense"], "error: No such command 'nonsense'; see engram-store -h"),
+        (["tables", "r", "--nonsense"], "error: No such option: --nonsense; see engram-store tables -h"),
+    ],
+)
+def test_who_misses_an_argument_or_a_command_is_told_which_help_names_it(
+    run: Callable, arguments: list[str], error: str
+) -> None:
+    assert run(*arguments).error == error
+
+
+def test_a_message_that_says_what_a_value_must_be_sends_nobody_to_the_help(run: Callable) -> None:
+    assert " -h" not in run("create", "r", "t", "--rows", 0, "--row-bytes", 8).error
+
+
+@pytest.mark.parametrize(
     "command",
     [["tables"], ["inspect", "t"], ["verify"], ["drop", "t", "0"], ["drop", "t", "--all"]],
     ids=lambda command: command[0],

@@ -40,6 +40,17 @@ def test_what_was_created_is_printed_and_the_progress_is_not_a_result(run: Calla
     assert (manifest.row_format, manifest.fingerprint) == ("x-y", "f")
 
 
+@pytest.mark.parametrize("fingerprint", ["", f"engram-v1:{'0f' * 32}", "engram-v2:x", "my own", "study-v1:short"])
+def test_a_fingerprint_of_the_engram_family_or_of_ones_own_is_stored_as_it_was_given(
+    run: Callable, root: Path, fingerprint: str
+) -> None:
+    created = run("create", root, "t", "--rows", 1, "--row-bytes", 8, "--fingerprint", fingerprint)
+
+    data_root = DataRoot.open(root)
+    assert created.status == 0
+    assert data_root.manifest("t", data_root.current_version("t")).fingerprint == fingerprint
+
+
 def test_random_rows_come_from_the_seed(run: Callable, root: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run("create", root, name, "--rows", 9_000, "--row-bytes", 264, "--fill", "random", "--seed", seed)
@@ -83,6 +94,10 @@ def test_what_cannot_be_created_is_refused_with_the_limit(
         ({"--row-format": "x-" + "y" * 200}, "--row-format must be printable and at most 200 characters"),
         ({"--row-format": "float8_e4m3+e8m0/32"}, "a row is a multiple of 33 bytes, got rows of 8"),
         ({"--fingerprint": "a\nb"}, "'--fingerprint': must be printable and at most 1000 characters, got 'a\\nb'"),
+        ({"--fingerprint": "engram-v1:"}, "after engram-v1: come 64 digits of 0-9 and a-f"),
+        ({"--fingerprint": "engram-v1:..."}, "as `NgramHasher.fingerprint` gives them, got '...'"),
+        ({"--fingerprint": f"engram-v1:{'0' * 63}"}, "'--fingerprint': after engram-v1: come 64 digits"),
+        ({"--fingerprint": f"engram-v1:{'A' * 64}"}, "'--fingerprint': after engram-v1: come 64 digits"),
     ],
 )
 def test_a_bad_value_is_named_by_the_flag_it_was_given_with(

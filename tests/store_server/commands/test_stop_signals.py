@@ -93,5 +93,6 @@ def test_the_command_line_says_what_is_missing_where_only_the_client_is_installe
     )
 
     assert ended.returncode == 1
-    assert "engram-store[server]" in ended.stderr
+    assert "pip install 'engram-store[server]'" in ended.stderr
+    assert "(from a checkout: pip install '.[server]')" in ended.stderr
     assert "Traceback" not in ended.stderr

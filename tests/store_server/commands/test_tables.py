@@ -11,7 +11,18 @@ def test_tables_are_listed_with_what_they_are(run: Callable, root: Path) -> None
 
     header, first, second = run("tables", root).out.splitlines()
 
-    columns = ["name", "rows", "row_bytes", "bytes", "row_format", "backend", "version", "versions", "held_bytes", "state"]
+    columns = [
+        "name",
+        "rows",
+        "row_bytes",
+        "bytes",
+        "row_format",
+        "backend",
+        "version",
+        "versions",
+        "held_bytes",
+        "state",
+    ]
     assert header.split() == columns
     assert first.split()[:6] == ["a/longer-name", "1,000", "8", "8,000", "-", "mmap"]
     assert second.split()[:6] == ["b", "10", "264", "2,640", "bfloat16", "lmdb"]

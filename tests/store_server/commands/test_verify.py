@@ -38,7 +38,9 @@ def test_the_first_bad_block_is_named_and_the_other_tables_are_verified_all_the_
     assert verified.error == f"error: damaged or unreadable: a {path.parent.name}"
     line = f"error: a: block 1 (rows 4,095 to 8,189) is not what was stored: {path}, from byte 1,081,080"
     assert verified.err.splitlines().count(line) == 1
-    assert verified.out.startswith("ok  b")
+    damaged, ok = verified.out.splitlines()
+    assert damaged == f"damaged  a  {path.parent.name}  block 1  rows 4,095 to 8,189"
+    assert ok.startswith("ok  b")
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
@@ -100,6 +102,7 @@ def test_a_version_that_is_missing_or_unreadable_keeps_no_other_from_being_verif
     else:
         assert verified.status == 1
         assert verified.error == f"error: damaged or unreadable: t {versions[which]}"
+        assert f"unreadable  t  {versions[which]}\n" in verified.out
 
 
 def test_a_table_whose_current_is_nonsense_keeps_no_other_from_being_verified(
@@ -110,7 +113,8 @@ def test_a_table_whose_current_is_nonsense_keeps_no_other_from_being_verified(
 
     verified = run("verify", root)
 
-    assert (verified.status, verified.out.split()[:2]) == (1, ["ok", "u"])
+    assert verified.status == 1
+    assert [line.split()[:2] for line in verified.out.splitlines()] == [["unreadable", "t"], ["ok", "u"]]
     assert "CURRENT: is not the name of a version" in verified.err
     assert verified.error == "error: damaged or unreadable: t"
 

@@ -143,6 +143,7 @@ def test_people_get_a_summary_and_the_object_goes_to_a_file(load, tmp_path):
     result = json.loads(file.read_text())
     assert shown.status == 0
     assert f"{result['fetches']['completed']:,} completed" in shown.out
+    assert f"{result['fetches']['due']} due in the 0.3 s after the warm-up" in shown.out
     assert f"{result['check']['rows_checked']:,} rows compared, 0 wrong" in shown.out
 
 
@@ -196,6 +197,32 @@ def test_who_is_told_to_end_says_what_was_measured_so_far(node):
     assert result["interrupted"]
     assert result["fetches"]["completed"] == result["latency_ms"]["count"] > 0
     assert result["measured_seconds"] < 3600
+
+
+def test_who_interrupts_the_warm_up_is_told_that_nothing_was_measured(node, tmp_path):
+    file = tmp_path / "result.json"
+    given = ("--table", "index", "--warm-up", "1h", "--json", str(file))
+    with subprocess.Popen(
+        [*COMMAND[:-4], node.url, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        first_line = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=TIME_LIMIT_SECONDS)
+
+    assert ", warming up" in first_line
+    assert (out, err) == ("", "interrupted in the warm-up, nothing measured\n")
+    assert process.returncode == 128 + signal.SIGINT
+    assert not file.exists()
+
+
+def test_progress_that_reaches_beyond_the_warm_up_does_not_say_warming_up(node):
+    given = ("--table", "index", "--warm-up", "800ms", "--duration", "1h")
+    with subprocess.Popen([*COMMAND[:-4], node.url, *given], stderr=subprocess.PIPE, text=True) as process:
+        first_line = process.stderr.readline()  # of the first two seconds
+        process.kill()
+
+    assert "fetches/s" in first_line
+    assert "warming up" not in first_line
 
 
 def test_no_client_outlives_a_command_that_is_killed(node):

@@ -133,10 +133,18 @@ def test_the_warm_up_is_not_measured():
     assert tally.latencies.most == pytest.approx(SERVICE_SECONDS)
 
 
-def test_throughput_counts_what_ended_within_the_measured_time():
-    tally = measure(Table(stalls=True), rate=100, lanes=200, warm_up=1.5, seconds=0.25)
+@pytest.mark.parametrize(
+    ("seconds", "due", "in_time", "left"),
+    [(0.25, 25, 0, 0), (1.0, 100, 100, 50)],
+    ids=["the stall outlasts it", "the stall ends in it"],
+)
+def test_throughput_counts_what_was_due_and_ended_within_the_measured_time_and_apart_what_the_warm_up_left(
+    seconds, due, in_time, left
+):
+    tally = measure(Table(stalls=True), rate=100, lanes=200, warm_up=1.5, seconds=seconds)
 
-    assert (tally.completed, tally.completed_in_time) == (25, 0)
+    assert (tally.num_due, tally.completed) == (due, due)
+    assert (tally.completed_in_time, tally.left_from_warm_up) == (in_time, left)
 
 
 def test_failures_are_counted_by_kind_with_the_time_they_took():

@@ -66,7 +66,8 @@ def test_no_more_tokens_are_read_than_asked_for(texts):
 
 
 def test_a_table_of_another_size_is_refused_with_both_sizes(texts):
-    with pytest.raises(CommandFailed, match=f"reaches {HASHER.num_rows[1]:,} rows, table 't' has 1,000; .*--fold"):
+    numbers = f"reaches {HASHER.num_rows[1]:,} rows, table 't' has 1,000, and the two numbers must be equal: "
+    with pytest.raises(CommandFailed, match=numbers + "say which hash the table was made for with .*, or .* --fold"):
         choose(texts, table(num_rows=1000))
 
 
