@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help install demo test test-gpu test-attack test-lowest simulate chaos load lint proto clean
-.PHONY: bench bench-quick bench-growth bench-client-memory bench-backends bench-hashing bench-less-to-send
+.PHONY: bench bench-quick bench-growth bench-fan-out bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-attach bench-cold-rows bench-end-to-end
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ bench-growth: $(VENV)/installed-bench
 ## bench-end-to-end  a model's tokens a second with its rows in memory, in process and on a node at some distance (20 minutes)
 bench-end-to-end: $(VENV)/installed-bench
 	PYTHONPATH=tests $(BIN)/python -m bench.end_to_end $(BENCH)
+
+## bench-fan-out   several nodes with a shard each beside one node with the whole table, on the same cores
+bench-fan-out: install
+	PYTHONPATH=tests $(BIN)/python -m bench.store_bench.fan_out $(BENCH)
 
 ## bench-client-memory  what a client and its node hold during a million fetches
 bench-client-memory: install

@@ -31,8 +31,8 @@ def verify_tables(
 
     All versions that a node would serve are read, the current one and older ones; what is wrong with one keeps no other
     from being read, and in the end the exit status is 1. Of a version that is held in part, the blocks that are held
-    are read. A line for each begins with ok, recorded, damaged or unreadable. The first time, the digests of an attached
-    checkpoint are recorded.
+    are read. A line for each begins with ok, recorded, damaged or unreadable. The first time, the digests of an
+    attached checkpoint are recorded.
     """
     if version is not None and name is None:
         raise typer.BadParameter("--version needs the NAME of a table")

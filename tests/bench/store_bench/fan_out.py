@@ -37,8 +37,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="engram-store-bench-", dir=options.directory) as directory:
         file = RowFile.write(Path(directory), _ROWS)
         found = measure(subjects, cases, file, Path(directory), effort)
-    figures = figures_of(found, reference=next(iter(subjects)))
-    print_table(figures)
+    whole = next(iter(subjects))
+    figures = figures_of(found, reference=whole)
+    print_table(figures, reference=whole)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "fan_out.json").write_text(json.dumps(figures, indent=1) + "\n")
     for name, reason in found.failed.items():

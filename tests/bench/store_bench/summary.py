@@ -80,9 +80,9 @@ def _server_cpu(one: Measured) -> float:
 _HEADING = ("", "rows/s", "rate to reference", "p50 us", "p50 to reference", "p99 us", "client us/row")
 
 
-def print_table(figures: Sequence[Figures], left_out: Sequence[Figures] = ()) -> None:
+def print_table(figures: Sequence[Figures], left_out: Sequence[Figures] = (), *, reference: str = REFERENCE) -> None:
     """Print the figures, a block for each placement and case, with whom it was left out for, and why."""
-    print(f"\nratios are to the {REFERENCE}: the median of all rounds, in parentheses the lowest and the highest round")
+    print(f"\nratios are to the {reference}: the median of all rounds, in parentheses the lowest and the highest round")
     for block in dict.fromkeys(map(_case, (*figures, *left_out))):
         print("\n{} rows a fetch, {} in flight, cores {}".format(*block))
         if lines := [_cells(one) for one in figures if _case(one) == block]:
