@@ -114,8 +114,10 @@ class ClusterFetch:
             return self._hedge(hedged, places) if hedged else None
 
         try:
-            async with Overtaking(self._hedge_delay(part), hedge):
+            async with Overtaking(self._hedge_delay(part), hedge) as race:
                 await self._ask(part, places)
+            if race.has_overtaken:
+                self._cluster.nodes.was_overtaken(part.node)
         except EngramError as error:
             await self._digest(error)
             return frozenset({part.node.id, *(each.node.id for each in hedged)})

@@ -87,16 +87,26 @@ class LinkedNodes:
         self._answers += 1
         if self._answers % _RECOUNT_EVERY == 1:
             self._recount()
-        self._remember(node, seconds, work)
+        node.latency.record(seconds, work, asyncio.get_running_loop().time())
+        self._count(node, was_slow=is_outlier(seconds / work, self.usual_unit_seconds))
 
     def gave_up(self, node: LinkedNode, seconds: float, work: float) -> None:
         """Take note that a node had not answered after so long, when it was not waited for any more."""
         if not seconds / work <= node.latency.remembered:
-            self._remember(node, seconds, work)
+            node.latency.record(seconds, work, asyncio.get_running_loop().time())
+            if is_outlier(seconds / work, self.usual_unit_seconds):  # else it may have been about to answer
+                self._count(node, was_slow=True)
 
-    def _remember(self, node: LinkedNode, seconds: float, work: float) -> None:
-        node.latency.record(seconds, work, asyncio.get_running_loop().time())
-        if node.health.is_slow_by_now(was_slow=is_outlier(seconds / work, self.usual_unit_seconds)):
+    def was_overtaken(self, node: LinkedNode) -> None:
+        """Take note that another replica was quicker, although it was asked later.
+
+        How long the node would have taken is not known. That happens now and then to any; one to which it happens all
+        the time is slow.
+        """
+        self._count(node, was_slow=True)
+
+    def _count(self, node: LinkedNode, *, was_slow: bool) -> None:
+        if node.health.is_slow_by_now(was_slow=was_slow):
             self.leave_out(node)
 
     def leave_out(self, node: LinkedNode) -> None:

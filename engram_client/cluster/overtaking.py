@@ -25,7 +25,8 @@ class Overtaking:
         self._task = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
         self._other: asyncio.Task[None] | None = None
-        self._has_won = False
+        self.has_overtaken = False
+        """Whether what was begun later succeeded first."""
         self._is_over = False
 
     async def __aenter__(self) -> Self:
@@ -43,7 +44,7 @@ class Overtaking:
         if self._other is None:
             return False
         try:
-            if self._has_won and kind is asyncio.CancelledError and self._was_cancelled_by_us():
+            if self.has_overtaken and kind is asyncio.CancelledError and self._was_cancelled_by_us():
                 return True
             self._is_over = True
             if isinstance(error, EngramError):
@@ -61,7 +62,7 @@ class Overtaking:
 
     def _other_ended(self, other: asyncio.Task[None]) -> None:
         if _succeeded(other) and not self._is_over and self._task is not None:
-            self._has_won = True
+            self.has_overtaken = True
             self._task.cancel()
 
     def _was_cancelled_by_us(self) -> bool:

@@ -249,6 +249,23 @@ async def test_a_node_far_slower_than_others_is_left_out_and_returns_when_it_is_
 
 
 @virtually
+async def test_a_node_that_loses_to_every_hedge_is_left_out_though_nobody_waits_for_its_answers():
+    cluster = cluster_of([(0, 1)], 2, settings=HedgeSettings(budget=1.0))
+    table = await cluster.client.get_table(TABLE, "v1", 1.0)
+    for _ in range(100):
+        await cluster.fetch_of(table, np.arange(50))
+    cluster.nodes[0].seconds = lambda: 0.2
+    for _ in range(10):
+        await asyncio.gather(*(cluster.fetch_of(table, np.arange(50)) for _ in range(8)))
+    hedges = cluster.client.hedges.hedges
+    for _ in range(20):
+        await asyncio.sleep(3)
+        await asyncio.gather(*(cluster.fetch_of(table, np.arange(50)) for _ in range(8)))
+
+    assert cluster.client.hedges.hedges == hedges
+
+
+@virtually
 async def test_a_node_with_a_newer_map_makes_the_client_take_it():
     old = shard_map_of(4, sharded([(0,), (0,), (0,), (0,)]), epoch=3)
     cluster = FakeCluster(old)
