@@ -79,7 +79,11 @@ def measure(options: argparse.Namespace) -> None:
         write_numbered_rows(root, "cold", int(options.gib * (1 << 30)) // ROW_BYTES)
         write_table(root, "warm", random_rows(WARM_ROWS, ROW_BYTES))
         report_times(*compare_with_faults(root, options.rounds))
-        report_latencies(asyncio.run(warm_beside_cold(root, options.warm_rounds or options.rounds, options.seconds)))
+        measuring = warm_beside_cold(root, options.warm_rounds or options.rounds, options.seconds)
+        try:
+            report_latencies(asyncio.run(measuring))
+        finally:
+            measuring.close()  # an interrupt may have come before it began
 
 
 def write_numbered_rows(root: Path, name: str, num_rows: int) -> None:
