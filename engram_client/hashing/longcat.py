@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engram_client.hashing.distinct_rows import DistinctRows, distinct_of_rows
 from engram_client.hashing.polynomial import OrderHash, check_sums, polynomial_rows
 from engram_client.hashing.row_hasher import RowHasher
 from engram_client.hashing.spec import MAX_VOCAB_SIZE, check_at_least, whole_number
@@ -88,9 +87,6 @@ class LongcatHasher(RowHasher):
 
     def _rows(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:  # noqa: ARG002  there is one layer
         return polynomial_rows(window, self.order_hashes)
-
-    def _distinct_rows(self, window: NgramWindow, layer: int) -> DistinctRows:
-        return distinct_of_rows(self._rows(window, layer))
 
     def _facts(self, layer: int) -> dict[str, Any]:
         return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from engram_client.hashing.distinct_rows import distinct_of_rows
 from engram_client.hashing.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -122,9 +123,9 @@ class RowHasher(ABC):
     def _rows(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:
         """Return the rows of a window's tokens, (batch, seq, columns), of a layer that is there."""
 
-    @abstractmethod
     def _distinct_rows(self, window: NgramWindow, layer: int) -> DistinctRows:
-        """Return the same rows, repeats said once."""
+        """Return the same rows, repeats said once: of rows, where heads share no mix that could be compared instead."""
+        return distinct_of_rows(self._rows(window, layer))
 
     @abstractmethod
     def _facts(self, layer: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engram_client.hashing.distinct_rows import DistinctRows, distinct_of_rows
 from engram_client.hashing.fingerprint import token_map_sha256
 from engram_client.hashing.polynomial import OrderHash, check_sums, polynomial_rows
 from engram_client.hashing.primes import is_prime
@@ -107,9 +106,6 @@ class StudyHasher(RowHasher):
 
     def _rows(self, window: NgramWindow, layer: int) -> NDArray[np.int64]:  # noqa: ARG002  all layers hash alike
         return polynomial_rows(window, self.order_hashes)
-
-    def _distinct_rows(self, window: NgramWindow, layer: int) -> DistinctRows:
-        return distinct_of_rows(self._rows(window, layer))
 
     def _facts(self, layer: int) -> dict[str, Any]:
         return {
