@@ -26,6 +26,7 @@ Uint8Array: TypeAlias = NDArray[np.uint8]
 
 _FIXED64: Final = 1
 _LEN: Final = 2
+_DRAINING: Final = b"\x30\x01"  # the last field of a reply on a stream, so rare that reading it is left to protobuf
 # Row numbers are below 2^63, where fixed64 and int64 have the same bytes. The wire's order of bytes is little-endian,
 # whatever that of this host is, or of the array that is sent.
 _WIRE_ROWS: Final = np.dtype("<i8")
@@ -62,12 +63,13 @@ class Failure:
 
 
 class Reply(NamedTuple):
-    """One answer: `rows` uint8 (n * row_bytes,), read-only, or a failure."""
+    """One answer: `rows` uint8 (n * row_bytes,), read-only, or a failure; and whether the node is about to stop."""
 
     id: int
     version: str
     rows: Uint8Array
     failure: Failure | None
+    is_draining: bool = False
 
 
 def encode_lookup_request(table: str, version: str, rows: Int64Array) -> bytes:
@@ -149,6 +151,11 @@ def encode_stream_failure(request_id: int, failure: Failure) -> bytes:
     return message.SerializeToString()
 
 
+def with_draining(stream_reply: bytes) -> bytes:
+    """Return a LookupStreamResponse that says, besides what the given one says, that the node is about to stop."""
+    return stream_reply + _DRAINING
+
+
 def decode_stream_reply(message: bytes) -> Reply:
     """Return the rows or the failure that `message` holds; raises MalformedMessage."""
     try:
@@ -157,7 +164,7 @@ def decode_stream_reply(message: bytes) -> Reply:
     except _UnusualLayout:
         parsed = _parse(pb.LookupStreamResponse(), message)
         failure = _failure_of(parsed.failure) if parsed.HasField("failure") else None
-        return Reply(parsed.id, parsed.version, np.frombuffer(parsed.rows, np.uint8), failure)
+        return Reply(parsed.id, parsed.version, np.frombuffer(parsed.rows, np.uint8), failure, parsed.draining)
 
 
 _REASON_PREFIX: Final = "ERROR_REASON_"

@@ -153,6 +153,28 @@ def test_a_failure_survives_the_wire():
     assert reply.rows.size == 0
 
 
+@given(ids, names, payloads)
+def test_a_reply_that_says_that_the_node_is_about_to_stop_is_protobufs_own(number, version, rows):
+    expected = pb.LookupStreamResponse(id=number, version=version, rows=rows, draining=True).SerializeToString()
+
+    message = codec.with_draining(codec.encode_stream_reply(number, version, np.frombuffer(rows, np.uint8)))
+
+    assert message == expected
+    reply = codec.decode_stream_reply(message)
+    assert (reply.id, reply.version, reply.rows.tobytes(), reply.is_draining) == (number, version, rows, True)
+    assert not codec.decode_stream_reply(message.removesuffix(b"\x30\x01")).is_draining
+
+
+def test_a_failure_too_may_say_that_the_node_is_about_to_stop():
+    failure = codec.Failure(5, "no table 't'", "TABLE_NOT_FOUND", {"table": "t"})
+
+    message = codec.with_draining(codec.encode_stream_failure(3, failure))
+
+    assert pb.LookupStreamResponse.FromString(message).draining
+    reply = codec.decode_stream_reply(message)
+    assert (reply.id, reply.failure, reply.is_draining) == (3, failure, True)
+
+
 def test_a_reason_that_this_client_does_not_know_yet_is_kept_as_a_number():
     message = pb.LookupStreamResponse(id=1)
     message.failure.reason = 999

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%engram_store/v1/cluster_service.proto\x12\x0f\x65ngram_store.v1\")\n\x12GetShardMapRequest\x12\x13\n\x0bknown_epoch\x18\x01 \x01(\x04\"L\n\x13GetShardMapResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12&\n\x03map\x18\x02 \x01(\x0b\x32\x19.engram_store.v1.ShardMap\"\xbe\x01\n\x08ShardMap\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08replicas\x18\x03 \x01(\r\x12$\n\x05nodes\x18\x04 \x03(\x0b\x32\x15.engram_store.v1.Node\x12\x31\n\x08versions\x18\x05 \x03(\x0b\x32\x1f.engram_store.v1.ShardedVersion\x12\'\n\x04sets\x18\x06 \x03(\x0b\x32\x19.engram_store.v1.TableSet\"\xaf\x01\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x31\n\x06labels\x18\x03 \x03(\x0b\x32!.engram_store.v1.Node.LabelsEntry\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x04 \x01(\x04\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xca\x01\n\x0eShardedVersion\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08num_rows\x18\x03 \x01(\x04\x12\x11\n\trow_bytes\x18\x04 \x01(\r\x12\x12\n\nrow_format\x18\x05 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12\x12\n\nblock_rows\x18\x07 \x01(\r\x12\x0e\n\x06source\x18\x08 \x01(\t\x12&\n\x06shards\x18\t \x03(\x0b\x32\x16.engram_store.v1.Shard\":\n\x05Shard\x12\x0f\n\x07\x65nd_row\x18\x01 \x01(\x04\x12\x0f\n\x07holders\x18\x02 \x03(\r\x12\x0f\n\x07joining\x18\x03 \x03(\r\"\xd6\x02\n\x08TableSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x07\x63urrent\x18\x02 \x03(\x0b\x32&.engram_store.v1.TableSet.CurrentEntry\x12\x39\n\x08previous\x18\x03 \x03(\x0b\x32\'.engram_store.v1.TableSet.PreviousEntry\x12\x37\n\x07pending\x18\x04 \x03(\x0b\x32&.engram_store.v1.TableSet.PendingEntry\x1a.\n\x0c\x43urrentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rPreviousEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cPendingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32j\n\x0e\x43lusterService\x12X\n\x0bGetShardMap\x12#.engram_store.v1.GetShardMapRequest\x1a$.engram_store.v1.GetShardMapResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%engram_store/v1/cluster_service.proto\x12\x0f\x65ngram_store.v1\")\n\x12GetShardMapRequest\x12\x13\n\x0bknown_epoch\x18\x01 \x01(\x04\"^\n\x13GetShardMapResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12&\n\x03map\x18\x02 \x01(\x0b\x32\x19.engram_store.v1.ShardMap\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\"\xbe\x01\n\x08ShardMap\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08replicas\x18\x03 \x01(\r\x12$\n\x05nodes\x18\x04 \x03(\x0b\x32\x15.engram_store.v1.Node\x12\x31\n\x08versions\x18\x05 \x03(\x0b\x32\x1f.engram_store.v1.ShardedVersion\x12\'\n\x04sets\x18\x06 \x03(\x0b\x32\x19.engram_store.v1.TableSet\"\xaf\x01\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x31\n\x06labels\x18\x03 \x03(\x0b\x32!.engram_store.v1.Node.LabelsEntry\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x04 \x01(\x04\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xca\x01\n\x0eShardedVersion\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08num_rows\x18\x03 \x01(\x04\x12\x11\n\trow_bytes\x18\x04 \x01(\r\x12\x12\n\nrow_format\x18\x05 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12\x12\n\nblock_rows\x18\x07 \x01(\r\x12\x0e\n\x06source\x18\x08 \x01(\t\x12&\n\x06shards\x18\t \x03(\x0b\x32\x16.engram_store.v1.Shard\":\n\x05Shard\x12\x0f\n\x07\x65nd_row\x18\x01 \x01(\x04\x12\x0f\n\x07holders\x18\x02 \x03(\r\x12\x0f\n\x07joining\x18\x03 \x03(\r\"\xd6\x02\n\x08TableSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x07\x63urrent\x18\x02 \x03(\x0b\x32&.engram_store.v1.TableSet.CurrentEntry\x12\x39\n\x08previous\x18\x03 \x03(\x0b\x32\'.engram_store.v1.TableSet.PreviousEntry\x12\x37\n\x07pending\x18\x04 \x03(\x0b\x32&.engram_store.v1.TableSet.PendingEntry\x1a.\n\x0c\x43urrentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rPreviousEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cPendingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32j\n\x0e\x43lusterService\x12X\n\x0bGetShardMap\x12#.engram_store.v1.GetShardMapRequest\x1a$.engram_store.v1.GetShardMapResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,25 +32,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSHARDMAPREQUEST']._serialized_start=58
   _globals['_GETSHARDMAPREQUEST']._serialized_end=99
   _globals['_GETSHARDMAPRESPONSE']._serialized_start=101
-  _globals['_GETSHARDMAPRESPONSE']._serialized_end=177
-  _globals['_SHARDMAP']._serialized_start=180
-  _globals['_SHARDMAP']._serialized_end=370
-  _globals['_NODE']._serialized_start=373
-  _globals['_NODE']._serialized_end=548
-  _globals['_NODE_LABELSENTRY']._serialized_start=503
-  _globals['_NODE_LABELSENTRY']._serialized_end=548
-  _globals['_SHARDEDVERSION']._serialized_start=551
-  _globals['_SHARDEDVERSION']._serialized_end=753
-  _globals['_SHARD']._serialized_start=755
-  _globals['_SHARD']._serialized_end=813
-  _globals['_TABLESET']._serialized_start=816
-  _globals['_TABLESET']._serialized_end=1158
-  _globals['_TABLESET_CURRENTENTRY']._serialized_start=1015
-  _globals['_TABLESET_CURRENTENTRY']._serialized_end=1061
-  _globals['_TABLESET_PREVIOUSENTRY']._serialized_start=1063
-  _globals['_TABLESET_PREVIOUSENTRY']._serialized_end=1110
-  _globals['_TABLESET_PENDINGENTRY']._serialized_start=1112
-  _globals['_TABLESET_PENDINGENTRY']._serialized_end=1158
-  _globals['_CLUSTERSERVICE']._serialized_start=1160
-  _globals['_CLUSTERSERVICE']._serialized_end=1266
+  _globals['_GETSHARDMAPRESPONSE']._serialized_end=195
+  _globals['_SHARDMAP']._serialized_start=198
+  _globals['_SHARDMAP']._serialized_end=388
+  _globals['_NODE']._serialized_start=391
+  _globals['_NODE']._serialized_end=566
+  _globals['_NODE_LABELSENTRY']._serialized_start=521
+  _globals['_NODE_LABELSENTRY']._serialized_end=566
+  _globals['_SHARDEDVERSION']._serialized_start=569
+  _globals['_SHARDEDVERSION']._serialized_end=771
+  _globals['_SHARD']._serialized_start=773
+  _globals['_SHARD']._serialized_end=831
+  _globals['_TABLESET']._serialized_start=834
+  _globals['_TABLESET']._serialized_end=1176
+  _globals['_TABLESET_CURRENTENTRY']._serialized_start=1033
+  _globals['_TABLESET_CURRENTENTRY']._serialized_end=1079
+  _globals['_TABLESET_PREVIOUSENTRY']._serialized_start=1081
+  _globals['_TABLESET_PREVIOUSENTRY']._serialized_end=1128
+  _globals['_TABLESET_PENDINGENTRY']._serialized_start=1130
+  _globals['_TABLESET_PENDINGENTRY']._serialized_end=1176
+  _globals['_CLUSTERSERVICE']._serialized_start=1178
+  _globals['_CLUSTERSERVICE']._serialized_end=1284
 # @@protoc_insertion_point(module_scope)

@@ -12,12 +12,14 @@ class GetShardMapRequest(_message.Message):
     def __init__(self, known_epoch: _Optional[int] = ...) -> None: ...
 
 class GetShardMapResponse(_message.Message):
-    __slots__ = ("epoch", "map")
+    __slots__ = ("epoch", "map", "draining")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     MAP_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     map: ShardMap
-    def __init__(self, epoch: _Optional[int] = ..., map: _Optional[_Union[ShardMap, _Mapping]] = ...) -> None: ...
+    draining: bool
+    def __init__(self, epoch: _Optional[int] = ..., map: _Optional[_Union[ShardMap, _Mapping]] = ..., draining: bool = ...) -> None: ...
 
 class ShardMap(_message.Message):
     __slots__ = ("cluster", "epoch", "replicas", "nodes", "versions", "sets")

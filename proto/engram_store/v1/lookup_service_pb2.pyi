@@ -37,16 +37,18 @@ class LookupStreamRequest(_message.Message):
     def __init__(self, id: _Optional[int] = ..., table: _Optional[str] = ..., version: _Optional[str] = ..., rows: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class LookupStreamResponse(_message.Message):
-    __slots__ = ("id", "version", "rows", "failure")
+    __slots__ = ("id", "version", "rows", "failure", "draining")
     ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
     id: int
     version: str
     rows: bytes
     failure: Failure
-    def __init__(self, id: _Optional[int] = ..., version: _Optional[str] = ..., rows: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+    draining: bool
+    def __init__(self, id: _Optional[int] = ..., version: _Optional[str] = ..., rows: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., draining: bool = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("code", "message", "reason", "metadata")

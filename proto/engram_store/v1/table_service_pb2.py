@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#engram_store/v1/table_service.proto\x12\x0f\x65ngram_store.v1\"\x13\n\x11ListTablesRequest\"z\n\x12ListTablesResponse\x12&\n\x06tables\x18\x01 \x03(\x0b\x32\x16.engram_store.v1.Table\x12)\n\x07workers\x18\x02 \x01(\x0b\x32\x18.engram_store.v1.Workers\x12\x11\n\tmap_epoch\x18\x03 \x01(\x04\"0\n\x0fGetTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"w\n\x10GetTableResponse\x12%\n\x05table\x18\x01 \x01(\x0b\x32\x16.engram_store.v1.Table\x12)\n\x07workers\x18\x02 \x01(\x0b\x32\x18.engram_store.v1.Workers\x12\x11\n\tmap_epoch\x18\x03 \x01(\x04\"\'\n\x07Workers\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06listen\x18\x02 \x03(\t\"\xa2\x01\n\x05Table\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08num_rows\x18\x03 \x01(\x04\x12\x11\n\trow_bytes\x18\x04 \x01(\r\x12\x12\n\nrow_format\x18\x05 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x07 \x01(\t\x12\x1b\n\x13max_rows_per_lookup\x18\x08 \x01(\r2\xb6\x01\n\x0cTableService\x12U\n\nListTables\x12\".engram_store.v1.ListTablesRequest\x1a#.engram_store.v1.ListTablesResponse\x12O\n\x08GetTable\x12 .engram_store.v1.GetTableRequest\x1a!.engram_store.v1.GetTableResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#engram_store/v1/table_service.proto\x12\x0f\x65ngram_store.v1\"\x13\n\x11ListTablesRequest\"\x8c\x01\n\x12ListTablesResponse\x12&\n\x06tables\x18\x01 \x03(\x0b\x32\x16.engram_store.v1.Table\x12)\n\x07workers\x18\x02 \x01(\x0b\x32\x18.engram_store.v1.Workers\x12\x11\n\tmap_epoch\x18\x03 \x01(\x04\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\"0\n\x0fGetTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x89\x01\n\x10GetTableResponse\x12%\n\x05table\x18\x01 \x01(\x0b\x32\x16.engram_store.v1.Table\x12)\n\x07workers\x18\x02 \x01(\x0b\x32\x18.engram_store.v1.Workers\x12\x11\n\tmap_epoch\x18\x03 \x01(\x04\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\"\'\n\x07Workers\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06listen\x18\x02 \x03(\t\"\xa2\x01\n\x05Table\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08num_rows\x18\x03 \x01(\x04\x12\x11\n\trow_bytes\x18\x04 \x01(\r\x12\x12\n\nrow_format\x18\x05 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x07 \x01(\t\x12\x1b\n\x13max_rows_per_lookup\x18\x08 \x01(\r2\xb6\x01\n\x0cTableService\x12U\n\nListTables\x12\".engram_store.v1.ListTablesRequest\x1a#.engram_store.v1.ListTablesResponse\x12O\n\x08GetTable\x12 .engram_store.v1.GetTableRequest\x1a!.engram_store.v1.GetTableResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,16 +23,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTTABLESREQUEST']._serialized_start=56
   _globals['_LISTTABLESREQUEST']._serialized_end=75
-  _globals['_LISTTABLESRESPONSE']._serialized_start=77
-  _globals['_LISTTABLESRESPONSE']._serialized_end=199
-  _globals['_GETTABLEREQUEST']._serialized_start=201
-  _globals['_GETTABLEREQUEST']._serialized_end=249
-  _globals['_GETTABLERESPONSE']._serialized_start=251
-  _globals['_GETTABLERESPONSE']._serialized_end=370
-  _globals['_WORKERS']._serialized_start=372
-  _globals['_WORKERS']._serialized_end=411
-  _globals['_TABLE']._serialized_start=414
-  _globals['_TABLE']._serialized_end=576
-  _globals['_TABLESERVICE']._serialized_start=579
-  _globals['_TABLESERVICE']._serialized_end=761
+  _globals['_LISTTABLESRESPONSE']._serialized_start=78
+  _globals['_LISTTABLESRESPONSE']._serialized_end=218
+  _globals['_GETTABLEREQUEST']._serialized_start=220
+  _globals['_GETTABLEREQUEST']._serialized_end=268
+  _globals['_GETTABLERESPONSE']._serialized_start=271
+  _globals['_GETTABLERESPONSE']._serialized_end=408
+  _globals['_WORKERS']._serialized_start=410
+  _globals['_WORKERS']._serialized_end=449
+  _globals['_TABLE']._serialized_start=452
+  _globals['_TABLE']._serialized_end=614
+  _globals['_TABLESERVICE']._serialized_start=617
+  _globals['_TABLESERVICE']._serialized_end=799
 # @@protoc_insertion_point(module_scope)

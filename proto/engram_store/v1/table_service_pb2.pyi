@@ -10,14 +10,16 @@ class ListTablesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListTablesResponse(_message.Message):
-    __slots__ = ("tables", "workers", "map_epoch")
+    __slots__ = ("tables", "workers", "map_epoch", "draining")
     TABLES_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     MAP_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
     tables: _containers.RepeatedCompositeFieldContainer[Table]
     workers: Workers
     map_epoch: int
-    def __init__(self, tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ..., map_epoch: _Optional[int] = ...) -> None: ...
+    draining: bool
+    def __init__(self, tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ..., map_epoch: _Optional[int] = ..., draining: bool = ...) -> None: ...
 
 class GetTableRequest(_message.Message):
     __slots__ = ("name", "version")
@@ -28,14 +30,16 @@ class GetTableRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class GetTableResponse(_message.Message):
-    __slots__ = ("table", "workers", "map_epoch")
+    __slots__ = ("table", "workers", "map_epoch", "draining")
     TABLE_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     MAP_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
     table: Table
     workers: Workers
     map_epoch: int
-    def __init__(self, table: _Optional[_Union[Table, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ..., map_epoch: _Optional[int] = ...) -> None: ...
+    draining: bool
+    def __init__(self, table: _Optional[_Union[Table, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ..., map_epoch: _Optional[int] = ..., draining: bool = ...) -> None: ...
 
 class Workers(_message.Message):
     __slots__ = ("node", "listen")
