@@ -1,48 +1,42 @@
-"""Blocks of a data root that lies behind any HTTP server: ranges of its flat data files."""
+"""Blocks of a data root that lies behind any HTTP server: ranges of its files."""
 
 from __future__ import annotations
 
-import http.client
-import ssl
-import time
+import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
+
+import numpy as np
 
 from store_server.cluster.block_source import SourceFailed
-from store_server.storage import StorageError
+from store_server.cluster.http_files import HttpFiles
+from store_server.storage import InvalidTableSpec, Manifest, StorageError
 from store_server.storage.data_root import MANIFEST, TABLES, VERSIONS
+from store_server.storage.files.block_places import block_places
 from store_server.storage.files.data_file import DATA_FILE_KINDS
-from store_server.storage.held_blocks import HELD, ranges_held
+from store_server.storage.held_blocks import HELD, blocks_of, ranges_held
 from store_server.storage.names import directory_of
+from store_server.storage.stored_version import StoredVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from store_server.storage import Manifest
+    from numpy.typing import NDArray
+
+    from store_server.storage.files.block_places import BlockPlaces
 
 _MOST_SMALL_FILE_BYTES: Final = 256 << 20  # a manifest has 35 bytes a block, so this is one of 8 TB
-_READ_BYTES: Final = 256 << 10
-_NOT_FOUND: Final = 404
+_FLAT: Final = "mmap"
 
 
 class HttpSource:
-    """`url` is where the data root lies. Redirects are not followed: a source is the server that was named.
-
-    One connection is kept, and opened anew when it fails. For one thread at a time.
-    """
+    """The data root at `url`, whose versions lie in flat files, a patched one in two. For one thread at a time."""
 
     def __init__(self, url: str, wait_seconds: float) -> None:
         self.url = url
-        parts = urlsplit(url)
-        self._path = parts.path.rstrip("/")
-        self._wait_seconds = wait_seconds
-        if parts.scheme == "https":
-            context = ssl.create_default_context()
-            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                parts.hostname or "", parts.port, timeout=wait_seconds, context=context
-            )
-        else:
-            self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=wait_seconds)
+        self._files = HttpFiles(url, wait_seconds)
+        self._places_of: dict[tuple[str, str], BlockPlaces] = {}
 
     def manifest(self, table: str, version: str) -> bytes:
         """See BlockSource.manifest."""
@@ -52,96 +46,78 @@ class HttpSource:
         return found
 
     def blocks(self, table: str, manifest: Manifest, first: int, count: int) -> Iterator[tuple[int, bytes]]:
-        """See BlockSource.blocks. The rows must lie in a flat file there."""
-        held = self._small_file(table, manifest.version, HELD)
-        try:
-            ranges = [(0, manifest.num_blocks)] if held is None else ranges_held(held, manifest.num_blocks)
-        except (ValueError, RecursionError) as error:
-            raise SourceFailed(self.url, f"{HELD} does not say which blocks are held: {error}") from error
-        for begin, end in ranges:
-            begin, end = max(begin, first), min(end, first + count)
-            if begin < end:
-                yield from self._run(table, manifest, begin, end)
+        """See BlockSource.blocks."""
+        places = self._places(table, manifest.version)
+        held = self._held(table, manifest)[first : first + count]
+        for run in _runs(np.flatnonzero(held) + first, places):
+            number = int(places.file_of[run[0]])
+            parts = self._files.parts(
+                self._place(table, manifest.version, places.paths[number].name),
+                int(places.offsets[run[0]]),
+                [manifest.rows_in_block(block) * manifest.row_bytes for block in run],
+                file_bytes=places.file_bytes[number],
+            )
+            with contextlib.closing(parts):
+                yield from zip(run, parts, strict=True)
 
     def close(self) -> None:
         """See BlockSource.close."""
-        self._connection.close()
+        self._files.close()
 
-    def _run(self, table: str, manifest: Manifest, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
-        block_bytes = manifest.block_rows * manifest.row_bytes
-        start, stop = begin * block_bytes, min(end * block_bytes, manifest.num_bytes)
-        path = self._place(table, manifest.version, DATA_FILE_KINDS["mmap"].file_name)
-        response = self._answer(path, f"bytes={start}-{stop - 1}")
+    def _places(self, table: str, version: str) -> BlockPlaces:
+        """Return where the blocks of a version lie there, which another data root may hold in another way."""
+        key = table, version
+        if key not in self._places_of:
+            self._places_of[key] = self._places_by(self.manifest(table, version), table, version)
+        return self._places_of[key]
+
+    def _places_by(self, data: bytes, table: str, version: str) -> BlockPlaces:
         try:
-            expected = f"bytes {start}-{stop - 1}/{manifest.num_bytes}"
-            self._check_range(path, response, expected)
-            for block in range(begin, end):
-                yield block, self._read(response, manifest.rows_in_block(block) * manifest.row_bytes)
-        finally:
-            if not response.isclosed():  # whatever is on its way still belongs to this answer
-                self._connection.close()
+            manifest = Manifest.from_json(data)
+        except InvalidTableSpec as error:
+            raise SourceFailed(self.url, f"sends no manifest: {error}") from error
+        if manifest.version != version:
+            raise SourceFailed(self.url, f"sends another manifest: expected {version}, found {manifest.version}")
+        if manifest.backend != _FLAT:
+            raise SourceFailed(
+                self.url,
+                f"holds version {version} of table {table!r} as {manifest.backend!r}, and only flat files "
+                f"({_FLAT!r}) can be read over HTTP: name a node that serves it instead, grpc://HOST:PORT",
+            )
+        directory = Path(version)  # of which only the names in it count
+        return block_places(
+            StoredVersion(
+                table=table,
+                version=version,
+                directory=directory,
+                data_path=directory / DATA_FILE_KINDS[_FLAT].file_name,
+                manifest=manifest,
+            )
+        )
 
-    def _check_range(self, path: str, response: http.client.HTTPResponse, expected: str) -> None:
-        if response.status == http.HTTPStatus.OK:
-            raise SourceFailed(self.url, f"{path}: the server ignores ranges, and would send the whole file each time")
-        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-            raise self._refused(path, response)
-        found = response.headers.get("Content-Range", "none")
-        if found != expected:
-            raise SourceFailed(self.url, f"{path}: asked for {expected}, the server sends {found:.100}")
+    def _held(self, table: str, manifest: Manifest) -> NDArray[np.bool_]:
+        """Return which blocks are held there now, (num_blocks,)."""
+        data = self._small_file(table, manifest.version, HELD)
+        if data is None:
+            return np.ones(manifest.num_blocks, np.bool_)
+        try:
+            return blocks_of(ranges_held(data, manifest.num_blocks), manifest.num_blocks)
+        except (ValueError, RecursionError) as error:
+            raise SourceFailed(self.url, f"{HELD} does not say which blocks are held: {error}") from error
 
     def _small_file(self, table: str, version: str, name: str) -> bytes | None:
-        """Return a file of a version, None if there is none."""
-        path = self._place(table, version, name)
-        response = self._answer(path, None)
-        try:
-            if response.status == _NOT_FOUND:
-                return None
-            if response.status != http.HTTPStatus.OK:
-                raise self._refused(path, response)
-            if response.length is None or response.length > _MOST_SMALL_FILE_BYTES:
-                limit = f"at most {_MOST_SMALL_FILE_BYTES:,} bytes"
-                raise SourceFailed(self.url, f"{path}: must say its length, {limit}, got {response.length}")
-            return self._read(response, response.length)
-        finally:
-            if not response.isclosed():
-                self._connection.close()
-
-    def _answer(self, path: str, wanted: str | None) -> http.client.HTTPResponse:
-        headers = {"Accept-Encoding": "identity", **({"Range": wanted} if wanted else {})}
-        for attempt in (1, 2):  # a connection that was kept may have been closed by the server meanwhile
-            try:
-                self._connection.request("GET", path, headers=headers)
-                return self._connection.getresponse()
-            except (http.client.HTTPException, OSError) as error:
-                self._connection.close()
-                if attempt == 2 or not isinstance(error, http.client.RemoteDisconnected | ConnectionError):
-                    raise SourceFailed(self.url, f"{path}: {error or type(error).__name__}") from error
-        raise AssertionError("the second attempt returns or raises")
-
-    def _read(self, response: http.client.HTTPResponse, num_bytes: int) -> bytes:
-        """Read exactly so many bytes, all within the time limit, however slowly they trickle in."""
-        deadline, data = time.monotonic() + self._wait_seconds, bytearray()
-        while len(data) < num_bytes:
-            try:
-                part = response.read1(min(_READ_BYTES, num_bytes - len(data)))
-            except (http.client.HTTPException, OSError) as error:
-                raise SourceFailed(self.url, f"after {len(data):,} of {num_bytes:,} bytes: {error}") from error
-            if not part:
-                raise SourceFailed(self.url, f"ends after {len(data):,} of {num_bytes:,} bytes")
-            if time.monotonic() > deadline:
-                limit = f"more than {self._wait_seconds:g} s"
-                raise SourceFailed(self.url, f"takes {limit} for {num_bytes:,} bytes, {len(data):,} came")
-            data += part
-        return bytes(data)
-
-    def _refused(self, path: str, response: http.client.HTTPResponse) -> SourceFailed:
-        location = response.headers.get("Location")
-        what = f", which leads to {location:.200}; name that server instead" if location else ""
-        return SourceFailed(self.url, f"{path}: answered {response.status} {response.reason}{what}")
+        return self._files.whole(self._place(table, version, name), most_bytes=_MOST_SMALL_FILE_BYTES)
 
     def _place(self, table: str, version: str, name: str) -> str:
         try:
-            return f"{self._path}/{TABLES}/{quote(directory_of(table))}/{VERSIONS}/{quote(version, safe='')}/{name}"
+            return f"{TABLES}/{quote(directory_of(table))}/{VERSIONS}/{quote(version, safe='')}/{name}"
         except StorageError as error:
             raise SourceFailed(self.url, str(error)) from error
+
+
+def _runs(blocks: NDArray[np.int64], places: BlockPlaces) -> Iterator[list[int]]:
+    """Yield those of the blocks, in order, that lie one behind the other in one file."""
+    follows = (np.diff(blocks) == 1) & (np.diff(places.file_of[blocks]) == 0)
+    for run in np.split(blocks, np.flatnonzero(~follows) + 1):
+        if len(run):
+            yield run.tolist()

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from support.block_node import block_node
+from support.http_root import http_root
 from support.parts import block_bytes, manifest_of
 from support.patches import patch_table, with_rows
 from support.rows import random_rows
@@ -27,7 +28,7 @@ def blocks_of(url: str, manifest: Manifest) -> dict[int, bytes]:
     return blocks
 
 
-async def test_a_patched_version_hands_out_all_its_blocks_over_grpc_and_from_a_path(tmp_path: Path) -> None:
+async def test_a_patched_version_hands_out_all_its_blocks_in_every_way(tmp_path: Path) -> None:
     root, ids = tmp_path / "root", [3 * BLOCK_ROWS + 99, 7]
     write_table(root, "t", TABLE)
     patch_table(root, "t", ids, NEW)
@@ -36,5 +37,7 @@ async def test_a_patched_version_hands_out_all_its_blocks_over_grpc_and_from_a_p
 
     async with block_node(root) as address:
         assert await asyncio.to_thread(blocks_of, f"grpc://{address}", manifest) == expected
+    with http_root(root) as url:
+        assert blocks_of(url, manifest) == expected
     assert blocks_of(root.as_uri(), manifest) == expected
     assert manifest.changed.are_changed(4).tolist() == [True, False, False, True]

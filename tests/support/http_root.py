@@ -10,18 +10,19 @@ from urllib.parse import unquote
 
 
 class RootHandler(http.server.BaseHTTPRequestHandler):
-    """`unruly`: what it does wrong with the data file."""
+    """`unruly`: what it does wrong with files named `unruly_file`."""
 
     protocol_version = "HTTP/1.1"
     root: Path
     unruly = ""
+    unruly_file = "rows.bin"
     ends: threading.Event
 
     def do_GET(self) -> None:
         path = self.root / unquote(self.path).lstrip("/")
         if not path.is_file():
             self._answer(404, b"")
-        elif path.name == "rows.bin" and self.unruly:
+        elif path.name == self.unruly_file and self.unruly:
             getattr(self, f"_{self.unruly}")(path.read_bytes())
         else:
             self._send_range(path.read_bytes())
@@ -50,6 +51,12 @@ class RootHandler(http.server.BaseHTTPRequestHandler):
     def _truncates(self, data: bytes) -> None:
         self._send_range(data, cut=1000)
 
+    def _is_cut_short(self, data: bytes) -> None:
+        self._send_range(data[:-1])
+
+    def _is_away(self, _: bytes) -> None:
+        self._answer(404, b"")
+
     def _hangs(self, data: bytes) -> None:
         self._send_range(data, cut=1000, hang=True)
 
@@ -76,10 +83,11 @@ class RootHandler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def http_root(root: Path, unruly: str = "") -> Iterator[str]:
+def http_root(root: Path, unruly: str = "", unruly_file: str = "rows.bin") -> Iterator[str]:
     """Serve a data root as long as the block lasts; yields its URL."""
     ends = threading.Event()
-    handler = type("Handler", (RootHandler,), {"root": root, "unruly": unruly, "ends": ends})
+    settings = {"root": root, "unruly": unruly, "unruly_file": unruly_file, "ends": ends}
+    handler = type("Handler", (RootHandler,), settings)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = False
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

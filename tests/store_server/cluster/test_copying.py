@@ -151,28 +151,6 @@ def test_wrong_blocks_are_named_and_taken_from_the_next_source(root, origin, ver
     assert_right(root, version, [1, 2])
 
 
-@pytest.mark.parametrize(
-    ("unruly", "says"),
-    [
-        ("truncates", "after .* of 1,081,080 bytes"),
-        ("changes_a_bit", "block 0: expected digest"),
-        ("hangs", "timed out"),
-        ("ignores_ranges", "the server ignores ranges"),
-        ("redirects", "answered 302 .* leads to http://elsewhere.invalid/rows.bin; name that server instead"),
-        ("sends_another_range", "the server sends bytes 0-99/"),
-    ],
-)
-def test_an_unruly_http_server_is_named_and_what_it_does_wrong(root, origin, version, unruly, says):
-    with http_root(origin, unruly) as url:
-        source = block_source(url, wait_seconds=0.2)
-        with pytest.raises(CannotCopy, match=f"{url}.*: .*{says}"):
-            copy_blocks(root, "m/t", version, [(0, 1)], [source])
-        copy_blocks(root, "m/t", version, [(0, 2)], [source, FileSource(origin)])
-        source.close()
-
-    assert_right(root, version, [0, 1])
-
-
 def test_a_source_that_failed_is_not_asked_for_each_batch(root, origin, version):
     class Gone(FakeSource):
         def blocks(self, *asked):
