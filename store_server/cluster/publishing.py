@@ -127,15 +127,15 @@ def _with_replicas(known: ShardMap, replicas: int | None, living: Collection[str
 
 
 def _check_copyable(table: str, manifest: Manifest) -> None:
-    if not manifest.block_digests:
-        raise CannotPublish(
-            f"the digests of version {manifest.version} of table {table!r} are not known yet: run `engram-store "
-            "verify` on its data root first"
-        )
     if manifest.is_attached:
         raise CannotPublish(
             f"version {manifest.version} of table {table!r} lies in files of a checkpoint, which are not copied to "
             "nodes: import it, and publish that"
+        )
+    if not manifest.block_digests:
+        raise CannotPublish(
+            f"the digests of version {manifest.version} of table {table!r} are not known yet: run `engram-store "
+            "verify` on its data root first"
         )
 
 

@@ -108,8 +108,12 @@ def _checked_manifest(source: BlockSource, table: str, version: str) -> Manifest
         raise SourceFailed(source.url, f"sends no manifest: {error}") from error
     if manifest.version != version:
         raise SourceFailed(source.url, f"sends another manifest: expected {version}, found {manifest.version}")
-    if not manifest.block_digests:
-        raise SourceFailed(source.url, "the version has no digests yet; run `engram-store verify` there first")
+    if manifest.is_attached:
+        raise SourceFailed(
+            source.url,
+            "the version lies in files of a checkpoint, which are not copied block by block: `import` the checkpoint "
+            "and publish that, or put it where this node can read it and `attach` it there",
+        )
     return manifest
 
 

@@ -185,11 +185,24 @@ def test_a_manifest_of_another_name_is_refused(root, origin, version, tmp_path):
         copy_blocks(root, "m/t", version, None, [Liar(origin)])
 
 
-def test_an_attached_version_without_digests_is_refused_until_it_was_verified(root, tmp_path):
-    version = attach_rows(tmp_path / "attached", "t", ROWS)
+@pytest.mark.parametrize("kind", ["file", "http", "grpc"])
+@pytest.mark.parametrize("has_digests", [False, True])
+async def test_an_attached_version_is_refused_with_what_to_do_instead(root, tmp_path, kind, has_digests):
+    attached = tmp_path / "attached"
+    version = attach_rows(attached, "t", ROWS[:1000])
+    if has_digests:
+        list(verify(DataRoot.open(attached), "t", version))
 
-    with pytest.raises(CannotCopy, match="run `engram-store verify` there first"):
-        copy_blocks(root, "t", version, None, [FileSource(tmp_path / "attached")])
+    async with block_node(attached) as address:
+        with http_root(attached) as http_url:
+            source = block_source({"file": attached.as_uri(), "http": http_url, "grpc": f"grpc://{address}"}[kind])
+            with pytest.raises(
+                CannotCopy, match=f"{source.url}: .* files of a checkpoint, .*`import` .* or .*`attach`"
+            ):
+                await asyncio.to_thread(copy_blocks, root, "t", version, [(0, 1)], [source])
+            source.close()
+
+    assert not list(root.path.rglob("rows.bin"))
 
 
 def test_a_copy_goes_on_where_it_stopped_and_reports_how_far_it_is(root, origin, version):

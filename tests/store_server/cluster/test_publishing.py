@@ -3,18 +3,21 @@
 import dataclasses
 
 import pytest
+from support.checkpoints import attach_rows
+from support.rows import random_rows
 from support.shard_maps import shard_map_of
 
 from engram_store.shard_map import Node, Shard, ShardMap, TableSet, VersionKey
+from store_server.cluster.previous_versions import forgotten, rolled_back
 from store_server.cluster.publishing import (
     CannotPublish,
     bytes_held,
     is_current,
     is_pending,
-    rolled_back,
     with_pending,
     without_pending,
 )
+from store_server.storage import DataRoot, verify
 from store_server.storage.manifest import Manifest
 
 NODES = tuple(Node(id=each, address=f"{each}:1", capacity_bytes=10_000) for each in "abc")
@@ -126,6 +129,17 @@ def test_what_is_current_already_is_not_published_again():
 def test_what_cannot_become_current_is_refused_with_the_reason(changes, error):
     with pytest.raises(CannotPublish, match=error):
         published(**changes)
+
+
+@pytest.mark.parametrize("has_digests", [False, True])
+def test_an_attached_version_is_refused_with_the_step_that_helps_first(tmp_path, has_digests):
+    version = attach_rows(tmp_path / "root", "layer-1", random_rows(100, 16))
+    root = DataRoot.open(tmp_path / "root")
+    if has_digests:
+        list(verify(root, "layer-1", version))
+
+    with pytest.raises(CannotPublish, match="lies in files of a checkpoint, .*: import it, and publish that"):
+        published(manifest=root.manifest("layer-1", version))
 
 
 def test_another_row_width_is_published_if_that_is_meant():
