@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
-import time
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from engram_store.v1 import table_service_pb2 as pb
@@ -22,10 +17,12 @@ from store_server.cluster.holding import Holding
 from store_server.cluster.member import ClusterMember
 from store_server.cluster.own_holdings import OwnHoldings
 from store_server.config import ServerConfig
+from store_server.gather_threads import gather_threads
 from store_server.listen_address import CannotListen, ListenAddress
-from store_server.services import blocks, cluster, lookup, tables
+from store_server.root_follower import RootFollower
+from store_server.services import blocks, cluster, health, lookup, tables
 from store_server.services.under_way import CallsUnderWay
-from store_server.storage import DataRoot, StorageError
+from store_server.storage import DataRoot
 from store_server.storage.row_memory import RowMemory
 
 if TYPE_CHECKING:
@@ -45,8 +42,6 @@ GRPC_OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 20_000),
 )
 _LAST_WORD_SECONDS: Final = 0.25  # for those who only watch, once no call is under way: to hear that the node stops
-NICENESS_OF_GATHERING: Final = 10
-_MOST_TIME_ON_RESIDENCY: Final = 0.02  # share of the time that may go into asking the kernel what lies in RAM
 
 
 class NodeFailed(Exception):
@@ -75,9 +70,7 @@ class Node:
         self.address = ""
         self._config = config
         self._catalog = Catalog(root, config, memory)
-        self._threads = ThreadPoolExecutor(
-            config.gather_threads, thread_name_prefix="gather", initializer=_run_after_others
-        )
+        self._threads = gather_threads(config.gather_threads)
         self._under_way = CallsUnderWay()
         self._own_holdings = OwnHoldings(root)
         self._member: ClusterMember | None = None
@@ -103,10 +96,9 @@ class Node:
         self._blocks = (
             blocks.BlockService(root, self._threads, self._holding.quarantine) if self._holding is not None else None
         )
-        self._health = health.aio.HealthServicer()
+        self._health = health.HealthReport()
         self._server = grpc.aio.server(options=GRPC_OPTIONS)
-        self._follower: asyncio.Task[None] | None = None
-        self._reported: set[str] = set()
+        self._follower = RootFollower(self._catalog, config.reload_seconds, self._report_health)
 
     async def start(self) -> None:
         """Open all tables, then listen. Raises CannotListen, NothingToServe, StorageError."""
@@ -120,8 +112,8 @@ class Node:
         self._server.add_generic_rpc_handlers(
             (self._lookups.handler(), self._tables.handler(), self._cluster.handler())
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [lookup.SERVICE, tables.SERVICE, cluster.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        self._health.serve_on(self._server)
+        names = [lookup.SERVICE, tables.SERVICE, cluster.SERVICE, health.SERVICE, reflection.SERVICE_NAME]
         if self._blocks is not None:
             self._server.add_generic_rpc_handlers((self._blocks.handler(),))
             names.append(blocks.SERVICE)
@@ -133,7 +125,7 @@ class Node:
         if self._holding is not None and self._config.cluster is not None and self._config.cluster.speaks_for_node:
             await self._holding.start()
         await self._report_health()
-        self._follower = asyncio.create_task(self._follow_data_root())
+        self._follower.start()
         log.info("listening", address=self.address, tables=sum(served), damaged=len(served) - sum(served))
 
     async def name_workers(self, node_id: str, listen: Sequence[str]) -> None:
@@ -145,7 +137,7 @@ class Node:
         """Tell everybody that this node stops, finish what is under way within `drain_seconds`, cut the rest."""
         log.info("draining", seconds=self._config.drain_seconds)
         self._catalog.stop_following()
-        await self._health.enter_graceful_shutdown()
+        await self._health.tell_end()
         self._lookups.drain()
         refusing = asyncio.create_task(self._server.stop(self._config.drain_seconds))
         # Not for all of gRPC's calls: who watches health watches until the connection ends.
@@ -157,10 +149,7 @@ class Node:
 
     async def close(self) -> None:
         """Let go of everything at once."""
-        if self._follower is not None:
-            self._follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._follower
+        await self._follower.close()
         if self._holding is not None:
             await self._holding.close()
         if self._member is not None:
@@ -204,41 +193,8 @@ class Node:
             raise CannotListen(listen.text, error) from error
         return listen.for_clients(port)
 
-    async def _follow_data_root(self) -> None:
-        """Look for new and dropped versions, and for what lies in RAM, for as long as the node runs."""
-        pause = self._config.reload_seconds
-        seconds_on_residency = pause * _MOST_TIME_ON_RESIDENCY
-        while True:
-            await asyncio.sleep(pause)
-            pause = self._config.reload_seconds
-            try:
-                await asyncio.to_thread(self._catalog.reload)
-                began = time.monotonic()
-                await asyncio.to_thread(self._catalog.refresh_residency, seconds_on_residency)
-                pause = max(pause, (time.monotonic() - began) / _MOST_TIME_ON_RESIDENCY)
-                await self._report_health()
-            except (StorageError, OSError) as error:  # what is open is still there; the next look may succeed
-                log.warning("could not look at the data root", error=str(error))
-            except Exception:  # a mistake of ours: without this task nothing new would ever be served
-                log.exception("could not look at the data root")
-
     async def _report_health(self) -> None:
-        response, is_ready = health_pb2.HealthCheckResponse, self._tables.is_ready
-        await self._health.set("", response.SERVING if is_ready else response.NOT_SERVING)
-        for gone in self._reported - self._catalog.tables.keys():
-            await self._health.set(gone, response.SERVICE_UNKNOWN)
-        self._reported = set(self._catalog.tables)
-        for name, state in self._catalog.tables.items():
-            is_served = is_ready and state.opened_current() is not None
-            await self._health.set(name, response.SERVING if is_served else response.NOT_SERVING)
-
-
-def _run_after_others() -> None:
-    """Let the event loop have the processor first: this thread is about to keep the kernel busy with a disk."""
-    thread = threading.get_native_id()
-    niceness = max(NICENESS_OF_GATHERING, os.getpriority(os.PRIO_PROCESS, thread))  # less takes a privilege
-    with suppress(OSError):  # it is a courtesy, and an executor whose threads cannot start is broken for good
-        os.setpriority(os.PRIO_PROCESS, thread, niceness)
+        await self._health.tell(self._catalog.tables, is_ready=self._tables.is_ready)
 
 
 @asynccontextmanager

@@ -35,6 +35,7 @@ FILES_AT_THE_BORDER = {
         "node.py",
         "services/blocks.py",
         "services/cluster.py",
+        "services/health.py",
         "services/lookup.py",
         "services/reply_stream.py",
         "services/tables.py",

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 import engram_client
-from store_server.node import NICENESS_OF_GATHERING
+from store_server.gather_threads import NICENESS_OF_GATHERING
 from store_server.storage import DataRoot, TableSpec, root_writer
 from store_server.storage.files.version_files import open_files
 from store_server.storage.pages.residency import residency_of
