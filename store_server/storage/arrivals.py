@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from store_server.storage.changed_blocks import CHANGED
+from store_server.storage.common_blocks import nearest_kin, share_file
 from store_server.storage.data_root import CURRENT, MANIFEST, TABLES, VERSIONS, DataRoot
 from store_server.storage.durable import disk_errors_named, make_directory, sync_directory, write_new_file
 from store_server.storage.errors import InvalidTableSpec, TableDamaged, TableNotFound, VersionNotFound
@@ -25,6 +27,8 @@ from store_server.storage.turns import turn_at
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from store_server.storage.manifest import Manifest
 
@@ -46,15 +50,16 @@ def home_of(root: DataRoot, name: str, version: str) -> DataRoot | None:
 def begin_arrival(root: DataRoot, name: str, manifest: Manifest) -> DataRoot:
     """Make room for a version of which no block is there yet; returns the root in which it lies for now.
 
-    It is held as a flat file, whatever holds it elsewhere. One that was begun already goes on. Raises InvalidTableName,
-    InvalidTableSpec for a version that cannot be held so, DiskFull, RootNotWritable.
+    It is held as a flat file, whatever holds it elsewhere. One that has most blocks in common with another version that
+    is here shares the file of that one, and has those blocks at once. One that was begun already goes on.
+
+    Raises InvalidTableName, InvalidTableSpec for a version that cannot be held so, DiskFull, RootNotWritable.
     """
     if manifest.is_attached:
         raise InvalidTableSpec(
             f"version {manifest.version} of table {name!r} lies in files of a checkpoint, which are not copied block "
             "by block: put the checkpoint where this node can read it, and attach it there"
         )
-    manifest = dataclasses.replace(manifest, backend="mmap", data_bytes=manifest.num_bytes, changed=None)
     arrival, incoming = _arrival(root, manifest.version), root.path / _INCOMING
     with disk_errors_named(root.path):
         make_directory(incoming)
@@ -63,7 +68,7 @@ def begin_arrival(root: DataRoot, name: str, manifest: Manifest) -> DataRoot:
             with turn_at(descriptor, incoming):
                 if not _is_begun(arrival, name, manifest.version):
                     shutil.rmtree(arrival.table_path(name), ignore_errors=True)  # of one who died over it
-                    _make(arrival, name, manifest)
+                    _make(root, arrival, name, manifest)
         finally:
             os.close(descriptor)
     return arrival
@@ -106,17 +111,31 @@ def _is_begun(arrival: DataRoot, name: str, version: str) -> bool:
     return True
 
 
-def _make(arrival: DataRoot, name: str, manifest: Manifest) -> None:
+def _make(root: DataRoot, arrival: DataRoot, name: str, manifest: Manifest) -> None:
     table = arrival.table_path(name)
     directory = table / VERSIONS / manifest.version
     make_directory(directory)
     write_new_file(table / CURRENT, f"{manifest.version}\n".encode())
-    write_new_file(directory / HELD, held_json(np.zeros(manifest.num_blocks, np.bool_)))
-    _make_sparse(directory / DATA_FILE_KINDS[manifest.backend].file_name, manifest.data_bytes)
+    manifest, are_held = _make_files(root, directory, name, manifest)
+    write_new_file(directory / HELD, held_json(are_held))
     sync_directory(directory)
     write_new_file(directory / MANIFEST, manifest.to_json())
     for each in (directory, directory.parent, table):
         sync_directory(each)
+
+
+def _make_files(root: DataRoot, directory: Path, name: str, manifest: Manifest) -> tuple[Manifest, NDArray[np.bool_]]:
+    """Make the files of a version; returns how it lies in them, and which blocks are there, (num_blocks,)."""
+    flat = dataclasses.replace(manifest, backend="mmap", data_bytes=manifest.num_bytes, changed=None)
+    data_path = directory / DATA_FILE_KINDS[flat.backend].file_name
+    kin = nearest_kin(root, name, flat)
+    are_held = share_file(kin, data_path) if kin is not None else None
+    if kin is None or are_held is None:
+        _make_sparse(data_path, flat.data_bytes)
+        return flat, np.zeros(flat.num_blocks, np.bool_)
+    if kin.manifest.changed is not None:
+        _make_sparse(directory / CHANGED, kin.manifest.changed.file_bytes)
+    return kin.manifest, are_held
 
 
 def _make_sparse(path: Path, num_bytes: int) -> None:

@@ -133,12 +133,17 @@ class BlockWriter:
 
         Others wait meanwhile, as for any change.
         """
-        with self._turn():
-            is_held = self.held()
+        with self.kept() as is_held:
             if not is_held.all():
                 reason = f"{is_held.sum():,} of {len(is_held):,} blocks are held, and all are needed"
                 raise VersionUnavailable(self._stored.table, self._stored.version, reason)
             yield
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[NDArray[np.bool_]]:
+        """Keep every block that is held where it lies until the block of code ends; yields which are, (num_blocks,)."""
+        with self._turn():
+            yield self.held()
 
     def close(self) -> None:
         """Let go of the files. May be called again."""

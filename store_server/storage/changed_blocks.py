@@ -6,6 +6,7 @@ put the rows of both files, mapped one file behind the other, a whole number of 
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,6 +75,15 @@ class ChangedBlocks:
         if self.ranges[-1][1] == manifest.num_blocks:
             num_rows -= manifest.block_rows - manifest.rows_in_block(last)
         return self.file_bytes - num_rows * manifest.row_bytes
+
+
+def bytes_before_changed(manifest: Manifest, *, first_offset: int) -> int:
+    """Return how far into changed.bin its blocks begin, so that all rows lie a whole number of rows apart.
+
+    `first_offset` is where the first block of the data file begins, of as many bytes as `manifest` says.
+    """
+    begin = -(-manifest.data_bytes // mmap.PAGESIZE) * mmap.PAGESIZE  # where the file is mapped: see JoinedMap
+    return (first_offset - begin) % manifest.row_bytes
 
 
 def _is_range(item: object) -> bool:

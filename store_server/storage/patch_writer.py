@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import mmap
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from store_server.storage.block_writer import BlockWriter
-from store_server.storage.changed_blocks import CHANGED, ChangedBlocks
+from store_server.storage.changed_blocks import CHANGED, ChangedBlocks, bytes_before_changed
 from store_server.storage.data_root import MANIFEST
 from store_server.storage.digests import block_digest
 from store_server.storage.durable import disk_errors_named, reserve_space, sync_directory, write_new_file
@@ -141,7 +140,9 @@ def _put_beside(writer: RootWriter, blocks: _PatchedBlocks, link: Callable[[Path
 def _write_changed(blocks: _PatchedBlocks, path: Path) -> Manifest:
     """Write the blocks that are not as in the data file, durably; returns the manifest of the version with them."""
     manifest = blocks.stored.manifest
-    block_bytes, lead_bytes = manifest.block_rows * manifest.row_bytes, _lead_bytes(blocks.stored)
+    block_bytes = manifest.block_rows * manifest.row_bytes
+    first_offset = int(DATA_FILE_KINDS[manifest.backend].offsets(blocks.stored)[0])
+    lead_bytes = bytes_before_changed(manifest, first_offset=first_offset)
     digests, are_changed = list(manifest.block_digests), blocks.were_changed.copy()
     reserve_space(path, lead_bytes + int(blocks.may_change.sum()) * block_bytes)
     with path.open("r+b") as file:
@@ -160,13 +161,6 @@ def _write_changed(blocks: _PatchedBlocks, path: Path) -> Manifest:
     ranges = tuple(ranges_of(are_changed))
     changed = ChangedBlocks(ranges=ranges, file_bytes=file_bytes) if ranges else None
     return dataclasses.replace(manifest, block_digests=tuple(digests), changed=changed)
-
-
-def _lead_bytes(stored: StoredVersion) -> int:
-    """Return how far into their file changed blocks begin, so that all rows lie a whole number of rows apart."""
-    manifest = stored.manifest
-    begin = -(-manifest.data_bytes // mmap.PAGESIZE) * mmap.PAGESIZE  # where the file is mapped: see JoinedMap
-    return (int(DATA_FILE_KINDS[manifest.backend].offsets(stored)[0]) - begin) % manifest.row_bytes
 
 
 def _write_all(writer: RootWriter, blocks: _PatchedBlocks) -> PatchOutcome:

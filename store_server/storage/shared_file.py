@@ -21,13 +21,19 @@ def link_or_copy(source: Path, target: Path, *, link: Callable[[Path, Path], Non
 
     The new name is durable with the next sync of its directory. Raises OSError.
     """
-    source = source.resolve()  # of a symbolic link, the link itself would get the second name
+    if could_link(source, target, link=link):
+        return True
+    _copy(source.resolve(), target)
+    return False
+
+
+def could_link(source: Path, target: Path, *, link: Callable[[Path, Path], None] = os.link) -> bool:
+    """Give a file a second name; False where the file system has none for it. Raises OSError."""
     try:
-        link(source, target)
+        link(source.resolve(), target)  # of a symbolic link, the link itself would get the second name
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
-        _copy(source, target)
         return False
     return True
 
