@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +16,8 @@ from bench.end_to_end.paired import Ratio
 from bench.end_to_end.rounds import OutputsDiffer, run_rounds
 from bench.end_to_end.task import Done
 from support.delaying_proxy import delaying_proxy
+from support.environment import with_tests
 
-TESTS = Path(__file__).parents[1]
 FORMS = {"rows held", "prefetched", "in the layer", "in process"}
 ADDED_SECONDS = 0.02
 
@@ -26,7 +25,7 @@ ADDED_SECONDS = 0.02
 def test_the_short_form_gives_equal_outputs_at_every_distance(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-m", "bench.end_to_end", "--tiny", "--no-figures", "--out", str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env=with_tests(),
         capture_output=True,
         text=True,
         timeout=100,

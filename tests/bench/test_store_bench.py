@@ -1,11 +1,9 @@
 """The store benchmark: its short form, and that it believes nobody."""
 
 import json
-import os
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 from bench.store_bench.client_process import Case
@@ -15,9 +13,8 @@ from bench.store_bench.questions import Questions, RowFile
 from bench.store_bench.round import Round, WrongRows, buffers_for
 from bench.store_bench.summary import figures_of, print_table
 from support import fake_subjects
+from support.environment import with_tests
 from support.fake_subjects import GatheringSubject
-
-TESTS = Path(__file__).parents[1]
 
 
 def test_the_short_form_compares_a_node_with_the_reference_socket(tmp_path):
@@ -26,7 +23,7 @@ def test_the_short_form_compares_a_node_with_the_reference_socket(tmp_path):
 
     ended = subprocess.run(
         [sys.executable, "-m", "bench.store_bench", *options, *effort],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env=with_tests(),
         capture_output=True,
         text=True,
         timeout=100,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.environment import with_tests
 from support.rows import random_rows
 from support.tables import write_table
 
@@ -116,7 +117,7 @@ print(json.dumps({"exit_code": exit_code, "deaths": len(held) - 1, "held": sorte
 def test_a_copy_killed_at_any_step_leaves_no_wrong_block_and_the_next_one_goes_on(tmp_path: Path, table: str) -> None:
     version = write_table(tmp_path / "origin", "t", random_rows(3 * 4_095 + 5, 264))
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "origin"), str(tmp_path / "root"), version, table, "9"]
-    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100, env=with_tests())
 
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout.splitlines()[-1])

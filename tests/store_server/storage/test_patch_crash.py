@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.environment import with_tests
 
 # As in test_crash: each child kills itself with SIGKILL at its k-th step, and the parent looks at what is left.
 SCRIPT = """
@@ -81,6 +82,7 @@ def test_a_patch_killed_at_any_step_leaves_the_old_version_or_the_new_and_the_ne
         check=False,
         capture_output=True,
         text=True,
+        env=with_tests(),
         timeout=100,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 import subprocess
 import sys
 import textwrap
@@ -13,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.cold_pages import forget_pages
+from support.environment import with_tests
 from support.rows import random_rows
 
-TESTS = Path(__file__).parents[3]
 ROWS = random_rows(20_000, 264)
 NO_FILTER = 77
 Publish = Callable[..., str]
@@ -69,8 +68,7 @@ def said_while_rows_are_right(root: Path, found: Path, refused: str, then: str, 
     """Gather rows where calls are refused, look whether they are right, and return what was said."""
     script = SCRIPT.format(refused=refused, options=options, then=textwrap.dedent(then).strip().replace("\n", "\n    "))
     command = [sys.executable, "-c", textwrap.dedent(script), str(root), str(found)]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=with_tests())
     if ended.returncode == NO_FILTER:
         pytest.skip(ended.stdout)
     assert ended.returncode == 0, ended.stderr
