@@ -89,14 +89,6 @@ class Catalog:
         finally:
             self._reloading.release()
 
-    def look_at_held(self, table: str, version: str) -> None:
-        """Notice at once that blocks of a version are no longer held. Raises TableDamaged, StorageFailure."""
-        state = self.tables.get(table)
-        served = state.versions.get(version) if state is not None else None
-        opened = served.opened if served is not None else None
-        if opened is not None:
-            opened.backend.look_at_held()
-
     def serves(self, table: str, version: str) -> bool:
         """Tell whether lookups find a version, as far as it is known to be sound."""
         try:

@@ -86,7 +86,6 @@ class Node:
                 root,
                 known,
                 changed=self._member.holdings_changed,
-                damaged=self._catalog.look_at_held,
             )
         self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way, self._epoch)
         self._tables = tables.TableService(

@@ -135,7 +135,6 @@ class ServedVersion:
         try:
             if isinstance(state, OpenVersion) and state.backend.kind != "memory":
                 self._opener.root.check_files(self.table, state.manifest)
-                state.backend.look_at_held()
             elif isinstance(state, FilesChanged):
                 self._opener.root.stored_version(self.table, self.version)
                 self._replace(None)

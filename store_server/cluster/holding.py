@@ -38,8 +38,7 @@ _LOOK_SECONDS: Final = 1.0
 class Holding:
     """What a node does about its data root, from `start` to `close`. Belongs to the running event loop.
 
-    `changed` is called in the loop when others should hear what is held now; `damaged`, with table and version and in
-    any thread, when blocks are held no longer because they were bad.
+    `changed` is called in the loop when others should hear what is held now.
     """
 
     def __init__(
@@ -49,13 +48,11 @@ class Holding:
         known: KnownMap,
         *,
         changed: Callable[[], None],
-        damaged: Callable[[str, str], None],
     ) -> None:
         self._config = config
         self._root = root
         self._known = known
         self._changed = changed
-        self._damaged = damaged
         self._own = OwnHoldings(root)
         copies = Copies(root.path)
         self._copies = copies
@@ -81,7 +78,7 @@ class Holding:
         self._task = asyncio.create_task(self._run())
         rate = self._config.scrub_bytes_per_second
         if rate is not None:
-            scrub = Scrub(self._root, rate, changed=self._note_bad, repair=self._repair)
+            scrub = Scrub(self._root, rate, changed=self._tell, repair=self._repair)
             threading.Thread(target=scrub.run, args=(self._stop,), name="scrub", daemon=True).start()
 
     def look(self) -> None:
@@ -98,7 +95,7 @@ class Holding:
         with BlockWriter(stored) as writer:
             if writer.quarantine(block):
                 log.error("bad block quarantined", table=stored.table, version=stored.version, block=block)
-                self._note_bad(stored.table, stored.version)
+                self._tell()
 
     async def close(self) -> None:
         """Stop. What is being fetched goes on after the next start."""
@@ -159,10 +156,6 @@ class Holding:
                 self._tell()
                 return
         raise LookupError("the shard map does not say that this node is to hold it")
-
-    def _note_bad(self, table: str, version: str) -> None:
-        self._damaged(table, version)
-        self._tell()
 
     def _tell(self) -> None:
         """Say from any thread that other blocks are held now, and look what follows."""

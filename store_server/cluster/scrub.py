@@ -39,9 +39,9 @@ class BadBlock(NamedTuple):
 class Scrub:
     """Compares all held blocks of all versions in `root` with their digests, at a set rate.
 
-    A bad block is quarantined: it is held no longer, and so not served. `changed` is told of it at once, with table and
-    version, so that an open version notices; then `repair` is asked to bring it back, and again after each round until
-    it is held. It returns once the block is held, raises what it likes, and is called in the scrub's thread.
+    A bad block is quarantined: it is held no longer, and so not served. `changed` is called at once, for whoever tells
+    others what is held; then `repair` is asked to bring it back, and again after each round until it is held. It
+    returns once the block is held, raises what it likes, and is called in the scrub's thread, as `changed` is.
     A version that has no digests yet is left out.
     """
 
@@ -50,7 +50,7 @@ class Scrub:
         root: DataRoot,
         bytes_per_second: float,
         *,
-        changed: Callable[[str, str], None],
+        changed: Callable[[], None],
         repair: Callable[[BadBlock], None],
     ) -> None:
         """`bytes_per_second` above 0; a node that is to scrub nothing makes no scrub. Raises ValueError."""
@@ -96,7 +96,7 @@ class Scrub:
         bad = BadBlock(stored.table, stored.version, block)
         self.blocks_bad += 1
         self.quarantined.add(bad)
-        self._changed(stored.table, stored.version)
+        self._changed()
         log.error("bad block quarantined", table=bad.table, version=bad.version, block=block)
         self._bring_back(bad)
 

@@ -61,13 +61,6 @@ class Backend(Protocol):
         """
         ...
 
-    def look_at_held(self) -> None:
-        """Notice that a whole version has become one that is held in part. Raises TableDamaged, StorageFailure.
-
-        Any other change of what is held is noticed by each gather.
-        """
-        ...
-
     def close(self) -> None:
         """Let go of the rows; the memory goes when the last gather that runs has ended. May be called again."""
         ...

@@ -33,39 +33,28 @@ BlockRanges: TypeAlias = "Iterable[tuple[int, int]]"
 class HeldBlocks:
     """Which blocks of an open version are held now, also when another process changes that.
 
-    Each question costs a look at the time of `held.json`; one about a version that is whole costs nothing, and so a
-    version that stops being whole is noticed by `look` alone.
+    Each question costs a look at `held.json`: whether it is there, for a version that is whole, and else its time.
     """
 
     def __init__(self, stored: StoredVersion) -> None:
         """Raises TableDamaged when held.json is not what it should be, StorageFailure."""
         self._stored = stored
+        self._directory = _Directory(stored.directory)
         self._known: _Known | None = None
-        self.look()
-
-    @property
-    def is_part(self) -> bool:
-        """Whether the version has a held.json, so that blocks may come and go."""
-        return self._known is not None
-
-    def look(self) -> None:
-        """Notice what has changed. Raises TableDamaged, StorageFailure."""
-        if self._known is not None:
-            self._now()
-        elif (self._stored.directory / HELD).exists():
-            self._known = _read(self._stored, _Directory(self._stored.directory))
+        self._now()
 
     def require(self, rows: NDArray[np.int64]) -> object:
         """Raise RowsNotHeld unless all rows (n,), each inside the table, lie in blocks that are held now.
 
-        What it returns is for `require_still`, after they were copied.
+        What it returns is for `require_still`, after they were copied. Only that one looks at a version that is whole.
+        Both raise TableDamaged and StorageFailure, too.
         """
-        known = self._now()
+        known = None if self._known is None else self._now()
         self._check(known, rows)
         return known
 
     def require_still(self, rows: NDArray[np.int64], seen: object) -> None:
-        """Raise RowsNotHeld if a block went since `require`: it may have been taken from the file by then."""
+        """Raise RowsNotHeld if a block went since `require`: it may be gone from the file by then, or bad."""
         known = self._now()
         if known is not seen:
             self._check(known, rows)
@@ -78,10 +67,14 @@ class HeldBlocks:
             raise RowsNotHeld(self._stored.table, self._stored.version, int(rows[are_held.argmin()]))
 
     def _now(self) -> _Known | None:
+        """Return what held.json says now, None for a version that is whole."""
         known = self._known
-        if known is None or known.directory.identity() in (known.identity, None):
+        if known is None:
+            if self._directory.has_no_held():
+                return None
+        elif self._directory.identity() in (known.identity, None):
             return known  # what was dropped from the data root stays as it was, for those who still read it
-        self._known = known = _read(self._stored, known.directory)
+        self._known = known = _read(self._stored, self._directory)
         return known
 
 
@@ -153,7 +146,6 @@ def blocks_of(ranges: BlockRanges, num_blocks: int) -> NDArray[np.bool_]:
 class _Known:
     """What held.json said when it was `identity`."""
 
-    directory: _Directory
     identity: Identity
     is_held: NDArray[np.bool_]
     is_all: bool
@@ -171,6 +163,10 @@ class _Directory:
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
+
+    def has_no_held(self) -> bool:
+        """Tell, as quickly as can be told, that there is no held.json."""
+        return not os.access(HELD, os.F_OK, dir_fd=self.descriptor)
 
     def identity(self) -> Identity | None:
         """Return what tells held.json from the one before it; None where there is none any more."""
@@ -192,4 +188,4 @@ def _read(stored: StoredVersion, directory: _Directory) -> _Known:
     except OSError as error:
         raise StorageFailure(stored.directory / HELD, error.strerror or str(error)) from error
     is_held = parse_held(stored, data)
-    return _Known(directory, identity, is_held, bool(is_held.all()))
+    return _Known(identity, is_held, bool(is_held.all()))

@@ -119,10 +119,6 @@ class MappedBackend:
         self._map_to_refresh = self._surprises = 0
         return True
 
-    def look_at_held(self) -> None:
-        """See Backend.look_at_held."""
-        self._held_blocks.look()
-
     def close(self) -> None:
         """See Backend.close."""
         self._held = None

@@ -83,9 +83,6 @@ class MemoryBackend:
         """Return True: the answer never changes."""
         return True
 
-    def look_at_held(self) -> None:
-        """Do nothing: what was loaded was whole, and stays."""
-
     def close(self) -> None:
         """See Backend.close."""
         loaded, self._loaded = self._loaded, None

@@ -48,9 +48,6 @@ class ColdBackend:
     def refresh_residency(self, deadline: float | None = None) -> bool:  # noqa: ARG002
         return True
 
-    def look_at_held(self) -> None:
-        self._backend.look_at_held()
-
     def close(self) -> None:
         self._backend.close()
         self.closed.set()
