@@ -10,6 +10,7 @@ _UNIT_BYTES: Final = 128 << 10
 _WEIGHT: Final = 0.1  # of the latest answer
 _LEAST_SECONDS: Final = 1e-6
 _FORGET_SECONDS: Final = 5.0
+_RECENT: Final = 0.5  # of what an answer counts for when it comes
 _WINDOW: Final = 256  # answers of about one size, of which quantiles are taken
 _FEWEST: Final = 20
 _RECOUNT_EVERY: Final = 16
@@ -50,6 +51,10 @@ class NodeLatency:
     def remembered(self) -> float:
         """Seconds a unit as last known; NaN before the first answer."""
         return math.exp(self._log)
+
+    def is_recent(self, now: float) -> bool:
+        """Tell whether what is remembered counts for more than what is usual."""
+        return not math.isnan(self._log) and self._freshness(now) > _RECENT
 
     def _freshness(self, now: float) -> float:
         return math.exp(min(0.0, self._when - now) / _FORGET_SECONDS)

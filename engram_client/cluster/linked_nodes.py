@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _TRIAL_SECONDS: Final = 1.0
 _MOST_TRIAL_BYTES: Final = 1 << 20
 _GREETING_SECONDS: Final = 5.0
-_RECOUNT_EVERY: Final = 32
+_RECOUNT_AFTER_ANSWERS: Final = 32
+_RECOUNT_AFTER_SECONDS: Final = 1.0
 _FIRST_GUESS_SECONDS: Final = 0.001
 
 
@@ -41,7 +42,8 @@ class LinkedNodes:
         self._by_id: dict[str, LinkedNode] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()  # links to former nodes
-        self._answers = 0
+        self._answers = 0  # since what is usual was last counted
+        self._recounted = -math.inf
         self._closed = False
 
     def __getitem__(self, number: int) -> LinkedNode:
@@ -83,11 +85,12 @@ class LinkedNodes:
 
     def answered(self, node: LinkedNode, seconds: float, work: float) -> None:
         """Take note that a node answered."""
+        now = asyncio.get_running_loop().time()
         self.usual.record(seconds, work)
+        node.latency.record(seconds, work, now)
         self._answers += 1
-        if self._answers % _RECOUNT_EVERY == 1:
-            self._recount()
-        node.latency.record(seconds, work, asyncio.get_running_loop().time())
+        if self._answers >= _RECOUNT_AFTER_ANSWERS or now >= self._recounted + _RECOUNT_AFTER_SECONDS:
+            self._recount(now)
         self._count(node, was_slow=is_outlier(seconds / work, self.usual_unit_seconds))
 
     def gave_up(self, node: LinkedNode, seconds: float, work: float) -> None:
@@ -124,11 +127,16 @@ class LinkedNodes:
         for node in self._by_id.values():
             await node.link.close()
 
-    def _recount(self) -> None:
-        """Find what is usual, by all nodes: where only the quick ones counted, all could be left out for ever."""
-        known = sorted(node.latency.remembered for node in self._by_number if not math.isnan(node.latency.remembered))
-        if known:
-            self.usual_unit_seconds = known[(len(known) - 1) // 2]
+    def _recount(self, now: float, judged: LinkedNode | None = None) -> None:
+        """Find what is usual of late, by all nodes: where only the quick ones counted, all could be left out for ever.
+
+        A node that is `judged` by it has no say, or alone it would be its own measure.
+        """
+        self._answers, self._recounted = 0, now
+        others = [node.latency for node in self._by_number if node is not judged]
+        recent = sorted(latency.remembered for latency in others if latency.is_recent(now))
+        if recent:
+            self.usual_unit_seconds = recent[(len(recent) - 1) // 2]
 
     async def _greet(self, node: LinkedNode) -> None:
         """Let a node of several processes name them."""
@@ -150,7 +158,7 @@ class LinkedNodes:
                 continue
             seconds = loop.time() - began
             node.latency.record(seconds, work, loop.time())
-            self._recount()
+            self._recount(loop.time(), judged=node)
             node.health.tried(is_good=not is_outlier(seconds / work, self.usual_unit_seconds), now=loop.time())
             if node.health.ready:
                 node.latency = NodeLatency()

@@ -49,3 +49,37 @@ def test_nodes_that_all_become_slower_are_all_asked_again_soon():
         assert [cluster.client.nodes[number].health.ready for number in range(4)] == [True] * 4
 
     run_virtually(slow_down_all())
+
+
+def test_what_was_remembered_long_ago_does_not_say_what_is_usual():
+    async def come_back_to_slower_nodes():
+        cluster = FakeCluster(shard_map_of(2, sharded([(0,), (1,)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        for _ in range(20):
+            await cluster.fetch_of(table, ROWS)
+        await asyncio.sleep(600)
+        for node in cluster.nodes:
+            node.seconds = lambda: 0.02
+        for _ in range(10):  # of one node alone, the other was last heard of when both were quick
+            await cluster.fetch_of(table, ROWS[:100])
+            await asyncio.sleep(0.5)
+
+        assert cluster.client.nodes.usual_unit_seconds > 0.01
+        assert cluster.client.nodes[0].health.ready
+
+    run_virtually(come_back_to_slower_nodes())
+
+
+def test_a_slow_node_is_not_measured_by_itself_while_nobody_else_is_asked():
+    async def leave_out_a_slow_node_and_fall_idle():
+        cluster = FakeCluster(shard_map_of(2, sharded([(0, 1)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        for _ in range(20):
+            await cluster.fetch_of(table, ROWS[:50])
+        cluster.nodes[1].seconds = lambda: 0.2
+        cluster.client.nodes.leave_out(cluster.client.nodes[1])
+        await asyncio.sleep(600)
+
+        assert not cluster.client.nodes[1].health.ready
+
+    run_virtually(leave_out_a_slow_node_and_fall_idle())
