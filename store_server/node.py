@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ from store_server.gather_threads import gather_threads
 from store_server.listen_address import CannotListen, ListenAddress
 from store_server.root_follower import RootFollower
 from store_server.services import blocks, cluster, health, lookup, tables
+from store_server.services.draining import Draining
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import DataRoot
 from store_server.storage.row_memory import RowMemory
@@ -41,6 +43,7 @@ GRPC_OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 )
+_ON_THEIR_WAY_SECONDS: Final = 0.5  # for lookups that were sent already, where clients have no other node to go to
 _LAST_WORD_SECONDS: Final = 0.25  # for those who only watch, once no call is under way: to hear that the node stops
 
 
@@ -71,7 +74,7 @@ class Node:
         self._config = config
         self._catalog = Catalog(root, config, memory)
         self._threads = gather_threads(config.gather_threads)
-        self._under_way = CallsUnderWay()
+        self._under_way, self._draining = CallsUnderWay(), Draining()
         self._own_holdings = OwnHoldings(root)
         self._member: ClusterMember | None = None
         self._holding: Holding | None = None
@@ -87,11 +90,11 @@ class Node:
                 known,
                 changed=self._member.holdings_changed,
             )
-        self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way, self._epoch)
+        self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way, self._draining, self._epoch)
         self._tables = tables.TableService(
-            self._catalog, self._under_way, known=known, is_one_of_several=is_one_of_several
+            self._catalog, self._under_way, self._draining, known=known, is_one_of_several=is_one_of_several
         )
-        self._cluster = cluster.ClusterService(known)
+        self._cluster = cluster.ClusterService(known, self._draining)
         self._blocks = (
             blocks.BlockService(root, self._threads, self._holding.quarantine) if self._holding is not None else None
         )
@@ -133,15 +136,24 @@ class Node:
         await self._report_health()
 
     async def drain(self) -> None:
-        """Tell everybody that this node stops, finish what is under way within `drain_seconds`, cut the rest."""
-        log.info("draining", seconds=self._config.drain_seconds)
-        self._catalog.stop_following()
+        """Tell everybody that this node stops, finish what is under way within `drain_seconds`, cut the rest.
+
+        One of a cluster serves until its clients have gone to other nodes, or half of the time is over.
+        """
+        seconds, now = self._config.drain_seconds, asyncio.get_running_loop().time
+        latest = now() + seconds
+        log.info("draining", seconds=seconds)
+        self._draining.announce()
         await self._health.tell_end()
-        self._lookups.drain()
-        refusing = asyncio.create_task(self._server.stop(self._config.drain_seconds))
+        await self._draining.nobody_asks(
+            self._under_way, most_seconds=min(seconds / 2, math.inf if self._member else _ON_THEIR_WAY_SECONDS)
+        )
+        self._catalog.stop_following()
+        self._lookups.end_streams()
+        refusing = asyncio.create_task(self._server.stop(latest - now()))
         # Not for all of gRPC's calls: who watches health watches until the connection ends.
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._config.drain_seconds):
+            async with asyncio.timeout_at(latest):
                 await self._under_way.ended()
         await self._server.stop(_LAST_WORD_SECONDS)
         await refusing

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from engram_store.codec import MalformedMessage
 from engram_store.v1 import cluster_service_pb2 as pb
 from store_server import failures
+from store_server.services.draining import Draining
 
 if TYPE_CHECKING:
     from store_server.cluster.known_map import KnownMap
@@ -24,8 +25,9 @@ class ClusterService:
     A node of a cluster that knows no map yet says so: epoch 0 would be taken for a node that stands alone.
     """
 
-    def __init__(self, known: KnownMap | None) -> None:
+    def __init__(self, known: KnownMap | None, draining: Draining) -> None:
         self._known = known
+        self._draining = draining
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what serves this service."""
@@ -41,9 +43,11 @@ class ClusterService:
             detail = f"{len(message)} bytes are no GetShardMapRequest: {error}"
             await failures.abort(context, failures.malformed_request(MalformedMessage(detail)))
         if self._known is None:
-            return pb.GetShardMapResponse().SerializeToString()
+            return pb.GetShardMapResponse(draining=self._draining.is_announced).SerializeToString()
         newest = self._known.message
         if newest is None:
             await failures.abort(context, failures.starting("the shard map of its cluster"))
         shard_map = newest if newest.epoch > request.known_epoch else None
-        return pb.GetShardMapResponse(epoch=newest.epoch, map=shard_map).SerializeToString()
+        return pb.GetShardMapResponse(
+            epoch=newest.epoch, map=shard_map, draining=self._draining.is_announced
+        ).SerializeToString()

@@ -18,6 +18,7 @@ from store_server import failures
 from store_server.catalog import Catalog
 from store_server.failures import LookupFailed
 from store_server.open_version import OpenVersion
+from store_server.services.draining import Draining
 from store_server.services.reply_stream import ReplyStream
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
@@ -38,15 +39,21 @@ class LookupService:
     """
 
     def __init__(
-        self, catalog: Catalog, executor: Executor, under_way: CallsUnderWay, epoch: Callable[[], int] = lambda: 0
+        self,
+        catalog: Catalog,
+        executor: Executor,
+        under_way: CallsUnderWay,
+        draining: Draining,
+        epoch: Callable[[], int] = lambda: 0,
     ) -> None:
         """`epoch` returns that of the shard map that the node knows, 0 for none."""
         self._catalog = catalog
         self._executor = executor
         self._under_way = under_way
+        self._draining = draining
         self._epoch = epoch
         self._streams: set[ReplyStream] = set()
-        self._draining = False
+        self._is_ending = False
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what serves this service. Messages stay bytes: the codec reads and writes them in place."""
@@ -56,13 +63,14 @@ class LookupService:
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    def drain(self) -> None:
+    def end_streams(self) -> None:
         """Let each open stream finish what it has begun, then end it."""
-        self._draining = True
+        self._is_ending = True
         for stream in self._streams:
             stream.drain()
 
     async def _lookup(self, message: bytes, context: Context) -> bytes:
+        self._draining.count_lookup()
         with self._under_way.one_more():
             try:
                 request = _decoded(codec.decode_lookup_request, message)
@@ -74,9 +82,16 @@ class LookupService:
                 await failures.abort(context, failed)
 
     async def _lookup_stream(self, _: object, context: Context) -> None:
-        if self._draining:
+        if self._is_ending:
             await failures.abort(context, failures.shutting_down())
-        stream = ReplyStream(context, _decoded_from_stream, self._answer_at_once, self._answer, self._reply_bytes)
+        stream = ReplyStream(
+            context,
+            _decoded_from_stream,
+            self._answer_at_once,
+            self._answer,
+            self._reply_bytes,
+            self._draining.told_in,
+        )
         self._streams.add(stream)
         try:
             with self._under_way.one_more():
@@ -85,7 +100,7 @@ class LookupService:
             self._streams.discard(stream)
         if stream.unreadable is not None:
             await failures.abort(context, stream.unreadable)
-        if self._draining:
+        if self._is_ending:
             await failures.abort(context, failures.shutting_down())
 
     def _answer_at_once(self, request: codec.Request) -> bytes | None:

@@ -20,7 +20,6 @@ _LONGEST_NAMES: Final = 256  # characters of a table and a version together; no 
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
 _SLOW_LOOKUPS: Final = 4  # lookups of one stream that may wait for a disk at once; others have threads left then
 _SMALL_REPLY_BYTES: Final = 256 << 10  # of rows that are gathered and written soon enough to be answered on the spot
-_LAST_REQUESTS_SECONDS: Final = 0.5  # after it is told to end, a stream takes the requests that are on their way
 
 
 class _Waiting(NamedTuple):
@@ -40,7 +39,7 @@ class ReplyStream:
     `answer_at_once` returns the reply to a request, or None if that might wait for a disk; then `answer` is awaited,
     a few at a time, and later requests are answered meanwhile. `decode` raises LookupFailed for a message that cannot
     be read: such a one has no id to answer to, so the stream ends after the replies to those before it, and
-    `unreadable` says why.
+    `unreadable` says why. `worded` returns a reply as it is to be sent, and is asked just before that.
     """
 
     def __init__(
@@ -50,6 +49,7 @@ class ReplyStream:
         answer_at_once: Callable[[Request], bytes | None],
         answer: Callable[[Request], Awaitable[bytes]],
         reply_bytes: Callable[[Request], int | None],
+        worded: Callable[[bytes], bytes],
     ) -> None:
         self.unreadable: LookupFailed | None = None
         self._context = context
@@ -57,6 +57,7 @@ class ReplyStream:
         self._answer_at_once = answer_at_once
         self._answer = answer
         self._reply_bytes = reply_bytes
+        self._worded = worded
         self._room = Room(_MOST_BYTES_WAITING)  # for the requests of both queues
         self._requests: FairQueue[_Waiting] = FairQueue()
         self._slow_requests: FairQueue[_Waiting] = FairQueue()
@@ -88,10 +89,7 @@ class ReplyStream:
             raise asyncio.CancelledError
 
     def drain(self) -> None:
-        """End the stream shortly, also if requests go on coming; those that were read by then are answered."""
-        asyncio.get_running_loop().call_later(_LAST_REQUESTS_SECONDS, self._read_no_more)
-
-    def _read_no_more(self) -> None:
+        """End the stream, also if requests go on coming; those that were read by now are answered."""
         self._reads_no_more = True
         if self._is_waiting and self._reader is not None:
             self._reader.cancel()
@@ -110,7 +108,7 @@ class ReplyStream:
                 request = self._decode(message)
                 reply = self._answer_at_once(request) if self._is_answered_on_the_spot(request) else None
                 if reply is not None and not self._unwritten:
-                    await self._context.write(reply)
+                    await self._context.write(self._worded(reply))
                     continue
                 self._unwritten += 1
                 if reply is not None:
@@ -161,5 +159,5 @@ class ReplyStream:
 
     async def _write(self) -> None:
         while (reply := await self._replies.get()) is not None:
-            await self._context.write(reply)
+            await self._context.write(self._worded(reply))
             self._unwritten -= 1

@@ -15,6 +15,7 @@ from store_server import failures
 from store_server.catalog import Catalog
 from store_server.cluster.known_map import KnownMap
 from store_server.open_version import OpenVersion
+from store_server.services.draining import Draining
 from store_server.services.shared_look import SharedLook
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import StorageError, VersionNotFound
@@ -36,6 +37,7 @@ class TableService:
         self,
         catalog: Catalog,
         under_way: CallsUnderWay,
+        draining: Draining,
         *,
         known: KnownMap | None = None,
         is_one_of_several: bool = False,
@@ -46,6 +48,7 @@ class TableService:
         self._catalog = catalog
         self._known = known
         self._under_way = under_way
+        self._draining = draining
         self._look = SharedLook(catalog)
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -99,12 +102,14 @@ class TableService:
         return 0 if self._known is None else self._known.epoch
 
     def _listed(self, tables: list[pb.Table]) -> bytes:
-        response = pb.ListTablesResponse(tables=tables, workers=self.workers, map_epoch=self._epoch())
-        return response.SerializeToString()
+        return pb.ListTablesResponse(
+            tables=tables, workers=self.workers, map_epoch=self._epoch(), draining=self._draining.is_announced
+        ).SerializeToString()
 
     def _described(self, table: pb.Table) -> bytes:
-        response = pb.GetTableResponse(table=table, workers=self.workers, map_epoch=self._epoch())
-        return response.SerializeToString()
+        return pb.GetTableResponse(
+            table=table, workers=self.workers, map_epoch=self._epoch(), draining=self._draining.is_announced
+        ).SerializeToString()
 
     @property
     def _unknown(self) -> failures.LookupFailed | None:

@@ -47,7 +47,7 @@ def row_bytes(request):
 
 
 def stream(context, answer_at_once, answer, decode=decode, reply_bytes=row_bytes):
-    return ReplyStream(context, decode, answer_at_once, answer, reply_bytes)
+    return ReplyStream(context, decode, answer_at_once, answer, reply_bytes, lambda reply: reply)
 
 
 async def settled():
