@@ -135,6 +135,9 @@ class BlockingTableSet(Mapping[str, BlockingTable]):
     def __len__(self) -> int:
         return len(self._tables)
 
+    def __repr__(self) -> str:
+        return f"<BlockingTableSet {self.name!r} {self.versions}>"
+
     @property
     def versions(self) -> dict[str, str]:
         """Table to the version that its handle reads."""

@@ -14,7 +14,7 @@ from engram_client.errors import InvalidUrl
 DEFAULT_PORT: Final = 50051
 _HIGHEST_PORT: Final = 65535
 _HOST_AND_PORT: Final = re.compile(r"(\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[A-Za-z0-9._-]+))(:(?P<port>[0-9]{1,5}))?")
-_HELP: Final = "give grpc://HOST:PORT, unix:///PATH or file:///ROOT"
+_HELP: Final = "give grpc://HOST:PORT[,HOST:PORT...], unix:///PATH or file:///ROOT"
 Scheme: TypeAlias = Literal["grpc", "unix", "file"]
 
 

@@ -78,7 +78,7 @@ def test_what_names_no_store_is_refused_with_what_would(url):
         engram_client.connect(url)
 
     assert repr(url) in str(caught.value)
-    assert "give grpc://HOST:PORT, unix:///PATH or file:///ROOT" in str(caught.value)
+    assert "give grpc://HOST:PORT[,HOST:PORT...], unix:///PATH or file:///ROOT" in str(caught.value)
 
 
 @pytest.fixture
