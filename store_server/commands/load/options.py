@@ -18,7 +18,9 @@ TIMEOUT: Final[Any] = "10s"
 
 Url = Annotated[
     str,
-    typer.Argument(metavar="URL", help="Store: grpc://HOST:PORT[,HOST:PORT...], unix:///PATH or file:///ROOT.", show_default=False),
+    typer.Argument(
+        metavar="URL", help="Store: grpc://HOST:PORT[,HOST:PORT...], unix:///PATH or file:///ROOT.", show_default=False
+    ),
 ]
 TableOption = Annotated[
     str | None, typer.Option("--table", metavar="NAME", help="Table to fetch from; needed if there are several.")
