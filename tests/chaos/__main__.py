@@ -10,20 +10,26 @@ import argparse
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+from chaos.flipped_bit import FlippedBitFindings, flip_a_bit
 from chaos.scenarios import SCENARIOS, Extent, cluster_for_chaos, network_for_chaos, run_scenario
-from chaos.slow_replica import compare_hedging
+from chaos.slow_replica import HedgingFindings, compare_hedging
 from support.network_namespaces import namespaces_are_permitted
 
-_HEDGING = "hedging"
+# With nodes and clients of their own.
+_OTHERS: dict[str, Callable[[Path], HedgingFindings | FlippedBitFindings]] = {
+    "hedging": compare_hedging,
+    "flipped-bit": flip_a_bit,
+}
 
 
 def main() -> int:
     asked = _arguments()
     is_right = True
-    for name in asked.names or [*SCENARIOS, _HEDGING]:
-        found = _hedging() if name == _HEDGING else _scenario(name, asked.seconds)
+    for name in asked.names or [*SCENARIOS, *_OTHERS]:
+        found = _other(name) if name in _OTHERS else _scenario(name, asked.seconds)
         if found is None:
             print(json.dumps({"scenario": name, "left_out": "needs network namespaces, which take root"}), flush=True)
             continue
@@ -47,15 +53,15 @@ def _scenario(name: str, seconds: float) -> tuple[dict[str, object], bool] | Non
     return found.as_json(), found.is_right
 
 
-def _hedging() -> tuple[dict[str, object], bool]:
+def _other(name: str) -> tuple[dict[str, object], bool]:
     with tempfile.TemporaryDirectory(prefix="engram-store-chaos-") as directory:
-        found = compare_hedging(Path(directory))
+        found = _OTHERS[name](Path(directory))
     return found.as_json(), found.is_right
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", choices=[*SCENARIOS, _HEDGING, []], metavar="NAME", help="default: all")
+    parser.add_argument("names", nargs="*", choices=[*SCENARIOS, *_OTHERS, []], metavar="NAME", help="default: all")
     parser.add_argument("--seconds", type=float, default=10.0, help="that a disturbance lasts (default: %(default)s)")
     return parser.parse_args()
 

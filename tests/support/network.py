@@ -44,10 +44,10 @@ class BadNetwork(Network, Protocol):
 
 
 class Loopback:
-    """All at 127.0.0.1, on ports that were free."""
+    """All at 127.0.0.1, on ports that were free; those after a node's first one are for its workers."""
 
-    def __init__(self, num_nodes: int) -> None:
-        self._listen = [f"127.0.0.1:{port}" for port in _free_ports(num_nodes)]
+    def __init__(self, num_nodes: int, *, ports_a_node: int = 1) -> None:
+        self._listen = [f"127.0.0.1:{port}" for port in _free_ports(num_nodes, ports_a_node)]
 
     def listen(self, number: int) -> str:
         return self._listen[number]
@@ -59,9 +59,16 @@ class Loopback:
         return ()
 
 
-def _free_ports(number: int) -> list[int]:
+def _free_ports(number: int, in_a_row: int) -> list[int]:
+    """Return ports of which so many are free, each with those that follow it."""
     with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+        ports: list[int] = []
+        while len(ports) < number:
+            first = stack.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):  # one that follows is taken, or there is none
+                for following in range(port + 1, port + in_a_row):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", following))
+                ports.append(port)
+        return ports

@@ -65,6 +65,10 @@ class RealCluster:
         self._processes[number] = NodeProcess(self.root(number), *options, listen=listen, prefix=prefix)
         return self._processes[number].process.pid
 
+    def process(self, number: int) -> NodeProcess:
+        """Return the process of a node that was started."""
+        return self._processes[number]
+
     def kill(self, number: int) -> None:
         """End a node as a power cut would."""
         self._processes.pop(number).stop(signal.SIGKILL)
@@ -119,10 +123,11 @@ def real_cluster(
     tables: Mapping[str, NDArray[np.uint8]],
     *,
     replicas: int = 2,
+    options: Sequence[str] = (),
     network: Network | None = None,
 ) -> Iterator[RealCluster]:
     """Start the nodes; they are killed at the end."""
-    cluster = RealCluster(directory, num_nodes, tables, replicas, network=network)
+    cluster = RealCluster(directory, num_nodes, tables, replicas, options, network)
     try:
         with ThreadPoolExecutor() as threads:
             list(threads.map(cluster.start, range(num_nodes)))
