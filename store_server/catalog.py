@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
+from engram_store.shard_map import VersionKey
 from store_server.open_version import OpenVersion, VersionOpener
 from store_server.served_version import ServedVersion
 from store_server.storage import DataRoot, StorageError, TableNotFound, VersionNotFound
@@ -92,10 +93,16 @@ class Catalog:
     def serves(self, table: str, version: str) -> bool:
         """Tell whether lookups find a version, as far as it is known to be sound."""
         try:
-            self.find(table, version)
+            return self._served(table, version).is_sound
         except StorageError:
             return False
-        return True
+
+    def asked_for(self) -> set[VersionKey]:
+        """Return the versions that lookups asked for since the last call, which one thread makes."""
+        found = [version for version in _versions(self.tables) if version.was_asked_for]
+        for version in found:
+            version.was_asked_for = False
+        return {VersionKey(version.table, version.version) for version in found}
 
     @property
     def is_loading(self) -> bool:

@@ -17,6 +17,7 @@ from store_server.catalog import Catalog
 from store_server.cluster.holding import Holding
 from store_server.cluster.member import ClusterMember
 from store_server.cluster.own_holdings import OwnHoldings
+from store_server.cluster.recent_reads import RecentReads
 from store_server.config import ServerConfig
 from store_server.gather_threads import gather_threads
 from store_server.listen_address import CannotListen, ListenAddress
@@ -78,12 +79,14 @@ class Node:
         self._own_holdings = OwnHoldings(root)
         self._member: ClusterMember | None = None
         self._holding: Holding | None = None
+        self._reads: RecentReads | None = None
         known: KnownMap | None = None
         if config.cluster is not None:
             self._member = ClusterMember(
                 config.cluster, root.path, self._holdings, limited=self._limited, new_map=self._look_at_map
             )
             known = self._member.known
+            self._reads = RecentReads(root.path, self._catalog.asked_for, config.cluster.retire_after_seconds)
             self._holding = Holding(
                 config.cluster,
                 root,
@@ -100,7 +103,7 @@ class Node:
         )
         self._health = health.HealthReport()
         self._server = grpc.aio.server(options=GRPC_OPTIONS)
-        self._follower = RootFollower(self._catalog, config.reload_seconds, self._report_health)
+        self._follower = RootFollower(self._catalog, config.reload_seconds, self._looked_at_root)
 
     async def start(self) -> None:
         """Open all tables, then listen. Raises CannotListen, NothingToServe, StorageError."""
@@ -181,7 +184,8 @@ class Node:
         held = self._own_holdings()
         self._catalog.reload()
         served = {key: ranges for key, ranges in held.blocks.items() if self._catalog.serves(*key)}
-        return held._replace(blocks=served)
+        read = frozenset() if self._reads is None else self._reads.read_of(served)
+        return held._replace(blocks=served, read=read)
 
     def _limited(self, capacity_bytes: int) -> int:
         return capacity_bytes if self._holding is None else self._holding.limited(capacity_bytes)
@@ -189,6 +193,11 @@ class Node:
     def _look_at_map(self) -> None:
         if self._holding is not None:
             self._holding.look()
+
+    async def _looked_at_root(self) -> None:
+        if self._reads is not None and self._config.cluster is not None and not self._config.cluster.speaks_for_node:
+            await asyncio.to_thread(self._reads.tell)
+        await self._report_health()
 
     def _check_in_memory(self) -> None:
         for name in self._config.in_memory:

@@ -38,6 +38,8 @@ class ServedVersion:
 
     def __init__(self, table: str, version: str, place: Place | None, opener: VersionOpener) -> None:
         self.table, self.version, self.place = table, version, place
+        self.was_asked_for = False
+        """Set whenever a lookup finds the version; who takes note of it takes it back."""
         self._opener = opener
         self._state: OpenVersion | StorageError | None = None
         self._changing = threading.Lock()
@@ -49,8 +51,14 @@ class ServedVersion:
         state = self._state
         return state if isinstance(state, OpenVersion) else None
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether lookups find it, as far as is known."""
+        return not isinstance(self._state, StorageError)
+
     def find(self) -> OpenVersion | None:
         """Return the version, or None if it has to be opened first. Raises TableDamaged, VersionUnavailable."""
+        self.was_asked_for = True
         state = self._state
         if isinstance(state, StorageError):
             raise self._refusal(state)

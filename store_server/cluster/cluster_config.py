@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from store_server.cluster.retirement import RetirementSettings
+
 _NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
@@ -45,6 +47,10 @@ class ClusterConfig:
     """How fast the node fetches rows that it is to hold; None for as fast as it goes."""
     keep_seconds: float = 300.0
     """For how long the node keeps rows that it is no more to hold, for clients whose map is old."""
+    retire_after_seconds: float = 60.0
+    """How long the map keeps a version that is neither current, previous nor pending, and that nobody looks up."""
+    retire_at_latest_seconds: float = 3600.0
+    """The same where lookups of it go on."""
     scrub_bytes_per_second: float | None = None
     """How fast the node reads what it holds over and over again, to find bad blocks; None for not at all."""
     speaks_for_node: bool = True
@@ -78,3 +84,4 @@ class ClusterConfig:
                 raise ValueError(f"{name} must be above 0, got {rate:g}")
         if not self.keep_seconds >= 0:
             raise ValueError(f"keep_seconds must not be negative, got {self.keep_seconds:g}")
+        RetirementSettings(after_seconds=self.retire_after_seconds, at_latest_seconds=self.retire_at_latest_seconds)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from aetcd import rpc
 
-from engram_store.shard_map import MAX_MAP_BYTES, InvalidShardMap, parse_shard_map, to_message
+from engram_store.shard_map import InvalidShardMap, parse_shard_map, to_message
+from store_server.cluster.map_size import size_complaint
 from store_server.cluster.map_source import MapSourceFailed
 
 if TYPE_CHECKING:
@@ -37,12 +38,9 @@ class EtcdMapSource:
 
     async def compare_and_swap(self, expected_epoch: int, shard_map: ShardMap) -> bool:
         """See MapSource.compare_and_swap."""
+        if too_large := size_complaint(shard_map):
+            raise MapSourceFailed(too_large)
         value = to_message(shard_map).SerializeToString(deterministic=True)
-        if len(value) > MAX_MAP_BYTES:
-            raise MapSourceFailed(
-                f"the shard map would have {len(value):,} bytes, at most {MAX_MAP_BYTES:,} are possible: fewer tables, "
-                "fewer nodes or larger shards are needed"
-            )
         found = await self._etcd.range(self._key)
         there = self._map_in(found.kvs[0].value if found.kvs else None)
         if (0 if there is None else there.epoch) != expected_epoch:

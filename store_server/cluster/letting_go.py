@@ -124,7 +124,7 @@ class LettingGo:
                 if self._root.current_version(key.table) == key.version:
                     writer.make_current(key.table, others[0])
                 writer.drop(*key)
-            log.info("version removed, which no set names", table=key.table, version=key.version)
+            log.info("version removed, which has left the shard map", table=key.table, version=key.version)
             self._forget(key, is_wanted=False)
 
     def _forget(self, key: VersionKey, *, is_wanted: bool) -> None:

@@ -5,17 +5,24 @@ Who proposes a map stores it by compare-and-swap, so it does not matter who is f
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from engram_store.shard_map import Node, ShardedVersion, ShardMap, VersionKey
 from store_server.cluster.assignment import DOMAIN_LABELS, assign
 from store_server.cluster.lost_nodes import LossSettings, lost_nodes
+from store_server.cluster.map_size import size_complaint
 from store_server.cluster.membership import Members, next_members
 from store_server.cluster.next_holders import held_shards, next_shards
 from store_server.cluster.registration import NodeRegistration
-from store_server.cluster.set_switch import importance, named_versions, switched
+from store_server.cluster.retirement import RetirementSettings, overdue, retired_versions
+from store_server.cluster.set_switch import importance, switched
+
+_NONE_SEEN: Final[Mapping[VersionKey, float]] = MappingProxyType({})
+_AS_USUAL: Final = RetirementSettings()
 
 
 class MapStep(NamedTuple):
@@ -46,39 +53,81 @@ def next_map(
     away_seconds: Mapping[str, float],
     settings: LossSettings,
     domain_labels: Sequence[str] = DOMAIN_LABELS,
+    *,
+    retired_seconds: Mapping[VersionKey, float] = _NONE_SEEN,
+    retirement: RetirementSettings = _AS_USUAL,
 ) -> MapStep:
-    """Return the map that follows, of the next epoch, or None if nothing changes. For `away_seconds` see `lost_nodes`.
+    """Return the map that follows, of the next epoch, or None if nothing changes.
+
+    For `away_seconds` see `lost_nodes`, for `retired_seconds` see `overdue`.
 
     - Live nodes that are not in the map join it. Lost ones leave it once they hold and join nothing, if enough nodes
       for the replicas remain.
     - Shards go to the nodes that `assign` chooses: `next_shards` says when those hold them and when others leave.
     - A set's pending versions become current, and what was current previous, once every shard of all of them has all
       its holders: as many as replicas, or as nodes neither draining nor lost.
-    - Versions that no set names leave the map.
+    - Versions that no set names stay for their readers, until they are `overdue`; the longest retired leave before
+      that if there is no room for all others without.
+    - A map of more than MAX_MAP_BYTES is not proposed.
 
     Nodes are believed: one that is about to drop a shard must first register without it, and drop it only when the map
     has not named it for a while. With a thousand nodes and many new shards a step takes some seconds of a processor.
     """
     members = next_members(known.nodes, registrations)
     lost = lost_nodes(members.nodes, members.live, away_seconds, settings)
-    stays = sum(not node.draining and node.id not in lost for node in members.nodes)
-    enough = min(known.replicas, stays) if stays else known.replicas
-    versions, complaints = _next_versions(known, members, lost, enough, domain_labels)
-    sets = {name: switched(each, versions, enough) for name, each in known.sets.items()}
-    versions = named_versions(versions, sets.values())
-    nodes, versions = _without_empty(members.nodes, lost, versions, known.replicas)
-    following = replace(known, nodes=nodes, versions=versions, sets=sets)
+    gone = overdue(known, members.live.values(), retired_seconds, retirement)
+    retired = [key for key in retired_versions(known, retired_seconds) if key not in gone]
+
+    def without(number: int) -> _Following:
+        return _following(known, members, lost, {*gone, *retired[:number]}, domain_labels)
+
+    found = without(0)
+    if retired and found.lacks:
+        found = without(bisect_left(range(len(retired)), True, key=lambda number: not without(number).lacks))
+    is_possible = found.shard_map != known and not found.is_too_large
     return MapStep(
-        None if following == known else replace(following, epoch=known.epoch + 1), (*members.complaints, *complaints)
+        replace(found.shard_map, epoch=known.epoch + 1) if is_possible else None,
+        (*members.complaints, *found.lacks, *found.complaints),
     )
 
 
+class _Following(NamedTuple):
+    """A map that may follow, still with the epoch of the known one."""
+
+    shard_map: ShardMap
+    lacks: tuple[str, ...]
+    """Sentences on what there is no room for."""
+    complaints: tuple[str, ...]
+    is_too_large: bool
+
+
+def _following(
+    known: ShardMap, members: Members, lost: Collection[str], gone: Collection[VersionKey], domain_labels: Sequence[str]
+) -> _Following:
+    """Return the map that follows without the versions that are `gone`."""
+    stays = sum(not node.draining and node.id not in lost for node in members.nodes)
+    enough = min(known.replicas, stays) if stays else known.replicas
+    versions, shortage, complaints = _next_versions(known, members, lost, gone, enough, domain_labels)
+    sets = {name: switched(each, versions, enough) for name, each in known.sets.items()}
+    nodes, versions = _without_empty(members.nodes, lost, versions, known.replicas)
+    following = replace(known, nodes=nodes, versions=versions, sets=sets)
+    too_large = size_complaint(following)
+    lacks = tuple(each for each in (shortage, too_large) if each)
+    return _Following(following, lacks, tuple(complaints), bool(too_large))
+
+
 def _next_versions(
-    known: ShardMap, members: Members, lost: Collection[str], enough: int, domain_labels: Sequence[str]
-) -> tuple[dict[VersionKey, ShardedVersion], list[str]]:
-    """Return the versions that are named, with the holders that follow, and complaints."""
-    rank = importance(known.sets.values())
-    versions = [known.versions[key] for key in sorted(rank, key=lambda key: (rank[key], key))]
+    known: ShardMap,
+    members: Members,
+    lost: Collection[str],
+    gone: Collection[VersionKey],
+    enough: int,
+    domain_labels: Sequence[str],
+) -> tuple[dict[VersionKey, ShardedVersion], str, list[str]]:
+    """Return the versions that are not gone, with the holders that follow, what has no place, and complaints."""
+    rank = importance(known.sets.values(), known.versions)
+    keys = sorted((key for key in known.versions if key not in gone), key=lambda key: (rank[key], key))
+    versions = [known.versions[key] for key in keys]
     says = {version.key: _says(version, members) for version in versions}
     targets, shortage = assign(
         members.nodes,
@@ -90,13 +139,13 @@ def _next_versions(
         domain_labels=domain_labels,
     )
     following: dict[VersionKey, ShardedVersion] = {}
-    complaints = [shortage] if shortage else []
+    complaints: list[str] = []
     for version in versions:
         key, is_current = version.key, rank[version.key] == 0
         shards = next_shards(version, targets[key], says[key], enough=enough, is_current=is_current)
         following[key] = replace(version, shards=shards)
         complaints += _denied(following[key], says[key], members.nodes)
-    return following, complaints
+    return following, shortage, complaints
 
 
 def _says(version: ShardedVersion, members: Members) -> dict[int, set[int]]:

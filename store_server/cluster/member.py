@@ -107,7 +107,9 @@ class ClusterMember:
             labels=self._config.labels,
             capacity_bytes=self._limited(self._config.capacity_bytes),
         )
-        return NodeRegistration(node=node, incarnation=self._incarnation, held=held.blocks, bytes_used=held.num_bytes)
+        return NodeRegistration(
+            node=node, incarnation=self._incarnation, held=held.blocks, bytes_used=held.num_bytes, read=held.read
+        )
 
     def _heard(self, found: ShardMap | None) -> None:
         self._look_for_this_node()

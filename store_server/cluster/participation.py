@@ -9,25 +9,24 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Final
 
 import structlog
 
 from engram_store.shard_map import ShardMap
-from store_server.cluster.away_clock import AwayClock
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.known_map import KnownMap
-from store_server.cluster.lost_nodes import LossSettings, lost_nodes
 from store_server.cluster.map_repair import repair
 from store_server.cluster.map_source import MapSource, MapSourceFailed
-from store_server.cluster.map_steps import MapStep, first_map, next_map
+from store_server.cluster.map_steps import MapStep, first_map
+from store_server.cluster.own_registration import OwnRegistration, set_or_after
 from store_server.cluster.registration import NodeRegistration
-from store_server.cluster.registry import NodeIdTaken, Registry, RegistryRefuses
-from store_server.storage import StorageError
+from store_server.cluster.registry import Registry
+from store_server.cluster.said_once import SaidOnce
+from store_server.cluster.waiting import Waiting
 
 log = structlog.get_logger()
-_BEATS_A_LEASE: Final = 3
 _STEP_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 10.0
@@ -53,24 +52,19 @@ class Participation:
     ) -> None:
         self._config = config
         self._name = name
-        self._loss = LossSettings(
-            lost_after_seconds=config.lost_after_seconds, all_lost_after_seconds=config.all_lost_after_seconds
-        )
         self._known = known
         self._source = source
         self._registry = registry
-        self._describe = describe
         self._now = now
-        self._away = AwayClock()
+        self._said = SaidOnce()
+        self._registration = OwnRegistration(config, registry, describe, self._seen_as, self._said, now=now)
+        self._waiting = Waiting(config)
         self._in_source: ShardMap | None = None
         self._source_answers = False
         self._present: Mapping[str, NodeRegistration] | None = None  # None: it cannot be seen who is
-        self._is_registered = False
         self._changed = asyncio.Event()
-        self._registration_changed = asyncio.Event()
         self._settled: tuple[object, ...] = ()
         self._empty_since: float | None = None
-        self._said: dict[str, str] = {}
 
     def heard(self, found: ShardMap | None) -> None:
         """Take note of what the source has."""
@@ -83,49 +77,22 @@ class Participation:
 
     def holdings_changed(self) -> None:
         """Tell others at once what `describe` returns now."""
-        self._registration_changed.set()
+        self._registration.changed()
 
     async def join(self) -> None:
-        """Register. A registry that is away is not waited for; who has this node's id, for one lease time.
-
-        Raises NodeIdTaken, RegistryRefuses.
-        """
-        deadline = self._now() + self._config.lease_seconds + _PAUSE_SECONDS
-        while True:
-            try:
-                return await self._register()
-            except RegistryRefuses:
-                raise
-            except (MapSourceFailed, StorageError) as error:
-                return self._say("registration", f"the node cannot register: {error}")
-            except NodeIdTaken as error:  # perhaps by its own former life, at another address
-                if self._now() >= deadline:
-                    raise
-                self._say("registration", f"{error}; waiting for a lease time")
-            await asyncio.sleep(_PAUSE_SECONDS / 4)
+        """See OwnRegistration.begin."""
+        await self._registration.begin()
 
     async def run(self) -> None:
         """Take part until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._stay_registered())
+            tasks.create_task(self._registration.keep())
             tasks.create_task(self._watch_others())
             tasks.create_task(self._take_steps())
 
-    async def _stay_registered(self) -> None:
-        while True:
-            await _set_or_after(self._registration_changed, self._config.lease_seconds / _BEATS_A_LEASE)
-            try:
-                await self._register()
-                self._say("registration", "")
-            except (MapSourceFailed, NodeIdTaken, StorageError) as error:
-                self._is_registered = False
-                self._say("registration", f"the node cannot register: {error}")
-
-    async def _register(self) -> None:
-        registration = await asyncio.to_thread(self._describe)
-        seen = self._present.get(registration.node.id) if self._present is not None else registration
-        await self._registry.register(registration, again=seen != registration)
-        self._is_registered = True
+    def _seen_as(self, registration: NodeRegistration) -> NodeRegistration | None:
+        """Return what others see of this node, as far as that can be seen."""
+        return registration if self._present is None else self._present.get(registration.node.id)
 
     async def _watch_others(self) -> None:
         while True:
@@ -133,42 +100,40 @@ class Participation:
                 async with aclosing(self._registry.watch()) as pictures:
                     async for present in pictures:
                         self._present = present
-                        self._say("registry", "")
+                        self._said.say("registry", "")
                         self._changed.set()
             except MapSourceFailed as error:
-                self._say("registry", f"it cannot be seen which nodes are alive: {error}")
+                self._said.say("registry", f"it cannot be seen which nodes are alive: {error}")
             self._present = None
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _take_steps(self) -> None:
         while True:
-            await _set_or_after(self._changed, _STEP_SECONDS)
+            await set_or_after(self._changed, _STEP_SECONDS)
             try:
                 await self._take_step()
-                self._say("proposal", "")
+                self._said.say("proposal", "")
             except MapSourceFailed as error:
-                self._say("proposal", f"the next shard map cannot be proposed: {error}")
+                self._said.say("proposal", f"the next shard map cannot be proposed: {error}")
             except Exception:  # a mistake of ours: without this task the cluster would never mend itself
                 log.exception("the next shard map cannot be found")
 
     async def _take_step(self) -> None:
         # A node that cannot renew its own lease does not see the others either, whatever it saw last.
-        present = self._present if self._is_registered else None
-        expected = [node.id for node in self._in_source.nodes] if self._in_source is not None else []
-        away = self._away.look(present, expected, self._now())
+        present = self._present if self._registration.is_valid else None
+        base = self._in_source
+        self._waiting.look(base, present, self._now())
         if present is None or not self._source_answers:
             return
-        base = self._in_source
-        lost = lost_nodes(base.nodes, present, away, self._loss) if base is not None else frozenset()
-        situation = (base, present, lost)
+        situation = (base, present, self._waiting.over(base, present))
         if situation == self._settled:
             return
         proposal = repair(base, self._known.newest)
         if proposal is None and base is None and self._may_only_be_lost():
             return
         if proposal is None:
-            step = await asyncio.to_thread(self._next, base, present, away)
-            self._say("step", "; ".join(step.complaints))
+            step = await asyncio.to_thread(self._next, base, present)
+            self._said.say("step", "; ".join(step.complaints))
             proposal = step.shard_map
         if proposal is None:
             self._settled = situation
@@ -181,12 +146,10 @@ class Participation:
             self._empty_since = self._now()
         return self._now() - self._empty_since < min(self._config.lease_seconds, _LONGEST_WAIT_SECONDS)
 
-    def _next(
-        self, base: ShardMap | None, present: Mapping[str, NodeRegistration], away: Mapping[str, float]
-    ) -> MapStep:
+    def _next(self, base: ShardMap | None, present: Mapping[str, NodeRegistration]) -> MapStep:
         if base is None:
             return first_map(self._name, self._config.replicas, present.values())
-        return next_map(base, present.values(), away, self._loss)
+        return self._waiting.next_map(base, present)
 
     async def _propose(self, base: ShardMap | None, proposal: ShardMap) -> None:
         await asyncio.sleep(random.uniform(0, _LONGEST_DELAY_SECONDS))  # noqa: S311  # nothing secret
@@ -194,20 +157,3 @@ class Participation:
             return
         if await self._source.compare_and_swap(0 if base is None else base.epoch, proposal):
             log.info("shard map proposed and agreed", epoch=proposal.epoch)
-
-    def _say(self, subject: str, what: str) -> None:
-        """Say in the log what is wrong with a subject, once, and that it is over."""
-        before = self._said.get(subject, "")
-        self._said[subject] = what
-        if what and what != before:
-            log.warning(what)
-        elif before and not what:
-            log.info("over", what=before)
-
-
-async def _set_or_after(event: asyncio.Event, seconds: float) -> None:
-    """Wait until an event is set, or for so long; it is not set then."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    event.clear()

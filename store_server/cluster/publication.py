@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from store_server.cluster.map_source import MapSourceFailed
 from store_server.cluster.meeting_point import meeting_point_at
+from store_server.cluster.previous_versions import forgotten, rolled_back
 from store_server.cluster.publishing import (
     CannotPublish,
     bytes_held,
     is_current,
     is_pending,
-    rolled_back,
     with_pending,
     without_pending,
 )
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap
     from store_server.cluster.cluster_config import ClusterConfig
     from store_server.cluster.meeting_point import MeetingPoint
+    from store_server.cluster.registration import NodeRegistration
     from store_server.storage import Manifest
 
 _Answer = TypeVar("_Answer")
@@ -55,13 +56,13 @@ class LivingCluster:
             raise CannotPublish("the cluster has no shard map yet: as many nodes must run as there are replicas")
         return found
 
-    async def living(self) -> Collection[str]:
-        """Return the ids of the nodes that are registered now."""
+    async def living(self) -> Mapping[str, NodeRegistration]:
+        """Return what the nodes say that are registered now, by id."""
         registry = self._meeting.registry
         if registry is None:
             raise CannotPublish("the map of this cluster is a file: who writes that file says what is current")
         async with aclosing(registry.watch()) as pictures:
-            return (await _in_time(anext(pictures))).keys()
+            return await _in_time(anext(pictures))
 
     async def publish(
         self,
@@ -79,7 +80,7 @@ class LivingCluster:
         If it does not come to that within `timeout` seconds, or this is cancelled, they are pending no more.
         """
         versions = {table: manifest.version for table, manifest in manifests.items()}
-        living = await self.living()
+        living = (await self.living()).keys()
 
         def pending(known: ShardMap) -> ShardMap:
             return with_pending(
@@ -106,6 +107,20 @@ class LivingCluster:
         """Make the previous versions of a set current; returns them by table."""
         await self.living()  # raises where the map is somebody else's
         return (await self.change(lambda known: rolled_back(known, set_name))).sets[set_name].current
+
+    async def forget(self, set_name: str) -> Mapping[str, str]:
+        """Let a set have no previous versions any more; returns those that it had, by table."""
+        await self.living()  # raises where the map is somebody else's
+        had: Mapping[str, str] = {}
+
+        def forget(known: ShardMap) -> ShardMap:
+            nonlocal had
+            following = forgotten(known, set_name)
+            had = known.sets[set_name].previous
+            return following
+
+        await self.change(forget)
+        return had
 
     async def change(self, change: Callable[[ShardMap], ShardMap | None]) -> ShardMap:
         """Store what `change` makes of the map, again if others were faster. Returns what is there then.

@@ -1,14 +1,15 @@
-"""What becomes of the shard map when versions are published or taken back: pure functions of the map."""
+"""What becomes of the shard map when versions are published: pure functions of the map."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engram_store.shard_map import ShardedVersion, ShardMap, TableSet, VersionKey
 from store_server.cluster.assignment import assign, shard_sizes
-from store_server.cluster.set_switch import importance, named_versions
+from store_server.cluster.map_size import size_complaint
+from store_server.cluster.set_switch import importance
 from store_server.cluster.shard_layout import shards_for
 
 if TYPE_CHECKING:
@@ -35,11 +36,15 @@ def with_pending(
     pending, and the map is `known` itself unless `replicas` differ. `living` are the ids of the nodes that are there;
     `replicas` is for the whole cluster from now on, None for what it has. Raises CannotPublish if a table belongs to
     another set, is of another kind than its current version (unless `allow_change`) or cannot be copied; if `replicas`
-    is more than the living nodes, or if they have not the memory.
+    is more than the living nodes, or if they have not the memory; if the map would grow too large. Retired versions,
+    which leave as soon as there is no room for them, count for neither.
     """
     before, known = known, _with_replicas(known, replicas, living)
     if is_current(known, set_name, {table: manifest.version for table, manifest in manifests.items()}):
-        return before if known == before else replace(known, epoch=known.epoch + 1)
+        if known == before:
+            return before
+        _check_room(known, living)
+        return replace(known, epoch=known.epoch + 1)
     each = known.sets.get(set_name, TableSet(name=set_name, current={}))
     for table, manifest in manifests.items():
         _check_copyable(table, manifest)
@@ -53,7 +58,7 @@ def with_pending(
         _version(known, table, manifest, source, num_nodes=len(living), num_tables=num_tables)
         for table, manifest in manifests.items()
     ]
-    versions = named_versions({**known.versions, **{version.key: version for version in new}}, sets.values())
+    versions = {**_without_those_of(each.pending, known.versions, sets), **{version.key: version for version in new}}
     following = replace(known, epoch=known.epoch + 1, versions=versions, sets=sets)
     _check_room(following, living)
     return following
@@ -67,29 +72,7 @@ def without_pending(known: ShardMap, set_name: str, versions: Mapping[str, str])
     sets = {**known.sets, set_name: replace(each, pending={})}
     if not each.current:
         del sets[set_name]
-    return replace(known, epoch=known.epoch + 1, versions=named_versions(known.versions, sets.values()), sets=sets)
-
-
-def rolled_back(known: ShardMap, set_name: str) -> ShardMap:
-    """Return the next map, in which the previous versions of a set are current, and the current ones previous.
-
-    Raises CannotPublish if there are none, or nobody holds a part of them.
-    """
-    each = known.sets.get(set_name)
-    if each is None:
-        raise CannotPublish(f"the cluster has no set {set_name!r}, it has {', '.join(sorted(known.sets)) or 'none'}")
-    if not each.previous:
-        raise CannotPublish(f"set {set_name!r} has no previous versions")
-    for table, version in each.previous.items():
-        shards = known.versions[VersionKey(table, version)].shards
-        lacking = [number for number, shard in enumerate(shards) if not shard.holders]
-        if lacking:
-            raise CannotPublish(
-                f"nobody holds {len(lacking)} of {len(shards)} shards of version {version} of table {table!r}, the "
-                f"first is shard {lacking[0]}: publish that version again"
-            )
-    back = replace(each, current={**each.current, **each.previous}, previous=dict(each.current))
-    return replace(known, epoch=known.epoch + 1, sets={**known.sets, set_name: back})
+    return replace(known, epoch=known.epoch + 1, versions=_without_those_of(versions, known.versions, sets), sets=sets)
 
 
 def is_current(known: ShardMap, set_name: str, versions: Mapping[str, str]) -> bool:
@@ -179,10 +162,32 @@ def _version(
     )
 
 
+def _without_those_of(
+    pending: Mapping[str, str], versions: Mapping[VersionKey, ShardedVersion], sets: Mapping[str, TableSet]
+) -> dict[VersionKey, ShardedVersion]:
+    """Return the versions without those that were pending, that no set names now and that nobody can have read."""
+    named = importance(sets.values())
+    was_pending = {VersionKey(*item) for item in pending.items()} - named.keys()
+    unread = {key for key in was_pending if any(not shard.holders for shard in versions[key].shards)}
+    return {key: version for key, version in versions.items() if key not in unread}
+
+
 def _check_room(following: ShardMap, living: Collection[str]) -> None:
+    """Place the named versions as nodes will, to see whether they fit, and the map that says so too."""
     rank = importance(following.sets.values())
     versions = [following.versions[key] for key in sorted(rank, key=lambda key: (rank[key], key))]
     lost = {node.id for node in following.nodes} - set(living)
-    shortage = assign(following.nodes, versions, following.replicas, lost=lost).shortage
+    targets, shortage = assign(following.nodes, versions, following.replicas, lost=lost)
     if shortage:
         raise CannotPublish(f"the nodes have not enough memory: {shortage}")
+    placed = {version.key: _held_by(version, targets[version.key]) for version in versions}
+    if too_large := size_complaint(replace(following, versions=placed)):
+        raise CannotPublish(too_large)
+
+
+def _held_by(version: ShardedVersion, targets: Sequence[tuple[int, ...]]) -> ShardedVersion:
+    shards = (
+        replace(shard, holders=nodes or shard.holders, joining=())
+        for shard, nodes in zip(version.shards, targets, strict=True)
+    )
+    return replace(version, shards=tuple(shards))

@@ -22,6 +22,8 @@ class Holdings(NamedTuple):
 
     blocks: Mapping[VersionKey, BlockRanges]
     num_bytes: int
+    read: frozenset[VersionKey] = frozenset()
+    """Those of the versions that clients have read lately."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,8 @@ class NodeRegistration:
     """Blocks that the node holds, checked, and serves."""
     bytes_used: int = 0
     """Bytes of rows that it holds."""
+    read: frozenset[VersionKey] = frozenset()
+    """Those of the versions that clients have read there lately."""
 
     def to_json(self) -> bytes:
         """Return what `from_json` reads; the same for the same registration."""
@@ -44,6 +48,7 @@ class NodeRegistration:
             "incarnation": self.incarnation,
             "held": held,
             "bytes_used": self.bytes_used,
+            "read": sorted(self.read),
         }
         return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
@@ -59,6 +64,7 @@ class NodeRegistration:
                 incarnation=str(values["incarnation"]),
                 held=held,
                 bytes_used=int(values["bytes_used"]),
+                read=frozenset(VersionKey(str(table), str(version)) for table, version in values.get("read", [])),
             )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InvalidRegistration(f"no registration of a node: {error!r:.300}") from error

@@ -8,23 +8,18 @@ from dataclasses import replace
 from engram_store.shard_map import ShardedVersion, TableSet, VersionKey
 
 
-def importance(sets: Iterable[TableSet]) -> dict[VersionKey, int]:
-    """Return the versions that any set names: 0 for current ones, 1 for previous, 2 for pending ones."""
-    rank: dict[VersionKey, int] = {}
+def importance(sets: Iterable[TableSet], versions: Iterable[VersionKey] = ()) -> dict[VersionKey, int]:
+    """Return the versions that any set names: 0 for current ones, 1 for previous, 2 for pending ones.
+
+    The others of `versions` are retired: 3.
+    """
+    rank = dict.fromkeys(versions, 3)
     for each in sets:
-        for number, versions in enumerate((each.current, each.previous, each.pending)):
-            for item in versions.items():
+        for number, named in enumerate((each.current, each.previous, each.pending)):
+            for item in named.items():
                 key = VersionKey(*item)
                 rank[key] = min(number, rank.get(key, number))
     return rank
-
-
-def named_versions(
-    versions: Mapping[VersionKey, ShardedVersion], sets: Iterable[TableSet]
-) -> dict[VersionKey, ShardedVersion]:
-    """Return the versions that any set names."""
-    named = importance(sets)
-    return {key: version for key, version in versions.items() if key in named}
 
 
 def switched(each: TableSet, versions: Mapping[VersionKey, ShardedVersion], enough: int) -> TableSet:

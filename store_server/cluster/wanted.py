@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass
 
 from engram_store.shard_map import Shard, ShardedVersion, ShardMap, VersionKey
+from store_server.cluster.set_switch import importance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +22,15 @@ class WantedShard:
 
 
 def wanted_shards(shard_map: ShardMap, node_id: str) -> list[WantedShard]:
-    """Return what the node is to hold, those of current versions first; nothing if the map does not know the node."""
+    """Return what the node is to hold, shards of current versions first and those of retired ones last.
+
+    Nothing if the map does not know the node.
+    """
     place = next((place for place, node in enumerate(shard_map.nodes) if node.id == node_id), None)
     if place is None:
         return []
-    current = {version.key for version in shard_map.current_versions()}
-    keys = sorted(shard_map.versions, key=lambda key: (key not in current, key))
+    rank = importance(shard_map.sets.values(), shard_map.versions)
+    keys = sorted(rank, key=lambda key: (rank[key], key))
     return [shard for key in keys for shard in _wanted_of(shard_map, shard_map.versions[key], place)]
 
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from store_server.cluster.assignment import shard_sizes
+from store_server.cluster.set_switch import importance
 from store_server.commands import cluster_options
 from store_server.commands.cluster_access import access_of, cluster_failures
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator, Mapping
 
     from engram_store.shard_map import ShardedVersion, ShardMap
     from store_server.cluster.cluster_config import ClusterConfig
+    from store_server.cluster.registration import NodeRegistration
 
 EXAMPLES: Final = ("engram-store cluster etcd://10.0.0.9:2379/prod",)
 
@@ -35,21 +37,24 @@ def cluster(
         typer.echo(line)
 
 
-def lines(shard_map: ShardMap, living: Collection[str]) -> Iterator[str]:
-    """Yield what there is to say of a map, given the ids of the nodes that are registered."""
+def lines(shard_map: ShardMap, living: Mapping[str, NodeRegistration]) -> Iterator[str]:
+    """Yield what there is to say of a map, given what the nodes say that are registered, by id."""
     yield f"cluster {shard_map.cluster}  epoch {shard_map.epoch}  replicas {shard_map.replicas}"
     held = _bytes_by_node(shard_map)
     for place, node in enumerate(shard_map.nodes):
         state = "alive" if node.id in living else "away"
         of = f" of {node.capacity_bytes:,}" if node.capacity_bytes else ""
         labels = "".join(f"  {key}={value}" for key, value in sorted(node.labels.items()))
-        yield f"node  {node.id}  {node.address}  {state}  {held[place]:,}{of} bytes{labels}"
+        stored = f", {living[node.id].bytes_used:,} stored" if node.id in living else ""
+        yield f"node  {node.id}  {node.address}  {state}  {held[place]:,}{of} bytes{stored}{labels}"
     for name, each in sorted(shard_map.sets.items()):
         for state, versions in (("current", each.current), ("previous", each.previous), ("pending", each.pending)):
             for table, version in sorted(versions.items()):
                 yield f"set  {name}  {state}  {table}  {version}"
+    rank = importance(shard_map.sets.values())
     for key in sorted(shard_map.versions):
-        yield _of_version(shard_map.versions[key], shard_map.replicas)
+        line = _of_version(shard_map.versions[key], shard_map.replicas)
+        yield line if key in rank else f"{line}, retired"
 
 
 def _of_version(version: ShardedVersion, replicas: int) -> str:
@@ -68,7 +73,7 @@ def _bytes_by_node(shard_map: ShardMap) -> list[int]:
     return held
 
 
-async def _look(config: ClusterConfig) -> tuple[ShardMap, Collection[str]]:
+async def _look(config: ClusterConfig) -> tuple[ShardMap, Mapping[str, NodeRegistration]]:
     from store_server.cluster.publication import living_cluster
 
     async with living_cluster(config) as cluster:

@@ -95,7 +95,25 @@ KeepSeconds: TypeAlias = Annotated[
     typer.Option(
         metavar="SECONDS",
         rich_help_panel=_PANEL,
-        help="How long this node keeps rows that it is no more to hold, for clients whose map is old.",
+        help="How long this node keeps rows on its disk that the shard map no longer wants it to have, for clients "
+        "whose map is old.",
+    ),
+]
+RetireAfter: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        rich_help_panel=_PANEL,
+        help="How long the shard map keeps a version that is neither current nor previous any more, for clients that "
+        "opened it, and how long nobody must have looked it up when it leaves. Alike on all nodes.",
+    ),
+]
+RetireAtLatest: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        rich_help_panel=_PANEL,
+        help="When such a version leaves though it is still looked up. Alike on all nodes.",
     ),
 ]
 ScrubRate: TypeAlias = Annotated[

@@ -1,19 +1,23 @@
 """A cluster in time, without a wire: nodes that come, die, drain and fetch, and the steps of the map between them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from engram_store.shard_map import Node, ShardMap, VersionKey
 from store_server.cluster.lost_nodes import LossSettings
 from store_server.cluster.map_steps import next_map
 from store_server.cluster.registration import NodeRegistration
+from store_server.cluster.set_switch import importance
 
 SETTINGS = LossSettings(lost_after_seconds=30, all_lost_after_seconds=600)
 
 
-def registration(node: Node, shards: dict[VersionKey, set[int]], incarnation: str = "1") -> NodeRegistration:
+def registration(
+    node: Node, shards: dict[VersionKey, set[int]], incarnation: str = "1", read: Iterable[VersionKey] = ()
+) -> NodeRegistration:
     """What a node says that holds these shards, each of which is one block."""
     held = {key: tuple((shard, shard + 1) for shard in sorted(numbers)) for key, numbers in shards.items()}
-    return NodeRegistration(node=node, incarnation=incarnation, held=held)
+    return NodeRegistration(node=node, incarnation=incarnation, held=held, read=frozenset(read))
 
 
 @dataclass
@@ -24,6 +28,7 @@ class LivingNodes:
     disks: dict[str, dict[VersionKey, set[int]]] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     away: dict[str, float] = field(default_factory=dict)
+    retired: dict[VersionKey, float] = field(default_factory=dict)
 
     def join(self, node: Node) -> None:
         self.nodes[node.id] = node
@@ -41,6 +46,9 @@ class LivingNodes:
 
     def wait(self, seconds: float) -> None:
         self.away = {name: waited + seconds for name, waited in self.away.items()}
+        named = importance(self.shard_map.sets.values())
+        retired = [key for key in self.shard_map.versions if key not in named]
+        self.retired = {key: self.retired.get(key, 0.0) + seconds for key in retired}
 
     @property
     def live(self) -> list[str]:
@@ -51,8 +59,9 @@ class LivingNodes:
 
     def step(self) -> bool:
         """Take one step of the map, if there is one; tells whether there was."""
-        following, _ = next_map(self.shard_map, self.registrations(), self.away, SETTINGS)
-        backwards, _ = next_map(self.shard_map, reversed(self.registrations()), self.away, SETTINGS)
+        seen, retired = self.registrations(), self.retired
+        following, _ = next_map(self.shard_map, seen, self.away, SETTINGS, retired_seconds=retired)
+        backwards, _ = next_map(self.shard_map, reversed(seen), self.away, SETTINGS, retired_seconds=retired)
         assert backwards == following, "two who propose must propose the same"
         if following is None:
             return False

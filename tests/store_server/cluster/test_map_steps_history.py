@@ -118,6 +118,9 @@ def test_fifty_publications_in_a_row_leave_two_versions_in_the_map():
     for _ in range(50):
         publish(cluster)
         cluster.settle(5)
+        cluster.wait(30.0)
+    cluster.wait(30.0)
+    cluster.settle(5)
 
     assert len(cluster.shard_map.versions) == 4  # of two tables, the current ones and those before
     assert not cluster.shard_map.sets["s"].pending

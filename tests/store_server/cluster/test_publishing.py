@@ -1,4 +1,4 @@
-"""What publishing and rolling back make of a map, without a cluster."""
+"""What publishing makes of a map, without a cluster."""
 
 import dataclasses
 
@@ -8,11 +8,9 @@ from support.rows import random_rows
 from support.shard_maps import shard_map_of
 
 from engram_store.shard_map import Node, Shard, ShardMap, TableSet, VersionKey
-from store_server.cluster.previous_versions import forgotten, rolled_back
 from store_server.cluster.publishing import (
     CannotPublish,
     bytes_held,
-    is_current,
     is_pending,
     with_pending,
     without_pending,
@@ -100,6 +98,41 @@ def test_a_publish_that_is_repeated_keeps_what_nodes_have_already_and_names_its_
     assert again.versions[key] == dataclasses.replace(held, source="file:///elsewhere")
 
 
+def test_a_version_that_can_have_readers_is_retired_when_another_is_pending_in_its_place():
+    first, second = manifest_of(fill="1"), manifest_of(fill="2")
+    key = VersionKey("layer-1", first.version)
+    known = published(manifest=first)
+    held = tuple(dataclasses.replace(shard, holders=(1,)) for shard in known.versions[key].shards)
+    known = dataclasses.replace(
+        known, versions={**known.versions, key: dataclasses.replace(known.versions[key], shards=held)}
+    )
+
+    assert key in published(known, manifest=second).versions
+    assert key in without_pending(known, "model", {"layer-1": first.version}).versions
+
+
+def test_retired_versions_take_no_room_from_new_ones_and_stay_in_the_map():
+    retired = dataclasses.replace(CURRENT, version="v0", num_rows=1_000, shards=(Shard(end_row=1_000, holders=(0, 1)),))
+    known = dataclasses.replace(KNOWN, versions={**KNOWN.versions, retired.key: retired})
+
+    following = published(known, manifest=manifest_of(num_rows=700))
+
+    assert set(following.versions) >= {retired.key, CURRENT.key}
+
+
+def test_a_map_that_would_grow_too_large_is_refused_before_anything_is_copied():
+    with pytest.raises(CannotPublish, match="the shard map would have .* bytes, at most 1,048,576 are possible"):
+        published(source="x" * (1 << 20))
+
+
+def test_more_replicas_than_the_nodes_have_memory_for_are_refused():
+    small = tuple(dataclasses.replace(node, capacity_bytes=2_500) for node in NODES)
+    known = switched(published(dataclasses.replace(KNOWN, nodes=small)), manifest_of().version)
+
+    with pytest.raises(CannotPublish, match="the nodes have not enough memory: "):
+        published(known, replicas=3)
+
+
 def test_what_is_current_already_is_not_published_again():
     known = switched(published(), manifest_of().version)
 
@@ -156,29 +189,6 @@ def test_a_version_is_taken_back_only_while_it_is_pending_and_a_new_set_goes_wit
 
     empty = ShardMap(cluster="prod", epoch=1, replicas=2, nodes=NODES)
     assert without_pending(published(empty), "model", version) == dataclasses.replace(empty, epoch=3)
-
-
-def test_a_rollback_exchanges_current_and_previous_and_a_second_one_takes_it_back():
-    version = manifest_of().version
-    known = switched(published(), version)
-
-    back = rolled_back(known, "model")
-
-    assert (back.sets["model"].current, back.sets["model"].previous) == ({"layer-1": "v1"}, {"layer-1": version})
-    assert is_current(back, "model", {"layer-1": "v1"})
-    assert rolled_back(back, "model") == dataclasses.replace(known, epoch=known.epoch + 2)
-
-
-def test_a_rollback_to_what_nobody_holds_is_refused():
-    known = switched(published(), manifest_of().version)
-    nobodys = dataclasses.replace(CURRENT, shards=(Shard(end_row=50, holders=(0,)), Shard(end_row=100, holders=())))
-
-    with pytest.raises(CannotPublish, match="nobody holds 1 of 2 shards of version v1 .*, the first is shard 1"):
-        rolled_back(dataclasses.replace(known, versions={**known.versions, CURRENT.key: nobodys}), "model")
-    with pytest.raises(CannotPublish, match="set 'model' has no previous versions"):
-        rolled_back(KNOWN, "model")
-    with pytest.raises(CannotPublish, match="no set 'other', it has model"):
-        rolled_back(KNOWN, "other")
 
 
 def test_progress_counts_bytes_of_all_copies_but_no_more():

@@ -12,6 +12,7 @@ NODE = NodeRegistration(
     incarnation="x",
     held={VersionKey("t", "v2"): ((0, 3), (5, 6)), VersionKey("t", "v1"): ()},
     bytes_used=44,
+    read=frozenset({VersionKey("t", "v2")}),
 )
 
 
@@ -33,6 +34,7 @@ def test_a_registration_comes_back_from_its_text():
         {"held": [["t", "v", [[5, 6], [0, 3]]]]},
         {"held": 7},
         {"bytes_used": "many"},
+        {"read": [["t"]]},
         {"incarnation": None, "node": None},
     ],
 )

@@ -1,0 +1,97 @@
+"""Keeps a node registered, with what it says of itself now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.map_source import MapSourceFailed
+from store_server.cluster.registration import NodeRegistration
+from store_server.cluster.registry import NodeIdTaken, Registry, RegistryRefuses
+from store_server.cluster.said_once import SaidOnce
+from store_server.storage import StorageError
+
+_BEATS: Final = 3  # a lease, and as often a version that is read is told of before it would leave the map
+_PAUSE_SECONDS: Final = 1.0
+
+
+class OwnRegistration:
+    """`describe` returns what the node says of itself, and may wait for a disk.
+
+    `seen` returns what others see of the node with an id, None if nobody, and the node's own word while nobody can be
+    seen. `now` is a clock in seconds that never goes back.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        registry: Registry,
+        describe: Callable[[], NodeRegistration],
+        seen: Callable[[NodeRegistration], NodeRegistration | None],
+        said: SaidOnce,
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        self.is_valid = False
+        """Whether the registry took it when it was told last."""
+        self._config = config
+        self._registry = registry
+        self._describe = describe
+        self._seen = seen
+        self._said = said
+        self._now = now
+        self._changed = asyncio.Event()
+
+    def changed(self) -> None:
+        """Tell others at once what `describe` returns now."""
+        self._changed.set()
+
+    async def begin(self) -> None:
+        """Register. A registry that is away is not waited for; who has this node's id, for one lease time.
+
+        Raises NodeIdTaken, RegistryRefuses.
+        """
+        deadline = self._now() + self._config.lease_seconds + _PAUSE_SECONDS
+        while True:
+            try:
+                return await self._register()
+            except RegistryRefuses:
+                raise
+            except (MapSourceFailed, StorageError) as error:
+                return self._say(f"the node cannot register: {error}")
+            except NodeIdTaken as error:  # perhaps by its own former life, at another address
+                if self._now() >= deadline:
+                    raise
+                self._say(f"{error}; waiting for a lease time")
+            await asyncio.sleep(_PAUSE_SECONDS / 4)
+
+    async def keep(self) -> None:
+        """Stay registered until cancelled."""
+        beat_seconds = min(self._config.lease_seconds, self._config.retire_after_seconds) / _BEATS
+        while True:
+            await set_or_after(self._changed, beat_seconds)
+            try:
+                await self._register()
+                self._say("")
+            except (MapSourceFailed, NodeIdTaken, StorageError) as error:
+                self.is_valid = False
+                self._say(f"the node cannot register: {error}")
+
+    async def _register(self) -> None:
+        registration = await asyncio.to_thread(self._describe)
+        await self._registry.register(registration, again=self._seen(registration) != registration)
+        self.is_valid = True
+
+    def _say(self, what: str) -> None:
+        self._said.say("registration", what)
+
+
+async def set_or_after(event: asyncio.Event, seconds: float) -> None:
+    """Wait until an event is set, or for so long; it is not set then."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    event.clear()

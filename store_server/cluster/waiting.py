@@ -1,0 +1,57 @@
+"""How long nodes that are away are waited for, and versions without a name are kept: by this node's own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engram_store.shard_map import ShardMap, VersionKey
+from store_server.cluster.away_clock import AwayClock
+from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.lost_nodes import LossSettings, lost_nodes
+from store_server.cluster.map_steps import MapStep, next_map
+from store_server.cluster.registration import NodeRegistration
+from store_server.cluster.retirement import RetirementSettings, overdue
+from store_server.cluster.set_switch import importance
+
+
+class Waiting:
+    """Looks again and again at the map, None for none, and at who is present, None while that cannot be seen."""
+
+    def __init__(self, config: ClusterConfig) -> None:
+        self._loss = LossSettings(
+            lost_after_seconds=config.lost_after_seconds, all_lost_after_seconds=config.all_lost_after_seconds
+        )
+        self._retirement = RetirementSettings(
+            after_seconds=config.retire_after_seconds, at_latest_seconds=config.retire_at_latest_seconds
+        )
+        self._away: AwayClock[str] = AwayClock()
+        self._unnamed: AwayClock[VersionKey] = AwayClock()
+        self._away_seconds: Mapping[str, float] = {}
+        self._retired_seconds: Mapping[VersionKey, float] = {}
+
+    def look(self, known: ShardMap | None, present: Mapping[str, NodeRegistration] | None, now: float) -> None:
+        """Take note of who and what is away. `now` is of a clock in seconds that never goes back."""
+        nodes = [node.id for node in known.nodes] if known is not None else []
+        self._away_seconds = self._away.look(present, nodes, now)
+        if known is not None:
+            self._retired_seconds = self._unnamed.look(importance(known.sets.values()), known.versions, now)
+
+    def over(
+        self, known: ShardMap | None, present: Mapping[str, NodeRegistration]
+    ) -> tuple[frozenset[str], frozenset[VersionKey]]:
+        """Return the nodes and the versions whose time is over: from then on another map may follow."""
+        if known is None:
+            return frozenset(), frozenset()
+        lost = lost_nodes(known.nodes, present, self._away_seconds, self._loss)
+        return lost, overdue(known, present.values(), self._retired_seconds, self._retirement)
+
+    def next_map(self, known: ShardMap, present: Mapping[str, NodeRegistration]) -> MapStep:
+        """Return the map that follows; takes seconds of a processor for a thousand nodes."""
+        return next_map(
+            known,
+            present.values(),
+            self._away_seconds,
+            self._loss,
+            retired_seconds=self._retired_seconds,
+            retirement=self._retirement,
+        )
