@@ -15,7 +15,7 @@ from store_server.storage import InvalidTableSpec, Manifest, StorageError
 from store_server.storage.data_root import MANIFEST, TABLES, VERSIONS
 from store_server.storage.files.block_places import block_places
 from store_server.storage.files.data_file import DATA_FILE_KINDS
-from store_server.storage.held_blocks import HELD, blocks_of, ranges_held
+from store_server.storage.held_blocks import HELD, blocks_of, held_content
 from store_server.storage.names import directory_of
 from store_server.storage.stored_version import StoredVersion
 
@@ -101,7 +101,7 @@ class HttpSource:
         if data is None:
             return np.ones(manifest.num_blocks, np.bool_)
         try:
-            return blocks_of(ranges_held(data, manifest.num_blocks), manifest.num_blocks)
+            return blocks_of(held_content(data, manifest.num_blocks).ranges, manifest.num_blocks)
         except (ValueError, RecursionError) as error:
             raise SourceFailed(self.url, f"{HELD} does not say which blocks are held: {error}") from error
 

@@ -13,7 +13,7 @@ from store_server.storage.durable import disk_errors_named
 from store_server.storage.errors import BlockDamaged, StorageError, StorageFailure, VersionUnavailable
 from store_server.storage.files.block_places import block_places
 from store_server.storage.files.version_files import open_files
-from store_server.storage.held_blocks import HELD, blocks_of, held_bytes, held_json, parse_held, ranges_of
+from store_server.storage.held_blocks import HELD, blocks_of, held_bytes, held_content, held_json, parse_held, ranges_of
 from store_server.storage.sparse_file import allocated_bytes, punch, reserve_ranges
 from store_server.storage.turns import turn_at
 
@@ -57,14 +57,8 @@ class BlockWriter:
 
     def held(self) -> NDArray[np.bool_]:
         """Return which blocks are held now, (num_blocks,)."""
-        try:
-            descriptor = os.open(HELD, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
-        except FileNotFoundError:
-            return np.ones(self._manifest.num_blocks, np.bool_)
-        except OSError as error:
-            raise StorageFailure(self._stored.directory / HELD, error.strerror or str(error)) from error
-        with open(descriptor, "rb") as file:  # noqa: PTH123  (a descriptor has no path)
-            return parse_held(self._stored, file.read())
+        data = self._held_file()
+        return np.ones(self._manifest.num_blocks, np.bool_) if data is None else parse_held(self._stored, data)
 
     def reserve(self, ranges: BlockRanges) -> None:
         """Take the disk space of those blocks of `ranges` that are not held, so that a full disk is found now."""
@@ -93,7 +87,7 @@ class BlockWriter:
                 for number in np.unique(places.file_of[new]).tolist():
                     os.fdatasync(files[number])
                 is_held[new] = True
-                self._replace_held(is_held)
+                self._replace_held(is_held, self._removals())
 
     def quarantine(self, block: int) -> bool:
         """Hold a block no longer that has not its digest or cannot be read; False if it is sound, or was not held."""
@@ -102,7 +96,7 @@ class BlockWriter:
             if not is_held[block] or self._is_intact(block):
                 return False
             is_held[block] = False
-            self._replace_held(is_held)
+            self._replace_held(is_held, self._removals() + 1)
             return True
 
     def let_go(self, ranges: BlockRanges) -> None:
@@ -110,7 +104,7 @@ class BlockWriter:
         with self._turn():
             is_held = self.held()
             is_held[blocks_of(ranges, self._manifest.num_blocks)] = False
-            self._replace_held(is_held)
+            self._replace_held(is_held, self._removals() + 1)
 
     def give_back(self, ranges: BlockRanges) -> None:
         """Give back the disk space of those blocks of `ranges` that are still not held, where a file system can.
@@ -201,16 +195,31 @@ class BlockWriter:
                 return False
         return True
 
-    def _replace_held(self, is_held: NDArray[np.bool_]) -> None:
+    def _replace_held(self, is_held: NDArray[np.bool_], removals: int) -> None:
         """Replace held.json at once, with a time of its own: that is how readers know it from the one before."""
         descriptor = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=self._directory)
         with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123  (a descriptor has no path)
-            file.write(held_json(is_held))
+            file.write(held_json(is_held, removals))
             now = max(time.time_ns(), self._held_since() + 1)
             os.utime(descriptor, ns=(now, now))
             os.fsync(descriptor)
         os.rename(_NEW, HELD, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         os.fsync(self._directory)
+
+    def _held_file(self) -> bytes | None:
+        """Return the content of held.json, None for a version that is whole."""
+        try:
+            descriptor = os.open(HELD, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageFailure(self._stored.directory / HELD, error.strerror or str(error)) from error
+        with open(descriptor, "rb") as file:  # noqa: PTH123  (a descriptor has no path)
+            return file.read()
+
+    def _removals(self) -> int:
+        data = self._held_file()
+        return 0 if data is None else held_content(data, self._manifest.num_blocks).removals
 
     def _held_since(self) -> int:
         try:

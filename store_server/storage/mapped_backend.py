@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from store_server.storage.errors import BackendClosed, StorageFailure, TableDamaged
-from store_server.storage.held_blocks import HeldBlocks
+from store_server.storage.held_now import HeldNow
 from store_server.storage.pages.page_map import PageMap
 from store_server.storage.pages.read_ahead import PagesUnreadable, read_ahead
 
@@ -59,7 +59,7 @@ class MappedBackend:
         self.kind = stored.manifest.backend
         self._resident_set = resident_set
         self._may_ask = files.may_ask_for_residency()
-        self._held_blocks = HeldBlocks(stored)
+        self._held_now = HeldNow(stored)
         self._surprises = 0
         self._map_to_refresh = 0
         mapped = files.map()
@@ -77,14 +77,16 @@ class MappedBackend:
     def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """See Backend.gather. Rows that are not known to be in RAM are read ahead, some at a time."""
         held = self._checked()
-        seen = self._held_blocks.require(rows)
-        self._gather(held, rows, out)
-        self._held_blocks.require_still(rows, seen)
+        is_right = False
+        while not is_right:
+            seen = self._held_now.require(rows)
+            self._gather(held, rows, out)
+            is_right = self._held_now.require_still(rows, seen)
 
     def gather_from_ram(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> bool:
         """See Backend.gather_from_ram."""
         held = self._checked()
-        seen = self._held_blocks.require(rows)
+        seen = self._held_now.require(rows)
         if not self._is_trusted():
             return False
         if self._resident_set.has_budget or not held.all_in_ram():
@@ -95,7 +97,8 @@ class MappedBackend:
         waits = _waits_for_disk()
         held.layout.gather(rows, out)
         self._surprises += _waits_for_disk() - waits
-        self._held_blocks.require_still(rows, seen)
+        if not self._held_now.require_still(rows, seen):
+            self.gather(rows, out)
         return True
 
     def blocks(self) -> Iterator[NDArray[np.uint8]]:

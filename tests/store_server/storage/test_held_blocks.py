@@ -159,6 +159,34 @@ def test_a_gather_during_which_a_block_goes_is_refused(part: Path, open_version:
             getattr(backend, gather)(rows, out)
 
 
+class LetsGoAndStores(LetsGo):
+    """The first time, another process lets a block go before the rows are copied, and stores it anew afterwards."""
+
+    def gather(self, rows: np.ndarray, out: np.ndarray) -> None:
+        super().gather(rows, out)
+        self._writer.store({1: block_bytes(ROWS, BLOCK_ROWS, 1)})
+        self.gather = self._layout.gather
+
+
+@pytest.mark.parametrize("held", ["part", "whole"])
+@pytest.mark.parametrize("gather", ["gather", "gather_from_ram"])
+def test_a_gather_during_which_a_block_goes_and_comes_back_brings_the_right_rows(
+    root: Path, manifest: Manifest, publish: Callable, open_version: Callable, gather: str, held: str
+) -> None:
+    if held == "whole":
+        publish(root, "t", ROWS)
+    else:
+        make_part(root, "t", ROWS, manifest, [1, 2])
+    backend, rows, out = open_version(root, "t"), np.array([BLOCK_ROWS]), np.empty((1, 264), np.uint8)
+    backend.gather(rows, out)  # in RAM from now on
+
+    with writer_of(root, "t") as writer:
+        backend._held = dataclasses.replace(backend._held, layout=LetsGoAndStores(backend._held.layout, writer))
+        getattr(backend, gather)(rows, out)
+
+    assert np.array_equal(out, ROWS[rows])
+
+
 def test_what_was_dropped_is_read_on_as_it_was_and_not_by_what_takes_its_place(
     part: Path, publish: Callable, open_version: Callable
 ) -> None:
@@ -272,6 +300,7 @@ def test_a_part_is_not_loaded_into_memory(part: Path, open_version: Callable) ->
         (b'{"format": 1, "blocks": [[0, 1.5]]}', "two whole numbers"),
         (b'{"format": 1, "blocks": [[0, 7]]}', "must lie in 0 to 6.*got 0 to 7"),
         (b'{"format": 1, "blocks": [[3, 3]]}', "at least one, got 3 to 3"),
+        (b'{"format": 1, "blocks": [], "removals": "1"}', "removals must be a whole number, got '1'"),
     ],
 )
 def test_a_version_that_does_not_say_what_is_held_is_not_served(
@@ -321,5 +350,5 @@ with writer_of(Path(sys.argv[1]), "t") as writer:
     for process in processes:
         assert process.communicate(timeout=60)[1] == ""
 
-    assert json.loads(held_json(part).read_text()) == {"format": 1, "blocks": [[0, 4], [5, 6]]}
+    assert json.loads(held_json(part).read_text()) == {"format": 1, "blocks": [[0, 4], [5, 6]], "removals": 40}
     list(verify(DataRoot.open(part), "t", manifest.version))
