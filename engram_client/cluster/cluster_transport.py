@@ -60,6 +60,11 @@ class ClusterTransport:
         self.maps = ShardMapCache(first, self._ask_for_map, self.nodes.addresses, self._take)
         self._take(first)
 
+    @property
+    def epoch(self) -> int:
+        """Of the newest map."""
+        return self.maps.newest.epoch
+
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
         await self.look(check_timeout(timeout))

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 class NodeLink(Protocol):
     """The way to one node, without retries of its own: NodeTransport, or a fake."""
 
+    @property
+    def draining(self) -> bool:
+        """Whether the node said last that it is about to stop."""
+        ...
+
     async def get_shard_map(self, known_epoch: int, timeout: float) -> GetShardMapResponse:
         """Return what the node knows of its cluster."""
         ...
@@ -52,9 +57,23 @@ class LinkedNode:
         self.link = link
         self.health = NodeHealth()
         self.latency = NodeLatency()
+        self.is_leaving = False
+        """Whether it is about to leave the cluster, by the map."""
+        self.is_stopping = False
+        """Whether it has announced its stop, and has not come back since; see LinkedNodes.heard."""
         self.work_under_way = 0.0
         self.last_asked: tuple[TableInfo, Int64Array] | None = None
         """A table and rows of it that the node holds: what to try it with."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it answers still, and is to be spared."""
+        return self.is_leaving or self.is_stopping
+
+    @property
+    def is_sought(self) -> bool:
+        """Whether it is as good as any other to ask."""
+        return self.health.ready and not self.is_draining
 
 
 class Load:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _TRIAL_SECONDS: Final = 1.0
 _MOST_TRIAL_BYTES: Final = 1 << 20
 _GREETING_SECONDS: Final = 5.0
+_FIRST_LOOK_SECONDS: Final = 0.25  # whether a node that is about to stop has
+_LONGEST_LOOK_SECONDS: Final = 5.0
 _RECOUNT_AFTER_ANSWERS: Final = 32
 _RECOUNT_AFTER_SECONDS: Final = 1.0
 _FIRST_GUESS_SECONDS: Final = 0.001
@@ -63,6 +65,7 @@ class LinkedNodes:
             if known is None:
                 known = LinkedNode(node.id, node.address, self._connect(node.address))
                 _start(self._greet(known), self._tasks)
+            known.is_leaving = node.draining
             self._by_id[node.id] = known
         self._by_number = [self._by_id[node.id] for node in shard_map.nodes]
         for gone in former.values():
@@ -70,7 +73,7 @@ class LinkedNodes:
 
     def addresses(self) -> list[str]:
         """Return where nodes are, those that are ready first, each part in random order."""
-        nodes = sorted(self._by_number, key=lambda node: (not node.health.ready, self._dice.random()))
+        nodes = sorted(self._by_number, key=lambda node: (not node.is_sought, self._dice.random()))
         return [node.address for node in nodes]
 
     def at(self, address: str) -> LinkedNode | None:
@@ -81,7 +84,7 @@ class LinkedNodes:
         """Return how a node stands, for the choice among replicas."""
         node, now = self._by_number[number], asyncio.get_running_loop().time()
         seconds = node.latency.seconds(self.usual_unit_seconds, now)
-        return Standing(node.health.ready, node.work_under_way, seconds)
+        return Standing(node.health.ready, node.work_under_way, seconds, node.is_draining)
 
     def answered(self, node: LinkedNode, seconds: float, work: float) -> None:
         """Take note that a node answered."""
@@ -92,6 +95,13 @@ class LinkedNodes:
         if self._answers >= _RECOUNT_AFTER_ANSWERS or now >= self._recounted + _RECOUNT_AFTER_SECONDS:
             self._recount(now)
         self._count(node, was_slow=is_outlier(seconds / work, self.usual_unit_seconds))
+        self.heard(node)
+
+    def heard(self, node: LinkedNode) -> None:
+        """Take note of what a node says of itself: one that is about to stop is spared until it has come back."""
+        if node.link.draining and not node.is_stopping and not self._closed:
+            node.is_stopping = True
+            _start(self._wait_until_back(node), self._tasks)
 
     def gave_up(self, node: LinkedNode, seconds: float, work: float) -> None:
         """Take note that a node had not answered after so long, when it was not waited for any more."""
@@ -142,6 +152,17 @@ class LinkedNodes:
         """Let a node of several processes name them."""
         with contextlib.suppress(EngramError):
             await node.link.list_tables(_GREETING_SECONDS)
+            self.heard(node)
+
+    async def _wait_until_back(self, node: LinkedNode) -> None:
+        """Look for a node that is about to stop, also when it has, until it answers and says that it stays."""
+        pause = _FIRST_LOOK_SECONDS
+        while node.link.draining and self._by_id.get(node.id) is node:
+            await asyncio.sleep(pause * self._dice.uniform(0.5, 1.0))
+            pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+            with contextlib.suppress(EngramError):
+                await node.link.list_tables(_TRIAL_SECONDS)
+        node.is_stopping = False
 
     async def _try_until_ready(self, node: LinkedNode) -> None:
         loop = asyncio.get_running_loop()

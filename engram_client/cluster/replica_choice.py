@@ -14,11 +14,15 @@ _ANOTHER_REQUEST: Final = 1.0  # units of work, besides the rows in it
 
 
 class Standing(NamedTuple):
-    """How a node stands: whether it is worth asking, units of work it has, and seconds that it takes for each."""
+    """How a node stands: whether it is worth asking, units of work it has, and seconds that it takes for each.
+
+    And whether it is draining: it answers, and is about to leave or to stop.
+    """
 
     is_ready: bool
     work_under_way: float
     seconds_a_unit: float
+    is_draining: bool = False
 
 
 def choose(
@@ -34,7 +38,8 @@ def choose(
 
     The largest group first, each at the holder that would be done with it soonest: after the work that it has, of this
     fetch too, at the rate at which it answers. A node more costs a request more, so that few rows go to few nodes.
-    Nodes that are not ready are asked only where there is no other, avoided ones only where there are not even such.
+    Nodes that are draining are asked only where there is no other, those that are not ready only where there are not
+    even such, and avoided ones last.
     Of those that are nearly equal any is asked: the best by a little would get all, and nothing be learnt of others.
     """
     chosen: dict[int, int] = {}
@@ -43,7 +48,7 @@ def choose(
     def cost(number: int) -> float:
         node = standing(number)
         seconds = (node.work_under_way + work_of_fetch.get(number, _ANOTHER_REQUEST) + work) * node.seconds_a_unit
-        last_resort = 2 * (number in avoided) + (not node.is_ready)
+        last_resort = 4 * (number in avoided) + 2 * (not node.is_ready) + node.is_draining
         return seconds * dice.uniform(1.0, _NEARLY_EQUAL) + last_resort * _SECONDS_OF_LAST_RESORT
 
     for group in sorted(rows_of_group, key=lambda group: -rows_of_group[group]):

@@ -1,0 +1,89 @@
+"""What one fetch asks of single nodes, and what the cluster's client learns of them by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final, Protocol
+
+from engram_client.cluster.hedging import patience
+from engram_client.cluster.latency import units
+from engram_client.errors import EngramError, ProtocolError, StoreClosed, TimeLimitExceeded, Unavailable
+
+if TYPE_CHECKING:
+    from engram_client.arrays import Int64Array, Uint8Array
+    from engram_client.cluster.hedging import HedgeBudget, HedgeSettings
+    from engram_client.cluster.linked_node import NodePart
+    from engram_client.cluster.linked_nodes import LinkedNodes
+    from engram_client.table_info import TableInfo
+
+OF_THE_NODE: Final = (Unavailable, TimeLimitExceeded, ProtocolError, StoreClosed)
+"""Failures after which a node is left out."""
+
+
+class Cluster(Protocol):
+    """What a fetch needs of its transport."""
+
+    nodes: LinkedNodes
+    hedges: HedgeBudget
+    settings: HedgeSettings
+    is_closed: bool
+
+    @property
+    def epoch(self) -> int:
+        """Of the newest map."""
+        ...
+
+    def split(self, table: TableInfo, rows: Int64Array, avoided: Collection[str]) -> list[NodePart]:
+        """Divide rows by the newest map; raises VersionNotFound when it does not know the version."""
+        ...
+
+    async def look(self, timeout: float, at_least: int = 0) -> None:
+        """Ask for a newer map, of that epoch if it is given."""
+        ...
+
+
+class Asking:
+    """Asks nodes for rows of `table`, which go into `out`, until `timeout` seconds from now."""
+
+    def __init__(self, cluster: Cluster, table: TableInfo, out: Uint8Array, timeout: float) -> None:
+        self.cluster = cluster
+        self.table = table
+        self.timeout = timeout
+        self.rounds = 0
+        """How often every replica of some row had failed: after each, nodes are given twice as long."""
+        self._out = out
+        self._now = asyncio.get_running_loop().time
+        self._deadline = self._now() + timeout
+
+    @property
+    def left(self) -> float:
+        """Seconds until the time limit."""
+        return self._deadline - self._now()
+
+    def work(self, part: NodePart) -> float:
+        """Return the units of work in a part."""
+        return units(len(part.rows) * self.table.row_bytes)
+
+    async def ask(self, part: NodePart, places: Int64Array | None, failures: dict[str, EngramError]) -> None:
+        """Put the rows of a part into out[places]; a failure is raised, and noted under the id of the node too."""
+        nodes, node, work, began = self.cluster.nodes, part.node, self.work(part), self._now()
+        node.last_asked = (self.table, part.rows)
+        try:
+            await self._fetch(part, places)
+        except asyncio.CancelledError:
+            nodes.gave_up(node, self._now() - began, work)
+            raise
+        except EngramError as error:
+            failures[node.id] = error
+            if isinstance(error, OF_THE_NODE) and not self.cluster.is_closed and self.left > 0:
+                nodes.leave_out(node)
+            raise
+        nodes.answered(node, self._now() - began, work)
+
+    async def _fetch(self, part: NodePart, places: Int64Array | None) -> None:
+        left = self.left
+        if left <= 0:
+            raise TimeLimitExceeded(f"no answer within {self.timeout:g} s")
+        its_patience = patience(self.cluster.nodes.usual, self.work(part), self.cluster.settings) * 2**self.rounds
+        await part.node.link.fetch(self.table, part.rows, self._out, left, places=places, patience=its_patience)

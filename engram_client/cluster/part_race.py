@@ -1,0 +1,83 @@
+"""One part of a fetch: its node is asked, other replicas too if it hesitates, and the first answer counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
+
+from engram_client.cluster.hedging import hedge_delay
+from engram_client.cluster.linked_node import Load
+from engram_client.cluster.overtaking import Overtaking
+from engram_client.cluster.shard_split import places_within
+from engram_client.errors import EngramError, Unavailable, VersionNotFound
+
+if TYPE_CHECKING:
+    from engram_client.arrays import Int64Array
+    from engram_client.cluster.asking import Asking
+    from engram_client.cluster.linked_node import NodePart
+
+
+class PartRace:
+    """Gets the rows of a part to `places` of the whole. No hedge goes to nodes `avoided`, by their ids."""
+
+    def __init__(self, asking: Asking, part: NodePart, places: Int64Array | None, avoided: frozenset[str]) -> None:
+        self.failures: dict[str, EngramError] = {}
+        """What nodes failed with, by their ids."""
+        self._asking = asking
+        self._part = part
+        self._places = places
+        self._avoided = avoided | {part.node.id}
+
+    async def run(self) -> None:
+        """End when the rows have come, or when nobody who was asked has them: then with the failure of the first.
+
+        When this ends, nobody writes any more.
+        """
+        cluster = self._asking.cluster
+        cluster.hedges.count_request()
+        async with Overtaking(self._hedge_delay(), self._hedge) as race:
+            await self._asking.ask(self._part, self._places, self.failures)
+        if race.has_overtaken:
+            cluster.nodes.was_overtaken(self._part.node)
+
+    def _hedge_delay(self) -> float | None:
+        cluster = self._asking.cluster
+        delay = hedge_delay(cluster.nodes.usual, self._asking.work(self._part), cluster.settings)
+        return None if delay is None else delay * cluster.hedges.delay_factor
+
+    def _hedge(self) -> Coroutine[Any, Any, None] | None:
+        parts = self._replicas()
+        return self._ask_all(parts) if parts else None
+
+    def _replicas(self) -> list[NodePart]:
+        """Return how else the rows can be had, if they can and the budget allows it."""
+        cluster = self._asking.cluster
+        try:
+            parts = cluster.split(self._asking.table, self._part.rows, self._avoided)
+        except VersionNotFound:  # a newer map has come, without the version; who was asked may still have it
+            return []
+        if any(each.node.id in self._avoided or not each.node.is_sought for each in parts):
+            return []
+        return parts if cluster.hedges.take(len(parts)) else []
+
+    async def _ask_all(self, parts: list[NodePart]) -> None:
+        loads = [Load(part.node, self._asking.work(part)) for part in parts]
+        try:
+            await all_of(
+                self._asking.ask(part, places_within(self._places, part.places), self.failures) for part in parts
+            )
+        finally:
+            for load in loads:
+                load.end()
+
+
+async def all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all at once; the first that fails ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    if any(task.cancelled() for task in tasks):  # by others than us, which is no failure to the group
+        raise Unavailable("a part of the fetch was broken off")

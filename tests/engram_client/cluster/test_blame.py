@@ -1,0 +1,80 @@
+"""Who is asked again after a failure: only what failed is avoided, and only as long as there is a reason to."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from support.fake_cluster import TABLE, FakeCluster, shard_map_of, sharded
+from support.virtual_clock import run_virtually
+
+from engram_client.cluster.hedging import HedgeSettings
+from engram_client.errors import Unavailable, VersionNotFound
+
+FIRST, SECOND = np.arange(100), np.arange(100, 200)  # rows of the two shards
+BOTH = np.arange(200)
+_PAUSE_SECONDS = 0.01  # of a round in which nobody was left to ask
+
+
+async def seconds_of(work):
+    now = asyncio.get_running_loop().time
+    began = now()
+    await work
+    return now() - began
+
+
+def test_a_node_that_holds_some_of_the_rows_by_a_newer_map_is_asked_for_those_at_once():
+    async def move_a_shard():
+        cluster = FakeCluster(shard_map_of(2, sharded([(0,), (0,)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        cluster.spread(shard_map_of(2, sharded([(0,), (1,)]), epoch=2))
+
+        assert await seconds_of(cluster.fetch_of(table, BOTH)) < _PAUSE_SECONDS
+        assert [len(rows) for rows in cluster.nodes[0].lookups] == [200, 100]
+
+    run_virtually(move_a_shard())
+
+
+def test_a_node_that_refuses_rows_under_a_map_that_stays_is_not_asked_for_them_again():
+    async def refuse_once():
+        cluster = FakeCluster(shard_map_of(2, sharded([(0, 1)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        cluster.nodes[0].fails_with = [VersionNotFound("it is not here yet")] * 20
+        cluster.client.nodes[1].work_under_way += 100  # so that node 0 is asked first
+        for _ in range(20):
+            await cluster.fetch_of(table, FIRST)
+
+        assert len(cluster.nodes[1].lookups) == 20
+
+    run_virtually(refuse_once())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_several_nodes_that_were_asked_as_a_hedge_only_the_one_that_failed_is_blamed(seed):
+    async def let_a_request_and_half_of_its_hedge_fail():
+        first = shard_map_of(4, sharded([(0, 1), (0, 2, 3)]))
+        cluster = FakeCluster(first, settings=HedgeSettings(budget=1.0), seed=seed)
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        for _ in range(50):
+            await cluster.fetch_of(table, BOTH)
+        now = asyncio.get_running_loop().time
+        ends = now() + 0.02
+        for number in (0, 2):
+            cluster.nodes[number].seconds = lambda: ends - now()
+            cluster.nodes[number].fails_with = [Unavailable("it is going")]
+        cluster.nodes[1].seconds = lambda: 0.019
+        cluster.nodes[3].seconds = lambda: 0.001
+        for number in (1, 2, 3):  # so that node 0 is asked for both shards
+            cluster.client.nodes[number].work_under_way += 100 if number == 3 else 10
+        await cluster.fetch_of(table, BOTH)
+
+        assert not cluster.nodes[0].fails_with
+        assert not cluster.nodes[2].fails_with
+        assert [node.health.ready for node in map(cluster.client.nodes.__getitem__, range(4))] == [
+            False,
+            True,
+            False,
+            True,
+        ]
+        assert now() < ends + 0.019 + _PAUSE_SECONDS
+
+    run_virtually(let_a_request_and_half_of_its_hedge_fail())
