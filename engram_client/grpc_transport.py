@@ -52,6 +52,7 @@ class GrpcTransport:
     def __init__(self, target: str, *, retries: bool = True) -> None:
         self.workers = pb.Workers()  # what the node said last of its processes
         self.map_epoch = 0  # and of its cluster
+        self.draining = False  # and whether it is about to stop
         self._retries = retries
         self._target = target
         self._guard = ForkGuard()
@@ -63,21 +64,23 @@ class GrpcTransport:
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
         response = await self._call("ListTables", pb.ListTablesRequest(), pb.ListTablesResponse, timeout)
-        self.workers, self.map_epoch = response.workers, response.map_epoch
+        self.workers, self.map_epoch, self.draining = response.workers, response.map_epoch, response.draining
         return [_info(table) for table in response.tables]
 
     async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
         """Describe one version of a table; "" is the current one."""
         response = await self._call("GetTable", _get_table_request(name, version), pb.GetTableResponse, timeout)
-        self.workers, self.map_epoch = response.workers, response.map_epoch
+        self.workers, self.map_epoch, self.draining = response.workers, response.map_epoch, response.draining
         return _info(response.table)
 
     async def get_shard_map(self, known_epoch: int, timeout: float) -> cluster_pb.GetShardMapResponse:
         """Return what the node knows of its cluster, the map only if it is newer than `known_epoch`."""
         request = cluster_pb.GetShardMapRequest(known_epoch=known_epoch)
-        return await self._call(
+        response = await self._call(
             "GetShardMap", request, cluster_pb.GetShardMapResponse, timeout, service="ClusterService"
         )
+        self.draining = response.draining
+        return response
 
     async def fetch(
         self,
@@ -113,7 +116,7 @@ class GrpcTransport:
         began = time.monotonic()
         # Rows that arrived before a break are kept: the version never changes, so they are still right.
         try:
-            await self._open_stream().fetch(table, pieces, timeout, patience)
+            await self._fetch_on_stream(table, pieces, timeout, patience)
         except VersionNotFound:
             # A worker of the node may not have seen yet what another one has published; asked for a description, it
             # looks. If it still does not know the version, that is the answer.
@@ -122,9 +125,16 @@ class GrpcTransport:
 
     async def _fetch_what_is_described(self, table: TableInfo, pieces: list[Piece], timeout: float) -> None:
         try:
-            await self._open_stream().fetch(table, pieces, timeout)
+            await self._fetch_on_stream(table, pieces, timeout)
         except VersionNotFound as error:  # found by who described it and not by who was asked, or just dropped
             raise Unavailable(f"the node describes the version and does not find it: {error}") from error
+
+    async def _fetch_on_stream(
+        self, table: TableInfo, pieces: list[Piece], timeout: float, patience: float | None = None
+    ) -> None:
+        stream = self._open_stream()
+        await stream.fetch(table, pieces, timeout, patience)
+        self.draining = stream.draining
 
     def _fetching(self, table: TableInfo, rows: Int64Array) -> str:
         return f"fetching {len(rows)} rows of table {table.name!r} from {self._target}"

@@ -103,6 +103,7 @@ class LookupStream:
 
     def __init__(self, call: Call, address: str) -> None:
         self.broken: EngramError | None = None
+        self.draining = False  # what the node said last: whether it is about to stop
         self._call = call
         self._address = address
         self._ids = itertools.count(1)
@@ -191,6 +192,7 @@ class LookupStream:
             self._call.cancel()  # nothing should be sent on a stream that nobody reads
 
     def _deliver(self, reply: Reply) -> None:
+        self.draining = reply.is_draining
         fetch, piece = self._waiting.pop(reply.id, (None, None))
         if fetch is not None and piece is not None:  # nobody waits for a reply that came too late
             fetch.answer(piece, reply)
