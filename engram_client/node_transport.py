@@ -47,7 +47,10 @@ class _Part(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """One process of the node. It gets fetches while it `answers`; where that `is_doubted`, it is asked for a sign."""
+    """One process of the node. It gets fetches while it `answers`; where that `is_doubted`, it is asked for a sign.
+
+    One that is about to stop is doubted, too.
+    """
 
     transport: GrpcTransport
     answers: bool = False
@@ -85,6 +88,12 @@ class NodeTransport:
     def map_epoch(self) -> int:
         """Epoch of the shard map that the node spoke of last; 0 if it is in no cluster."""
         return self._direct.map_epoch
+
+    @property
+    def draining(self) -> bool:
+        """Whether the node said last that it is about to stop; of several workers, whether all that answer did."""
+        said = [worker.transport.draining for worker in self._workers if worker.answers]
+        return all(said) if said else self._direct.draining
 
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
@@ -175,6 +184,8 @@ class NodeTransport:
             except EngramError:
                 break
             else:
+                if worker.transport.draining:
+                    self._doubt(worker, answers=True)
                 return
             left = deadline - now()
         if left <= 0:
@@ -228,7 +239,7 @@ class NodeTransport:
             worker.answers = worker.transport.workers.node == self._named[0]
         except EngramError:
             worker.answers = False
-        worker.is_doubted = not worker.answers
+        worker.is_doubted = not worker.answers or worker.transport.draining
 
 
 def _start(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:

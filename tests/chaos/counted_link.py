@@ -27,6 +27,10 @@ class CountedLink:
         self._node = NodeTransport(address, retries=False)
         self._address, self._count = address, count
 
+    @property
+    def draining(self) -> bool:
+        return self._node.draining
+
     async def get_shard_map(self, known_epoch: int, timeout: float) -> GetShardMapResponse:
         return await self._node.get_shard_map(known_epoch, timeout)
 

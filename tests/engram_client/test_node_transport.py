@@ -11,6 +11,7 @@ from support.rows import random_rows
 
 import engram_client
 from engram_client import errors
+from engram_client.node_transport import NodeTransport
 from engram_client.url import worker_address
 from engram_store.v1 import lookup_service_pb2 as lookup
 from engram_store.v1 import table_service_pb2 as tables
@@ -26,6 +27,13 @@ async def workers(*nodes):
         urls = [await stack.enter_async_context(node.listening()) for node in nodes]
         name_workers(nodes, [port_of(url) for url in urls])
         yield urls[0]
+
+
+@contextlib.asynccontextmanager
+async def transport_to(url):
+    transport = NodeTransport(url.removeprefix("grpc://"))
+    yield transport
+    await transport.close()
 
 
 def name_workers(nodes, ports, node="n"):
@@ -318,6 +326,72 @@ async def test_a_node_that_comes_back_with_other_workers_is_followed():
         await fetch_until(table, lambda: newcomer.requests)
 
         assert len(former.requests) == before
+
+
+async def test_what_a_node_said_last_of_its_stop_counts():
+    node = FakeNode(ROWS)
+    async with node.listening() as url, transport_to(url) as transport:
+        out = np.empty((1, ROWS.shape[1]), np.uint8)
+        [table] = await transport.list_tables(PATIENCE_SECONDS)
+
+        async def heard(draining, way):
+            node.draining = draining
+            await way()
+            return transport.draining
+
+        async def fetch():
+            await transport.fetch(table, np.array([3]), out, PATIENCE_SECONDS)
+
+        async def describe():
+            await transport.get_table("t", "", PATIENCE_SECONDS)
+
+        async def list_all():
+            await transport.list_tables(PATIENCE_SECONDS)
+
+        for way in (fetch, describe, list_all):
+            assert await heard(True, way)
+            assert not await heard(False, way)
+        assert np.array_equal(out, ROWS[[3]])
+
+
+async def test_a_worker_that_is_about_to_stop_gets_nothing_more_while_another_serves_and_is_used_again_afterwards():
+    one, other = FakeNode(ROWS), FakeNode(ROWS)
+    async with workers(one, other) as url, engram_client.connect(url) as store:
+        table = await store.table("t")
+        await fetch_until(table, lambda: one.requests and other.requests)
+
+        other.draining = True
+        listed = other.listed
+        await fetch_until(table, lambda: other.listed > listed)  # it was heard, and is asked whether it is back
+        before = len(other.requests)
+        for _ in range(50):
+            await asyncio.gather(table.fetch([1, 2]), table.fetch([1, 2]))
+        assert len(other.requests) == before
+
+        other.draining = False
+        await fetch_until(table, lambda: len(other.requests) > before)
+
+
+async def test_a_node_is_about_to_stop_when_all_of_its_workers_are():
+    one, other = FakeNode(ROWS), FakeNode(ROWS)
+    async with workers(one, other) as url, transport_to(url) as transport:
+        out = np.empty((1, ROWS.shape[1]), np.uint8)
+        [table] = await transport.list_tables(PATIENCE_SECONDS)
+
+        async def fetch_until_node(condition):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not condition():
+                    two_at_a_time = (transport.fetch(table, np.array([3]), out, PATIENCE_SECONDS) for _ in range(2))
+                    await asyncio.gather(*two_at_a_time)
+
+        await fetch_until_node(lambda: one.requests and other.requests)
+        one.draining = True
+        listed = one.listed
+        await fetch_until_node(lambda: one.listed > listed)  # it was heard, and is asked whether it is back
+        assert not transport.draining
+
+        other.draining = True
+        await fetch_until_node(lambda: transport.draining)
 
 
 async def test_closing_ends_what_workers_have_under_way():

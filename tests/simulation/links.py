@@ -50,6 +50,7 @@ class PendingQuestion:
 class SimulatedLink:
     """A NodeLink."""
 
+    draining = False
     writes_late_replies = False
     """Only for a bug that is planted."""
 

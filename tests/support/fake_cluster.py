@@ -61,6 +61,7 @@ class FakeClusterNode:
     seconds: Callable[[], float] = lambda: 0.001
     is_up: bool = True
     hangs: bool = False
+    draining: bool = False
     fails_with: list[Exception] = field(default_factory=list)
     """What the next lookups fail with."""
     lookups: list[NDArray[np.int64]] = field(default_factory=list)

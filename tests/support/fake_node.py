@@ -34,6 +34,7 @@ class FakeNode:
         self.refusals: list[tuple[grpc.StatusCode, str]] = []
         self.streams = 0
         self.workers: tables.Workers | None = None
+        self.draining = False
         self.may_list = asyncio.Event()  # a node that hangs is one whose is not set
         self.may_list.set()
         self.listed = 0
@@ -48,7 +49,7 @@ class FakeNode:
 
     def right_answer(self, request: lookup.LookupStreamRequest) -> lookup.LookupStreamResponse:
         picked = self.rows[np.array(request.rows, np.int64)].tobytes()
-        return lookup.LookupStreamResponse(id=request.id, version=request.version, rows=picked)
+        return lookup.LookupStreamResponse(id=request.id, version=request.version, rows=picked, draining=self.draining)
 
     async def answer_rightly(self, request: lookup.LookupStreamRequest, send: Send) -> None:
         await send(self.right_answer(request))
@@ -81,12 +82,16 @@ class FakeNode:
             status.details.add().Pack(ErrorInfo(reason=reason, domain="engram-store"))
             context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
             await context.abort(code, "no such luck")
-        return tables.GetTableResponse(table=self.table, workers=self.workers).SerializeToString()
+        return tables.GetTableResponse(
+            table=self.table, workers=self.workers, draining=self.draining
+        ).SerializeToString()
 
     async def _list_tables(self, _request: bytes, _context: grpc.aio.ServicerContext) -> bytes:
         self.listed += 1
         await self.may_list.wait()
-        return tables.ListTablesResponse(tables=[self.table], workers=self.workers).SerializeToString()
+        return tables.ListTablesResponse(
+            tables=[self.table], workers=self.workers, draining=self.draining
+        ).SerializeToString()
 
     async def _stream(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         self.streams += 1
