@@ -38,8 +38,10 @@ from engram_client.errors import (
 )
 from engram_client.fork import leave_fork_to_us
 from engram_client.pending import PendingRows
-from engram_client.store import Store, Table, TableSet
+from engram_client.store import Store
+from engram_client.table import Table
 from engram_client.table_info import TableInfo
+from engram_client.table_set import TableSet
 from engram_client.transport import Transport
 from engram_client.url import StoreUrl, parse_url
 

@@ -12,8 +12,10 @@ from engram_client.arrays import Ids, Uint8Array
 from engram_client.caching import CacheUse
 from engram_client.errors import TimeLimitExceeded
 from engram_client.loop_thread import Job, LoopThread
-from engram_client.store import Store, Table, TableSet
+from engram_client.store import Store
+from engram_client.table import Table
 from engram_client.table_info import Described, TableInfo
+from engram_client.table_set import TableSet
 
 _CLOSE_SECONDS: Final = 10.0
 _CANCEL_SECONDS: Final = 10.0  # a loop with thousands of fetches may take a second; after this it is stuck

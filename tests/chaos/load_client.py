@@ -32,7 +32,8 @@ from engram_client.cluster.cluster_transport import ClusterTransport
 from engram_client.cluster.hedging import HedgeSettings
 from engram_client.errors import EngramError
 from engram_client.node_transport import NodeTransport
-from engram_client.store import Store, Table
+from engram_client.store import Store
+from engram_client.table import Table
 from engram_store.shard_map import from_message
 
 _START_SECONDS = 20.0
