@@ -10,7 +10,7 @@ from engram_store.shard_map import ShardedVersion, ShardMap, TableSet, VersionKe
 from store_server.cluster.assignment import assign, shard_sizes
 from store_server.cluster.map_size import size_complaint
 from store_server.cluster.set_switch import importance
-from store_server.cluster.shard_layout import shards_for
+from store_server.cluster.shard_layout import shards_after
 
 if TYPE_CHECKING:
     from store_server.storage import Manifest
@@ -158,7 +158,14 @@ def _version(
         row_format=manifest.row_format,
         fingerprint=manifest.fingerprint,
         source=source,
-        shards=shards_for(manifest.num_rows, manifest.block_rows, num_nodes, num_tables=num_tables),
+        shards=shards_after(
+            known.versions.get(VersionKey(table, known.current(table) or "")),
+            manifest.num_rows,
+            manifest.block_rows,
+            num_nodes,
+            num_tables=num_tables,
+            replicas=known.replicas,
+        ),
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from engram_store.shard_map import Shard
+from engram_store.shard_map import Shard, ShardedVersion
 
 _SHARDS_A_NODE: Final = 8
 # Of the current versions of all tables. As many again may be pending and as many previous, and a shard that three nodes
@@ -27,3 +28,21 @@ def shards_for(num_rows: int, block_rows: int, num_nodes: int, *, num_tables: in
     return tuple(
         Shard(end_row=min(start + shard_rows, num_rows), holders=()) for start in range(0, num_rows, shard_rows)
     )
+
+
+def shards_after(
+    before: ShardedVersion | None, num_rows: int, block_rows: int, num_nodes: int, *, num_tables: int, replicas: int
+) -> tuple[Shard, ...]:
+    """Return the shards of the version that comes after `before`, None for the first one; see `shards_for`.
+
+    If that one has as many rows, this one is cut like it, and nodes that hold a shard of that one are to hold the same
+    of this one: so they have on their disks what both have in common. Cut anew is what has less than half or more than
+    twice as many shards as a new table gets, or too many for the map.
+    """
+    shards = shards_for(num_rows, block_rows, num_nodes, num_tables=num_tables)
+    if before is None or (before.num_rows, before.block_rows) != (num_rows, block_rows):
+        return shards
+    most = min(2 * len(shards), max(1, _MOST_SHARDS // num_tables))
+    if not len(shards) <= 2 * len(before.shards) <= 2 * most:
+        return shards
+    return tuple(replace(shard, holders=(), joining=shard.holders[:replicas]) for shard in before.shards)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram_store.shard_map import MAX_MAP_BYTES, Node, ShardedVersion, ShardMap, TableSet, to_message
-from store_server.cluster.shard_layout import shards_for
+from engram_store.shard_map import MAX_MAP_BYTES, Node, Shard, ShardedVersion, ShardMap, TableSet, to_message
+from store_server.cluster.shard_layout import shards_after, shards_for
 
 
 @given(st.integers(1, 10**6), st.integers(1, 5000), st.integers(1, 100), st.integers(1, 500))
@@ -68,3 +68,40 @@ def test_a_table_without_rows_or_blocks_cannot_be_cut():
         shards_for(0, 1, 1, num_tables=1)
     with pytest.raises(ValueError, match="block_rows must be at least 1, got 0"):
         shards_for(1, 0, 1, num_tables=1)
+
+
+def version_of(shards, num_rows, block_rows=4096):
+    """A version that nodes 0 to 3 hold, each shard on two of them, some on a third that is leaving it."""
+    held = tuple(
+        Shard(end_row=shard.end_row, holders=tuple((number + each) % 4 for each in range(2 + number % 2)))
+        for number, shard in enumerate(shards)
+    )
+    return ShardedVersion(table="t", version="a", num_rows=num_rows, row_bytes=264, block_rows=block_rows, shards=held)
+
+
+@pytest.mark.parametrize("num_nodes", [2, 3, 4, 7, 8])
+def test_the_next_version_is_cut_as_the_one_before_and_goes_where_that_lies(num_nodes):
+    before = version_of(shards_for(10**9, 4096, 4, num_tables=2), 10**9)
+
+    shards = shards_after(before, 10**9, 4096, num_nodes, num_tables=2, replicas=2)
+
+    assert [shard.end_row for shard in shards] == [shard.end_row for shard in before.shards]
+    assert [shard.joining for shard in shards] == [shard.holders[:2] for shard in before.shards]
+    assert all(shard.holders == () for shard in shards)
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "block_rows", "num_nodes", "num_tables"),
+    [(10**9 + 1, 4096, 4, 2), (10**9, 4095, 4, 2), (10**9, 4096, 1, 2), (10**9, 4096, 9, 2), (10**9, 4096, 3, 500)],
+    ids=["other rows", "other blocks", "much fewer nodes", "many more nodes", "too many tables"],
+)
+def test_a_version_that_would_be_cut_badly_is_cut_anew(num_rows, block_rows, num_nodes, num_tables):
+    before = version_of(shards_for(10**9, 4096, 4, num_tables=2), 10**9)
+
+    shards = shards_after(before, num_rows, block_rows, num_nodes, num_tables=num_tables, replicas=2)
+
+    assert shards == shards_for(num_rows, block_rows, num_nodes, num_tables=num_tables)
+
+
+def test_the_first_version_of_a_table_is_cut_anew():
+    assert shards_after(None, 10**6, 4096, 3, num_tables=1, replicas=2) == shards_for(10**6, 4096, 3, num_tables=1)
