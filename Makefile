@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-gpu test-attack test-lowest simulate chaos load lint proto clean
+.PHONY: help install demo test test-gpu test-attack test-publish test-lowest simulate chaos load lint proto clean
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-attach bench-cold-rows bench-end-to-end
 help:
@@ -37,6 +37,11 @@ test-gpu: install
 ## test-attack     100,000 fetches into reused buffers, with cancellations, time limits and late replies (minutes)
 test-attack: install
 	$(BIN)/pytest -m long -o faulthandler_timeout=0 tests/engram_model/test_prefetch_attack.py
+
+## test-publish    50 switches under load, and a publisher killed at 20 points, on real nodes and etcd (minutes)
+test-publish: install
+	$(BIN)/pytest -m long -o faulthandler_timeout=0 tests/store_server/commands/test_publish_under_load.py \
+		tests/store_server/commands/test_publisher_killed.py
 
 # The client must install into environments that pin old versions: its tests once more, with the lowest it is promised to
 # run with. They need no server: the nodes they speak to are scripted.

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from support.etcd import running_etcd
@@ -17,9 +18,13 @@ from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.map_source import MapSourceFailed
 from store_server.cluster.publication import living_cluster
 from store_server.cluster.publishing import CannotPublish
+from store_server.cluster.registration import NodeRegistration
+from store_server.storage import DataRoot, StorageError
+from store_server.storage.held_blocks import held_blocks
 
 PATIENCE_SECONDS = 60
 NODE_OPTIONS = ("--lease-seconds", "1", "--lost-after", "3", "--all-lost-after", "600", "--keep-seconds", "1")
+RETIRE_AFTER_SECONDS = 2
 
 
 class PublishedCluster:
@@ -37,8 +42,40 @@ class PublishedCluster:
     def node(self, number: int, *options: str) -> Iterator[NodeProcess]:
         """Run one more node as long as the block lasts."""
         arguments = ("--cluster", self.url, "--node-id", f"n{number}", *NODE_OPTIONS, *options)
+        arguments += ("--retire-after", str(RETIRE_AFTER_SECONDS))
         with node_process(self.root(number), *arguments) as node:
             yield node
+
+    @property
+    def grpc_url(self) -> str:
+        """What clients connect to."""
+        return "grpc://" + ",".join(node.address for node in self.nodes)
+
+    @property
+    def bytes_used(self) -> dict[str, int]:
+        """What each node says that it has on its disk."""
+        return {name: each.bytes_used for name, each in asyncio.run(self._living()).items()}
+
+    def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until a function returns what is true."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not is_so():
+            assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS} seconds"
+            time.sleep(0.005)
+
+    def blocks_held(self, versions: Mapping[str, str]) -> int:
+        """How many blocks of versions, by table, the nodes have on their disks."""
+        num_blocks = 0
+        for number in range(len(self.nodes)):
+            root = DataRoot.open(self.root(number))
+            for item in versions.items():
+                with contextlib.suppress(StorageError):
+                    num_blocks += int(held_blocks(root.stored_version(*item)).sum())
+        return num_blocks
+
+    async def _living(self) -> Mapping[str, NodeRegistration]:
+        async with living_cluster(ClusterConfig(url=self.url, node_id="test")) as cluster:
+            return await cluster.living()
 
     def map_when(self, is_right: Callable[[ShardMap], bool]) -> ShardMap:
         """Look at the map until it is right."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from support.published_cluster import PublishedCluster, published_cluster
 
 from store_server.commands import main
 
@@ -51,3 +52,10 @@ def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublishedCluster]:
+    """Three nodes that tests publish to, each sets of its own: starting them takes longer than most tests."""
+    with published_cluster(tmp_path_factory.mktemp("cluster"), 3, "--copy-rate", "64MiB") as cluster:
+        yield cluster
