@@ -148,9 +148,9 @@ class Node:
         log.info("draining", seconds=seconds)
         self._draining.announce()
         await self._health.tell_end()
-        await self._draining.nobody_asks(
-            self._under_way, most_seconds=min(seconds / 2, math.inf if self._member else _ON_THEIR_WAY_SECONDS)
-        )
+        most_seconds = min(seconds / 2, math.inf if self._member else _ON_THEIR_WAY_SECONDS)
+        is_quiet = await self._draining.nobody_asks(self._under_way, most_seconds=most_seconds)
+        log.info("ending, nobody asks any more" if is_quiet else "ending, though clients ask still")
         self._catalog.stop_following()
         self._lookups.end_streams()
         refusing = asyncio.create_task(self._server.stop(latest - now()))

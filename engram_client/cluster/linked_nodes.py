@@ -24,7 +24,7 @@ _TRIAL_SECONDS: Final = 1.0
 _MOST_TRIAL_BYTES: Final = 1 << 20
 _GREETING_SECONDS: Final = 5.0
 _FIRST_LOOK_SECONDS: Final = 0.25  # whether a node that is about to stop has
-_LONGEST_LOOK_SECONDS: Final = 5.0
+_LONGEST_LOOK_SECONDS: Final = 2.0
 _RECOUNT_AFTER_ANSWERS: Final = 32
 _RECOUNT_AFTER_SECONDS: Final = 1.0
 _FIRST_GUESS_SECONDS: Final = 0.001
@@ -89,6 +89,7 @@ class LinkedNodes:
     def answered(self, node: LinkedNode, seconds: float, work: float) -> None:
         """Take note that a node answered."""
         now = asyncio.get_running_loop().time()
+        node.answered_at = now
         self.usual.record(seconds, work)
         node.latency.record(seconds, work, now)
         self._answers += 1
@@ -99,8 +100,8 @@ class LinkedNodes:
 
     def heard(self, node: LinkedNode) -> None:
         """Take note of what a node says of itself: one that is about to stop is spared until it has come back."""
-        if node.link.draining and not node.is_stopping and not self._closed:
-            node.is_stopping = True
+        was_stopping, node.is_stopping = node.is_stopping, node.link.draining
+        if node.is_stopping and not was_stopping and not self._closed:
             _start(self._wait_until_back(node), self._tasks)
 
     def gave_up(self, node: LinkedNode, seconds: float, work: float) -> None:
@@ -157,12 +158,12 @@ class LinkedNodes:
     async def _wait_until_back(self, node: LinkedNode) -> None:
         """Look for a node that is about to stop, also when it has, until it answers and says that it stays."""
         pause = _FIRST_LOOK_SECONDS
-        while node.link.draining and self._by_id.get(node.id) is node:
+        while node.is_stopping and self._by_id.get(node.id) is node:
             await asyncio.sleep(pause * self._dice.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
             with contextlib.suppress(EngramError):
                 await node.link.list_tables(_TRIAL_SECONDS)
-        node.is_stopping = False
+                self.heard(node)
 
     async def _try_until_ready(self, node: LinkedNode) -> None:
         loop = asyncio.get_running_loop()

@@ -37,9 +37,13 @@ class Draining:
         if self._until_quiet is not None and not self._until_quiet.expired():
             self._until_quiet.reschedule(asyncio.get_running_loop().time() + _QUIET_SECONDS)
 
-    async def nobody_asks(self, under_way: CallsUnderWay, *, most_seconds: float) -> None:
-        """Wait until no lookup has come for a moment or no call is `under_way`, open streams included."""
+    async def nobody_asks(self, under_way: CallsUnderWay, *, most_seconds: float) -> bool:
+        """Wait until no lookup has come for a moment or no call is `under_way`, open streams included.
+
+        Tells whether it has come to that in time.
+        """
         with suppress(TimeoutError):
-            async with asyncio.timeout(most_seconds), asyncio.timeout(_QUIET_SECONDS) as self._until_quiet:
+            async with asyncio.timeout(most_seconds) as limit, asyncio.timeout(_QUIET_SECONDS) as self._until_quiet:
                 await under_way.ended()
         self._until_quiet = None
+        return not limit.expired()

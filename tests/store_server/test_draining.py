@@ -116,8 +116,9 @@ def test_an_announced_stop_comes_when_no_lookup_has_come_for_half_a_second_or_th
         for when in lookups:
             loop.call_at(began + when, draining.told_in, b"")
         with under_way.one_more():
-            await draining.nobody_asks(under_way, most_seconds=4.0)
+            is_quiet = await draining.nobody_asks(under_way, most_seconds=4.0)
         assert loop.time() - began == pytest.approx(ends_at, abs=1e-3)
+        assert is_quiet == (ends_at < 4.0)
 
     run_virtually(stop())
 
@@ -130,7 +131,7 @@ def test_an_announced_stop_comes_when_nobody_is_connected_any_more():
         stream = under_way.one_more()
         stream.__enter__()
         loop.call_at(began + 0.2, stream.__exit__, None, None, None)
-        await draining.nobody_asks(under_way, most_seconds=4.0)
+        assert await draining.nobody_asks(under_way, most_seconds=4.0)
         assert loop.time() - began == pytest.approx(0.2, abs=1e-3)
 
     run_virtually(stop())

@@ -73,6 +73,10 @@ class RealCluster:
         """End a node as a power cut would."""
         self._processes.pop(number).stop(signal.SIGKILL)
 
+    def stop(self, number: int) -> int:
+        """Tell a node to stop, wait until it has, and return its exit code."""
+        return self._processes.pop(number).stop(signal.SIGTERM)
+
     def signal(self, number: int, which: signal.Signals) -> None:
         self._processes[number].process.send_signal(which)
 
