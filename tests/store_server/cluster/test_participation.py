@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 from support.shard_maps import later, shard_map_of
 
-from engram_store.shard_map import Node
+from engram_store.shard_map import Node, Shard, ShardedVersion
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.map_source import MapSourceFailed
@@ -128,3 +130,54 @@ async def test_nobody_is_lost_while_the_node_cannot_register_itself(world):
     await world.steps(empty, number=20)
 
     assert world.proposals == []
+
+
+RETIRED = ShardedVersion(
+    table="layer-1", version="v0", num_rows=10, row_bytes=16, block_rows=10, shards=(Shard(end_row=10, holders=(0,)),)
+)
+OF_A = shard_map_of(A.node, cluster="prod")
+ITS_VERSIONS = dict.fromkeys(OF_A.versions, ((0, 10),))
+WITH_RETIRED = later(OF_A, versions={**OF_A.versions, RETIRED.key: RETIRED})
+
+
+def holding_all(*read):
+    held = {**ITS_VERSIONS, RETIRED.key: ((0, 1),)}
+    return {"a": replace(A, held=held, read=frozenset(read))}
+
+
+async def test_a_version_that_no_set_names_leaves_after_its_time_by_the_nodes_own_clock(world):
+    world.pictures.put_nowait(holding_all())
+    await world.steps(WITH_RETIRED)
+    world.seconds = 59.0
+    await world.steps(WITH_RETIRED)
+    assert world.proposals == []
+
+    world.seconds = 60.0
+    world.node.heard(WITH_RETIRED)
+
+    assert (await world.proposed())[1].versions == OF_A.versions
+
+
+async def test_a_version_that_is_read_leaves_when_the_node_hears_that_it_is_not_any_more(world):
+    world.pictures.put_nowait(holding_all(RETIRED.key))
+    await world.steps(WITH_RETIRED)
+    world.seconds = 1000.0
+    await world.steps(WITH_RETIRED, number=10)
+    assert world.proposals == []
+
+    world.pictures.put_nowait(holding_all())
+
+    assert (await world.proposed())[1].versions == OF_A.versions
+
+
+async def test_a_map_that_would_be_too_large_is_complained_of_and_not_proposed(world):
+    version = next(iter(OF_A.versions.values()))
+    large = later(OF_A, versions={version.key: replace(version, source="x" * (1 << 20))})
+
+    with capture_logs() as logs:
+        world.pictures.put_nowait(holding_all() | {"b": B})
+        await world.steps(large, number=20)
+
+    assert world.proposals == []
+    (said,) = [log["event"] for log in logs if "the shard map would have" in log["event"]]
+    assert "at most 1,048,576 are possible" in said
