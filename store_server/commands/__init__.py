@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from importlib import metadata
@@ -9,66 +10,63 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from store_server.commands import (
-    attach,
-    cluster,
-    compression,
-    create,
-    demo,
-    diff,
-    drop,
-    forget,
-    import_,
-    inspect,
-    load,
-    patch,
-    plan,
-    publish,
-    rollback,
-    serve,
-    synth_checkpoint,
-    tables,
-    verify,
-)
 from store_server.commands.failure import CommandFailed
 from store_server.commands.interruption import NothingMeasured, NothingStored
 from store_server.commands.stop_signals import stop_signals_raise
 from store_server.storage import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from types import ModuleType
 
 
 class Command(NamedTuple):
-    """What a command does, that in a few words for the list of commands, and examples for its own help."""
+    """What a command does in a few words, and the module in this package that has it, imported when it is needed.
 
-    run: Callable[..., None]
+    Its function has the name of the module unless said otherwise.
+    """
+
     summary: str
-    examples: tuple[str, ...] = ()
+    module: str
+    function: str = ""
+
+    @property
+    def run(self) -> Callable[..., None]:
+        """The function, whose parameters are those of the command."""
+        run: Callable[..., None] = getattr(self._imported(), self.function or self.module)
+        return run
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Command lines for its own help."""
+        examples: tuple[str, ...] = getattr(self._imported(), "EXAMPLES", ())
+        return examples
+
+    def _imported(self) -> ModuleType:
+        return importlib.import_module(f"{__name__}.{self.module}")
 
 
 COMMANDS: Final[dict[str, Command]] = {
-    "create": Command(create.create, "make a table of test rows", create.EXAMPLES),
-    "import": Command(import_.import_table, "make a table, or its next version, from a file", import_.EXAMPLES),
-    "attach": Command(attach.attach, "serve a checkpoint's tables from its own files", attach.EXAMPLES),
-    "serve": Command(serve.serve, "run a node", serve.EXAMPLES),
-    "publish": Command(publish.publish, "make new versions current on a cluster", publish.EXAMPLES),
-    "rollback": Command(rollback.rollback, "make a set's previous versions current", rollback.EXAMPLES),
-    "forget": Command(forget.forget, "give up a set's previous versions", forget.EXAMPLES),
-    "cluster": Command(cluster.cluster, "show a cluster's nodes, sets and shards", cluster.EXAMPLES),
-    "tables": Command(tables.tables, "list tables and their state"),
-    "inspect": Command(inspect.inspect, "describe a table, print rows", inspect.EXAMPLES),
-    "verify": Command(verify.verify_tables, "read everything, compare digests", verify.EXAMPLES),
-    "drop": Command(drop.drop, "remove an old version or a whole table", drop.EXAMPLES),
-    "diff": Command(diff.diff, "say which rows two versions differ in", diff.EXAMPLES),
-    "patch": Command(patch.patch, "make the next version, with some rows replaced", patch.EXAMPLES),
-    "synth-checkpoint": Command(
-        synth_checkpoint.synth_checkpoint, "write a made-up checkpoint", synth_checkpoint.EXAMPLES
-    ),
-    "compression": Command(compression.compression, "compress a tokenizer's vocabulary", compression.EXAMPLES),
-    "load": Command(load.load, "put a store under load, check every row"),
-    "plan": Command(plan.plan, "how many nodes a model needs, or what they sustain"),
-    "demo": Command(demo.demo, "the whole path on real text"),
+    "create": Command("make a table of test rows", "create"),
+    "import": Command("make a table, or its next version, from a file", "import_", "import_table"),
+    "attach": Command("serve a checkpoint's tables from its own files", "attach"),
+    "serve": Command("run a node", "serve"),
+    "publish": Command("make new versions current on a cluster", "publish"),
+    "rollback": Command("make a set's previous versions current", "rollback"),
+    "forget": Command("give up a set's previous versions", "forget"),
+    "cluster": Command("show a cluster's nodes, sets and shards", "cluster"),
+    "leave": Command("take a node out of a cluster for good", "leave"),
+    "tables": Command("list tables and their state", "tables"),
+    "inspect": Command("describe a table, print rows", "inspect"),
+    "verify": Command("read everything, compare digests", "verify", "verify_tables"),
+    "drop": Command("remove an old version or a whole table", "drop"),
+    "diff": Command("say which rows two versions differ in", "diff"),
+    "patch": Command("make the next version, with some rows replaced", "patch"),
+    "synth-checkpoint": Command("write a made-up checkpoint", "synth_checkpoint"),
+    "compression": Command("compress a tokenizer's vocabulary", "compression"),
+    "load": Command("put a store under load, check every row", "load"),
+    "plan": Command("how many nodes a model needs, or what they sustain", "plan"),
+    "demo": Command("the whole path on real text", "demo"),
 }
 # What typer raises for bad usage: of its own since 0.2x, click's before.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -76,8 +74,8 @@ _MAX_HELP_WIDTH = 100
 _FAILED, _BAD_USAGE, _INTERRUPTED = 1, 2, 130
 
 
-def build_app() -> typer.Typer:
-    """Return the application with all commands."""
+def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Return the application with these commands: to import all of them takes longer than many take to run."""
     app = typer.Typer(
         name="engram-store",
         help="A memory store for Engram tables.",
@@ -87,7 +85,8 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _MAX_HELP_WIDTH},
     )
     app.callback()(_program)
-    for name, command in COMMANDS.items():
+    for name in names:
+        command = COMMANDS[name]
         app.command(name, short_help=command.summary, epilog=_epilog(command.examples))(command.run)
     return app
 
@@ -100,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with stop_signals_raise():
-            status = build_app()(given or ["--help"], prog_name="engram-store", standalone_mode=False)
+            app = build_app(given[:1] if COMMANDS.keys() & given[:1] else COMMANDS)
+            status = app(given or ["--help"], prog_name="engram-store", standalone_mode=False)
         sys.stdout.flush()
     except _UsageError as error:
         return _report(error, _BAD_USAGE, _help_for(error))

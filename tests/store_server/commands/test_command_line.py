@@ -83,6 +83,15 @@ def test_every_example_of_the_help_is_a_command_line_that_is_understood(
     assert run(*words[1:]).status == 1
 
 
+def test_a_command_waits_for_the_import_of_no_other() -> None:
+    program = "import sys; from store_server.commands import main; main(['serve', '-h']); print(*sys.modules)"
+
+    modules = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+
+    assert "store_server.commands.serve" in modules
+    assert "store_server.commands.attach" not in modules
+
+
 def test_the_version_is_that_of_the_package(run: Callable) -> None:
     shown = run("--version")
 
