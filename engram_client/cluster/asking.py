@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, Protocol
 
-from engram_client.cluster.hedging import patience
 from engram_client.cluster.latency import units
+from engram_client.cluster.patience import WaitingPatiently, patience
 from engram_client.errors import EngramError, ProtocolError, StoreClosed, TimeLimitExceeded, Unavailable
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engram_client.cluster.hedging import HedgeBudget, HedgeSettings
     from engram_client.cluster.linked_node import NodePart
     from engram_client.cluster.linked_nodes import LinkedNodes
+    from engram_client.cluster.patience import PatienceBudget
     from engram_client.table_info import TableInfo
 
 OF_THE_NODE: Final = (Unavailable, TimeLimitExceeded, ProtocolError, StoreClosed)
@@ -26,6 +27,7 @@ class Cluster(Protocol):
 
     nodes: LinkedNodes
     hedges: HedgeBudget
+    patience: PatienceBudget
     settings: HedgeSettings
     is_closed: bool
 
@@ -77,13 +79,27 @@ class Asking:
         except EngramError as error:
             failures[node.id] = error
             if isinstance(error, OF_THE_NODE) and not self.cluster.is_closed and self.left > 0:
-                nodes.leave_out(node)
+                if isinstance(error, TimeLimitExceeded) and node.answered_at > began:
+                    nodes.gave_up(node, self._now() - began, work)  # it is slow, and not away
+                else:
+                    nodes.leave_out(node)
             raise
         nodes.answered(node, self._now() - began, work)
 
     async def _fetch(self, part: NodePart, places: Int64Array | None) -> None:
-        left = self.left
+        node, nodes, left = part.node, self.cluster.nodes, self.left
         if left <= 0:
             raise TimeLimitExceeded(f"no answer within {self.timeout:g} s")
-        its_patience = patience(self.cluster.nodes.usual, self.work(part), self.cluster.settings) * 2**self.rounds
-        await part.node.link.fetch(self.table, part.rows, self._out, left, places=places, patience=its_patience)
+        seconds = patience(nodes.usual, self.work(part), nodes.usual_unit_seconds, self.cluster.settings)
+        began, was_ready = self._now(), node.health.ready
+
+        def may_be_given_up() -> bool:
+            # What was under way at a node when it fell silent is asked for elsewhere once: that cannot go on for long.
+            fell_silent = was_ready and not node.health.ready and node.answered_at <= began
+            return fell_silent or self.left < left / 2 or self.cluster.patience.take()
+
+        try:
+            async with WaitingPatiently(seconds * 2**self.rounds, may_be_given_up):
+                await node.link.fetch(self.table, part.rows, self._out, left, places=places)
+        except TimeoutError as error:
+            raise TimeLimitExceeded(f"no answer within {self._now() - began:g} s") from error

@@ -13,6 +13,7 @@ from engram_client.cluster.cluster_fetch import ClusterFetch
 from engram_client.cluster.hedging import HedgeBudget, HedgeSettings
 from engram_client.cluster.linked_node import NodeLink, NodePart
 from engram_client.cluster.linked_nodes import LinkedNodes
+from engram_client.cluster.patience import PatienceBudget
 from engram_client.cluster.replica_choice import choose
 from engram_client.cluster.shard_map_cache import ShardMapCache
 from engram_client.cluster.shard_split import ShardLayout
@@ -52,6 +53,7 @@ class ClusterTransport:
     ) -> None:
         self.settings = settings or HedgeSettings()
         self.hedges = HedgeBudget(self.settings)
+        self.patience = PatienceBudget()
         self.is_closed = False
         self._dice = dice or random.Random()  # noqa: S311  # spreads load; nothing secret
         self._loop = asyncio.get_running_loop()

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from engram_client.cluster.latency import UsualLatency
 
 _MOST_SAVED: Final = 50.0  # hedges, for the moment in which a node goes and all that was asked of it waits
-_PATIENCE_OVER_USUAL: Final = 10.0
 _LENGTHEN, _SHORTEN = 1.1, 0.999
 _LONGEST_FACTOR: Final = 10.0
 _MOST: Final = 0.75
@@ -65,13 +64,3 @@ def hedge_delay(usual: UsualLatency, work: float, settings: HedgeSettings) -> fl
         return None
     # Where one answer of twenty is slow, the quantile is that of the slow ones.
     return max(min(nearly_all, _TIMES_MOST * most), settings.least_delay_seconds)
-
-
-def patience(usual: UsualLatency, work: float, settings: HedgeSettings) -> float:
-    """Return the seconds of silence after which a node is given up, and others are asked instead."""
-    seconds = usual.quantile(work, settings.quantile)
-    if seconds is None:
-        return settings.longest_patience_seconds
-    return min(
-        max(_PATIENCE_OVER_USUAL * seconds, settings.shortest_patience_seconds), settings.longest_patience_seconds
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,7 +39,6 @@ class NodeLink(Protocol):
         timeout: float,
         *,
         places: Int64Array | None = None,
-        patience: float | None = None,
     ) -> None:
         """Put `rows` (n,) into out[places]; see GrpcTransport.fetch."""
         ...
@@ -61,6 +61,8 @@ class LinkedNode:
         """Whether it is about to leave the cluster, by the map."""
         self.is_stopping = False
         """Whether it has announced its stop, and has not come back since; see LinkedNodes.heard."""
+        self.answered_at = -math.inf
+        """When it last answered a fetch, by the loop's clock."""
         self.work_under_way = 0.0
         self.last_asked: tuple[TableInfo, Int64Array] | None = None
         """A table and rows of it that the node holds: what to try it with."""

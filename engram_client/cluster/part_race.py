@@ -36,6 +36,7 @@ class PartRace:
         """
         cluster = self._asking.cluster
         cluster.hedges.count_request()
+        cluster.patience.count_request()
         async with Overtaking(self._hedge_delay(), self._hedge) as race:
             await self._asking.ask(self._part, self._places, self.failures)
         if race.has_overtaken:

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from engram_client.cluster.hedging import HedgeBudget, HedgeSettings, hedge_delay, patience
+from engram_client.cluster.hedging import HedgeBudget, HedgeSettings, hedge_delay
 from engram_client.cluster.latency import NodeLatency, UsualLatency, units
+from engram_client.cluster.patience import PatienceBudget, patience
 
 
 def usual_of(seconds, work=1.0):
@@ -88,10 +89,31 @@ def test_a_request_is_hedged_when_most_answers_would_have_come():
 def test_patience_is_a_multiple_of_what_is_usual_within_its_limits():
     settings = HedgeSettings(shortest_patience_seconds=0.1, longest_patience_seconds=2.0)
 
-    assert patience(usual_of([]), 1.0, settings) == 2.0
-    assert patience(usual_of([0.02] * 50), 1.0, settings) == pytest.approx(0.2)
-    assert patience(usual_of([0.0001] * 50), 1.0, settings) == 0.1
-    assert patience(usual_of([5.0] * 50), 1.0, settings) == 2.0
+    assert patience(usual_of([]), 1.0, 0.001, settings) == 2.0
+    assert patience(usual_of([0.02] * 50), 1.0, 0.001, settings) == pytest.approx(0.2)
+    assert patience(usual_of([0.0001] * 50), 1.0, 0.001, settings) == 0.1
+    assert patience(usual_of([0.5] * 50), 1.0, 0.001, settings) == 2.0
+
+
+def test_answers_that_usually_take_long_are_waited_for():
+    settings = HedgeSettings(longest_patience_seconds=2.0)
+
+    assert patience(usual_of([5.0] * 50), 1.0, 0.001, settings) == 10.0
+    assert patience(usual_of([]), 8192.0, 0.001, settings) == pytest.approx(81.92)
+
+
+def test_of_many_requests_a_small_share_is_given_up_and_of_few_the_first_ones():
+    few, many = PatienceBudget(), PatienceBudget()
+    for _ in range(10_000):
+        many.count_request()
+
+    assert sum(few.take() for _ in range(100)) == 10
+    assert sum(many.take() for _ in range(100)) == 50
+    given_up = 0
+    for _ in range(1000):
+        many.count_request()
+        given_up += many.take()
+    assert given_up <= 50
 
 
 def test_hedges_never_exceed_their_share_of_the_requests():
