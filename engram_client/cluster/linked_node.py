@@ -64,6 +64,7 @@ class LinkedNode:
         self.answered_at = -math.inf
         """When it last answered a fetch, by the loop's clock."""
         self.work_under_way = 0.0
+        self.requests_under_way = 0
         self.last_asked: tuple[TableInfo, Int64Array] | None = None
         """A table and rows of it that the node holds: what to try it with."""
 
@@ -73,23 +74,31 @@ class LinkedNode:
         return self.is_leaving or self.is_stopping
 
     @property
+    def has_room(self) -> bool:
+        """Whether it may get one more request before others do: one that has just returned is not to be swamped."""
+        return self.requests_under_way < self.health.most_requests
+
+    @property
     def is_sought(self) -> bool:
         """Whether it is as good as any other to ask."""
         return self.health.ready and not self.is_draining
 
 
 class Load:
-    """Work that is counted as under way at a node, from now until `end`, which may be called again."""
+    """A request that is counted as under way at a node, from now until `end`, which may be called again."""
 
     def __init__(self, node: LinkedNode, work: float) -> None:
         self._node = node
         self._work = work
+        self._requests = 1
         node.work_under_way += work
+        node.requests_under_way += 1
 
     def end(self) -> None:
         """Count it no more."""
         self._node.work_under_way -= self._work
-        self._work = 0.0
+        self._node.requests_under_way -= self._requests
+        self._work, self._requests = 0.0, 0
 
 
 @dataclass(frozen=True, slots=True)

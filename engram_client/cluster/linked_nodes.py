@@ -84,7 +84,7 @@ class LinkedNodes:
         """Return how a node stands, for the choice among replicas."""
         node, now = self._by_number[number], asyncio.get_running_loop().time()
         seconds = node.latency.seconds(self.usual_unit_seconds, now)
-        return Standing(node.health.ready, node.work_under_way, seconds, node.is_draining)
+        return Standing(node.health.ready, node.work_under_way, seconds, node.is_draining, node.has_room)
 
     def answered(self, node: LinkedNode, seconds: float, work: float) -> None:
         """Take note that a node answered."""
@@ -95,6 +95,7 @@ class LinkedNodes:
         self._answers += 1
         if self._answers >= _RECOUNT_AFTER_ANSWERS or now >= self._recounted + _RECOUNT_AFTER_SECONDS:
             self._recount(now)
+        node.health.let_in_more()
         self._count(node, was_slow=is_outlier(seconds / work, self.usual_unit_seconds))
         self.heard(node)
 

@@ -10,6 +10,8 @@ LONGEST_PAUSE_SECONDS: Final = 30.0
 _GOOD_TRIALS: Final = 3  # in a row, before a node returns
 _MOST_GOOD_TRIALS: Final = 10
 _REMEMBER_SECONDS: Final = 60.0  # how long a node that was left out must hold out until that is forgotten
+_FEW_REQUESTS: Final = 2  # at once, to a node that has just returned
+_MANY_REQUESTS: Final = 64
 _SLOW_ANSWERS: Final = 4
 _TIMES_SLOWER: Final = 5.0
 _SECONDS_SLOWER: Final = 0.005  # a unit: below that nobody would notice
@@ -24,6 +26,8 @@ class NodeHealth:
 
     def __init__(self) -> None:
         self.ready = True
+        self.most_requests = math.inf
+        """How many it should have under way: few after its return, and with each answer one more."""
         self._times_left_out = 0
         self._good_trials = 0
         self._pause = FIRST_PAUSE_SECONDS
@@ -51,6 +55,12 @@ class NodeHealth:
         self._slow_answers = max(0, self._slow_answers + (1 if was_slow else -1))
         return self._slow_answers >= _SLOW_ANSWERS
 
+    def let_in_more(self) -> None:
+        """Take note of an answer: so a node that has returned gets twice as many requests in each round trip."""
+        self.most_requests += 1
+        if self.most_requests > _MANY_REQUESTS:
+            self.most_requests = math.inf
+
     def tried(self, *, is_good: bool, now: float) -> None:
         """Take note of how a trial went; after enough good ones in a row the node is ready."""
         if not is_good:
@@ -61,6 +71,7 @@ class NodeHealth:
         self._pause = FIRST_PAUSE_SECONDS
         if self._good_trials >= min(_GOOD_TRIALS * self._times_left_out, _MOST_GOOD_TRIALS):
             self.ready = True
+            self.most_requests = _FEW_REQUESTS
             self._returned = now
 
     @property

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 
 from engram_client.cluster.latency import units
 
-_SECONDS_OF_LAST_RESORT: Final = 1e9
 _NEARLY_EQUAL: Final = 2.0
 _ANOTHER_REQUEST: Final = 1.0  # units of work, besides the rows in it
 
@@ -16,13 +15,14 @@ _ANOTHER_REQUEST: Final = 1.0  # units of work, besides the rows in it
 class Standing(NamedTuple):
     """How a node stands: whether it is worth asking, units of work it has, and seconds that it takes for each.
 
-    And whether it is draining: it answers, and is about to leave or to stop.
+    And whether it is draining: it answers, and is about to leave or to stop; and whether it may get one more request.
     """
 
     is_ready: bool
     work_under_way: float
     seconds_a_unit: float
     is_draining: bool = False
+    has_room: bool = True
 
 
 def choose(
@@ -38,18 +38,18 @@ def choose(
 
     The largest group first, each at the holder that would be done with it soonest: after the work that it has, of this
     fetch too, at the rate at which it answers. A node more costs a request more, so that few rows go to few nodes.
-    Nodes that are draining are asked only where there is no other, those that are not ready only where there are not
-    even such, and avoided ones last.
+    Nodes that have no room are asked only where there is no other, those that are draining only where there are not
+    even such, then those that are not ready, and avoided ones last.
     Of those that are nearly equal any is asked: the best by a little would get all, and nothing be learnt of others.
     """
     chosen: dict[int, int] = {}
     work_of_fetch: dict[int, float] = {}
 
-    def cost(number: int) -> float:
+    def cost(number: int) -> tuple[tuple[bool, ...], float]:
         node = standing(number)
         seconds = (node.work_under_way + work_of_fetch.get(number, _ANOTHER_REQUEST) + work) * node.seconds_a_unit
-        last_resort = 4 * (number in avoided) + 2 * (not node.is_ready) + node.is_draining
-        return seconds * dice.uniform(1.0, _NEARLY_EQUAL) + last_resort * _SECONDS_OF_LAST_RESORT
+        last_resort = (number in avoided, not node.is_ready, node.is_draining, not node.has_room)
+        return last_resort, seconds * dice.uniform(1.0, _NEARLY_EQUAL)
 
     for group in sorted(rows_of_group, key=lambda group: -rows_of_group[group]):
         work = units(rows_of_group[group] * row_bytes) - _ANOTHER_REQUEST

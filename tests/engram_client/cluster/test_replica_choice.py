@@ -66,3 +66,11 @@ def test_avoided_nodes_are_asked_last_of_all():
     assert chosen({0: 1}, [(0, 1)], avoided=[0]) == {0: 1}
     assert chosen({0: 1}, [(0, 1)], {0: not_ready, 1: not_ready}, avoided=[0]) == {0: 1}
     assert chosen({0: 1}, [(0,)], avoided=[0]) == {0: 0}
+
+
+def test_a_node_without_room_is_asked_before_one_that_is_draining_and_after_all_others():
+    no_room, draining = READY._replace(has_room=False), READY._replace(is_draining=True)
+
+    assert chosen({0: 1}, [(0, 1)], {0: no_room, 1: READY._replace(work_under_way=1e6)}) == {0: 1}
+    assert chosen({0: 1}, [(0, 1)], {0: no_room, 1: draining}) == {0: 0}
+    assert chosen({0: 1}, [(0,)], {0: no_room}) == {0: 0}

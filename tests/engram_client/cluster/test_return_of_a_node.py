@@ -83,3 +83,41 @@ def test_a_slow_node_is_not_measured_by_itself_while_nobody_else_is_asked():
         assert not cluster.client.nodes[1].health.ready
 
     run_virtually(leave_out_a_slow_node_and_fall_idle())
+
+
+def test_a_node_that_returns_is_asked_for_little_at_first_and_soon_for_its_share():
+    async def bring_a_node_back():
+        cluster = FakeCluster(shard_map_of(2, sharded([(0, 1)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+
+        async def lookups_of_a_burst():
+            before = len(cluster.nodes[1].lookups)
+            await asyncio.gather(*(cluster.fetch_of(table, ROWS[:50]) for _ in range(60)))
+            return len(cluster.nodes[1].lookups) - before
+
+        usual = await lookups_of_a_burst()
+        cluster.client.nodes.leave_out(cluster.client.nodes[1])
+        await asyncio.sleep(5)
+        assert cluster.client.nodes[1].health.ready
+        bursts = [await lookups_of_a_burst() for _ in range(10)]
+
+        assert usual > 15
+        assert bursts[0] <= 2
+        assert bursts[1] <= 4
+        assert bursts[-1] > 15
+
+    run_virtually(bring_a_node_back())
+
+
+def test_a_node_that_returns_is_asked_for_everything_where_there_is_no_other():
+    async def lose_the_other():
+        cluster = FakeCluster(shard_map_of(2, sharded([(0, 1)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        await cluster.fetch_of(table, ROWS[:50])
+        cluster.client.nodes.leave_out(cluster.client.nodes[1])
+        await asyncio.sleep(5)
+        cluster.nodes[0].is_up = False
+
+        await asyncio.gather(*(cluster.fetch_of(table, ROWS[:50], timeout=0.1) for _ in range(60)))
+
+    run_virtually(lose_the_other())
