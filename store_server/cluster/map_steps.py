@@ -61,8 +61,8 @@ def next_map(
 
     For `away_seconds` see `lost_nodes`, for `retired_seconds` see `overdue`.
 
-    - Live nodes that are not in the map join it. Lost ones leave it once they hold and join nothing, if enough nodes
-      for the replicas remain.
+    - Live nodes that are not in the map join it. Lost ones, and draining ones that have stopped, leave it once they
+      hold and join nothing, if enough nodes for the replicas remain.
     - Shards go to the nodes that `assign` chooses: `next_shards` says when those hold them and when others leave.
     - A set's pending versions become current, and what was current previous, once every shard of all of them has all
       its holders: as many as replicas, or as nodes neither draining nor lost.
@@ -109,7 +109,7 @@ def _following(
     enough = min(known.replicas, stays) if stays else known.replicas
     versions, shortage, complaints = _next_versions(known, members, lost, gone, enough, domain_labels)
     sets = {name: switched(each, versions, enough) for name, each in known.sets.items()}
-    nodes, versions = _without_empty(members.nodes, lost, versions, known.replicas)
+    nodes, versions = _without_empty(members.nodes, {*lost, *members.left}, versions, known.replicas)
     following = replace(known, nodes=nodes, versions=versions, sets=sets)
     too_large = size_complaint(following)
     lacks = tuple(each for each in (shortage, too_large) if each)
@@ -180,17 +180,17 @@ def _denied(version: ShardedVersion, says: Mapping[int, Collection[int]], nodes:
 
 
 def _without_empty(
-    nodes: Sequence[Node], lost: Collection[str], versions: Mapping[VersionKey, ShardedVersion], replicas: int
+    nodes: Sequence[Node], gone: Collection[str], versions: Mapping[VersionKey, ShardedVersion], replicas: int
 ) -> tuple[tuple[Node, ...], dict[VersionKey, ShardedVersion]]:
-    """Leave out lost nodes that hold and join nothing; shards then name the others by their new places."""
+    """Leave out nodes that are `gone` and hold and join nothing; shards then name the others by their new places."""
     named = {
         node for version in versions.values() for shard in version.shards for node in (*shard.holders, *shard.joining)
     }
-    empty = [place for place, node in enumerate(nodes) if node.id in lost and place not in named]
-    gone = set(sorted(empty, key=lambda place: nodes[place].id)[: len(nodes) - replicas])
-    if not gone:
+    empty = [place for place, node in enumerate(nodes) if node.id in gone and place not in named]
+    left_out = set(sorted(empty, key=lambda place: nodes[place].id)[: len(nodes) - replicas])
+    if not left_out:
         return tuple(nodes), dict(versions)
-    stay = [place for place in range(len(nodes)) if place not in gone]
+    stay = [place for place in range(len(nodes)) if place not in left_out]
     new_place = {place: number for number, place in enumerate(stay)}
     moved = {
         key: replace(

@@ -17,9 +17,17 @@ class Members(NamedTuple):
     live: dict[str, NodeRegistration]
     complaints: tuple[str, ...]
 
+    @property
+    def left(self) -> set[str]:
+        """The ids of nodes that were to leave and have stopped."""
+        return {node.id for node in self.nodes if node.draining and node.id not in self.live}
+
 
 def next_members(known: Sequence[Node], registrations: Iterable[NodeRegistration]) -> Members:
-    """Return the nodes of the next map. Of two live nodes with one id or one address, the one in the map stays."""
+    """Return the nodes of the next map. Of two live nodes with one id or one address, the one in the map stays.
+
+    Whether a node is draining the map alone says, where somebody has written it: the node itself may not know it yet.
+    """
     addresses = {node.id: node.address for node in known}
     complaints: list[str] = []
     live: dict[str, NodeRegistration] = {}
@@ -44,7 +52,7 @@ def _turn(each: NodeRegistration, addresses: dict[str, str]) -> tuple[str, bool,
 
 def _known_now(known: Sequence[Node], live: dict[str, NodeRegistration], complaints: list[str]) -> list[Node]:
     """Return the known nodes as they are now. An address that another node has is not taken over."""
-    now = [live[node.id].node if node.id in live else node for node in known]
+    now = [replace(live[node.id].node, draining=node.draining) if node.id in live else node for node in known]
     while taken := _twice([node.address for node in now]):
         for place, (before, node) in enumerate(zip(known, now, strict=True)):
             if node.address in taken and node.address != before.address:
@@ -63,7 +71,7 @@ def _new(known: Sequence[Node], live: dict[str, NodeRegistration], complaints: l
             del live[id_]
         else:
             addresses.add(node.address)
-            new.append(node)
+            new.append(replace(node, draining=False))
     return new
 
 

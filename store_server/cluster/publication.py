@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -55,6 +55,16 @@ class LivingCluster:
         if found is None:
             raise CannotPublish("the cluster has no shard map yet: as many nodes must run as there are replicas")
         return found
+
+    async def maps(self) -> AsyncGenerator[ShardMap, None]:
+        """Yield the map as it is now, and each that follows, without end; a source that fails is asked again."""
+        while True:
+            try:
+                async for found in self._meeting.source.follow():
+                    if found is not None:
+                        yield found
+            except MapSourceFailed:  # nodes go on meanwhile
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def living(self) -> Mapping[str, NodeRegistration]:
         """Return what the nodes say that are registered now, by id."""
@@ -138,18 +148,13 @@ class LivingCluster:
     async def _until_current(
         self, set_name: str, versions: Mapping[str, str], progress: Callable[[int, int], None]
     ) -> None:
-        while True:
-            try:
-                async for found in self._meeting.source.follow():
-                    if found is None:
-                        continue
-                    progress(*bytes_held(found, versions))
-                    if is_current(found, set_name, versions):
-                        return
-                    if not is_pending(found, set_name, versions):
-                        raise CannotPublish(f"somebody else has published other versions of set {set_name!r} meanwhile")
-            except MapSourceFailed:  # nodes go on copying; it is looked again until the time is over
-                await asyncio.sleep(_PAUSE_SECONDS)
+        async with aclosing(self.maps()) as maps:
+            async for found in maps:
+                progress(*bytes_held(found, versions))
+                if is_current(found, set_name, versions):
+                    return
+                if not is_pending(found, set_name, versions):
+                    raise CannotPublish(f"somebody else has published other versions of set {set_name!r} meanwhile")
 
     async def _give_up(self, set_name: str, versions: Mapping[str, str], seconds: float) -> str:
         """Take pending versions back; returns what is to be said of that."""

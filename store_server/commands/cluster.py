@@ -42,7 +42,7 @@ def lines(shard_map: ShardMap, living: Mapping[str, NodeRegistration]) -> Iterat
     yield f"cluster {shard_map.cluster}  epoch {shard_map.epoch}  replicas {shard_map.replicas}"
     held = _bytes_by_node(shard_map)
     for place, node in enumerate(shard_map.nodes):
-        state = "alive" if node.id in living else "away"
+        state = ("alive" if node.id in living else "away") + (", leaving" if node.draining else "")
         of = f" of {node.capacity_bytes:,}" if node.capacity_bytes else ""
         labels = "".join(f"  {key}={value}" for key, value in sorted(node.labels.items()))
         stored = f", {living[node.id].bytes_used:,} stored" if node.id in living else ""

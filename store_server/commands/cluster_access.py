@@ -9,6 +9,7 @@ import typer
 
 from store_server.cluster.block_source import InvalidSourceUrl
 from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.leaving import CannotLeave
 from store_server.cluster.map_source import MapSourceFailed
 from store_server.cluster.publishing import CannotPublish
 from store_server.commands.failure import CommandFailed
@@ -47,5 +48,5 @@ def cluster_failures() -> Iterator[None]:
     """Say in one line what went wrong."""
     try:
         yield
-    except (CannotPublish, CannotListen, InvalidSourceUrl, MapSourceFailed, ValueError) as error:
+    except (CannotPublish, CannotLeave, CannotListen, InvalidSourceUrl, MapSourceFailed, ValueError) as error:
         raise CommandFailed(str(error)) from error

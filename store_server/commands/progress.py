@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress_bar(title: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar for work of `num_bytes`; yields a function that is called with the bytes done since the last call."""
+def progress_bar(title: str, num_bytes: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar for work of `num_bytes`; yields a function that is called with the bytes done since the last call.
+
+    None where it is not known how many there are.
+    """
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -42,7 +42,9 @@ class LivingNodes:
         self.away.pop(name, None)
 
     def drain(self, name: str) -> None:
-        self.nodes[name] = replace(self.nodes[name], draining=True)
+        """Let somebody write into the map that a node is to leave."""
+        nodes = tuple(replace(node, draining=node.draining or node.id == name) for node in self.shard_map.nodes)
+        self.shard_map = replace(self.shard_map, epoch=self.shard_map.epoch + 1, nodes=nodes)
 
     def wait(self, seconds: float) -> None:
         self.away = {name: waited + seconds for name, waited in self.away.items()}

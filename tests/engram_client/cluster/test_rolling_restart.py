@@ -3,20 +3,18 @@
 import asyncio
 from functools import partial
 
-import numpy as np
 import pytest
 from support.network import Loopback
 from support.real_cluster import real_cluster
 from support.rows import random_rows
+from support.steady_load import SteadyLoad
 
 from engram_client.cluster.cluster_transport import ClusterTransport
-from engram_client.errors import EngramError
 from engram_client.node_transport import NodeTransport
 from engram_client.store import Store
 
 TABLE, ROWS = "m/layer-1", random_rows(20_000, 264)
 SECONDS = 60
-FETCHERS, PAUSE_SECONDS = 4, 0.01
 WORKERS = {"one process": 1, "two workers": 2}
 
 
@@ -31,49 +29,11 @@ def cluster(request, tmp_path_factory):
         yield cluster
 
 
-class SteadyLoad:
-    """Fetches as long as the block lasts, a few fetches at a time; each is compared with what it must be."""
-
-    def __init__(self, table):
-        self.num_right, self.wrong = 0, []
-        self._table = table
-        self._is_over = False
-
-    async def __aenter__(self):
-        self._tasks = [asyncio.create_task(self._keep_fetching(seed)) for seed in range(FETCHERS)]
-        return self
-
-    async def __aexit__(self, *_):
-        self._is_over = True
-        await asyncio.gather(*self._tasks)
-
-    async def go_on(self, fetches):
-        """Wait until so many more have succeeded, or one has not."""
-        until = self.num_right + fetches
-        async with asyncio.timeout(SECONDS):
-            while self.num_right < until and not self.wrong:
-                await asyncio.sleep(0.01)
-
-    async def _keep_fetching(self, seed):
-        dice = np.random.default_rng(seed)
-        while not self._is_over:
-            await asyncio.sleep(PAUSE_SECONDS)
-            ids = dice.integers(0, len(ROWS), 1 if seed == 0 else 2000)
-            try:
-                rows = await self._table.fetch(ids)
-            except EngramError as error:
-                self.wrong.append(error)
-            else:
-                self.num_right += 1
-                if not np.array_equal(rows, ROWS[ids]):
-                    self.wrong.append(ids)
-
-
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.long)])
 async def test_each_node_is_stopped_and_started_again_under_load_and_no_fetch_fails(cluster, rounds):
     logs = []
     transport = ClusterTransport(cluster.shard_map, partial(NodeTransport, retries=False))
-    async with Store(transport, SECONDS) as store, SteadyLoad(await store.table(TABLE)) as load:
+    async with Store(transport, SECONDS) as store, SteadyLoad(await store.table(TABLE), ROWS) as load:
         for number in (0, 1) * rounds:
             async with asyncio.timeout(SECONDS):  # so that there always is another node to go to
                 while not all(transport.nodes[each].is_sought for each in (0, 1)):

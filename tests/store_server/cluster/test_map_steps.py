@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from support.living_nodes import SETTINGS, registration
+from support.living_nodes import SETTINGS, LivingNodes, registration
 from support.placements import SHARD_BYTES, a_node, a_version, held, some_nodes
 
 from engram_store.shard_map import Shard, ShardMap, TableSet, VersionKey
@@ -290,16 +290,50 @@ def test_a_node_without_address_is_named_and_left_out():
     assert "a node without id or address registers: id 'x', address ''" in complaints
 
 
-def test_labels_capacity_and_draining_follow_what_a_node_says_of_itself():
+def test_labels_and_capacity_follow_what_a_node_says_of_itself_and_not_whether_it_leaves():
     known = two_of_three()
     said = all_held(known)
     said[2] = replace(said[2], node=replace(known.nodes[2], labels={"zone": "z"}, capacity_bytes=5000, draining=True))
 
     following, _ = next_map(known, said, {}, SETTINGS)
 
-    assert following.nodes[2] == said[2].node
+    assert following.nodes[2] == replace(said[2].node, draining=False)
+
+
+def test_a_node_that_the_map_has_leaving_gives_its_shards_away_whatever_it_says_itself():
+    known = two_of_three()
+    leaving = replace(known.nodes[2], draining=True)
+    said, known = all_held(known), replace(known, nodes=(*known.nodes[:2], leaving))
+
+    following, _ = next_map(known, said, {}, SETTINGS)
+
+    assert following.nodes[2] == leaving
     assert all(2 not in shard.joining for shard in following.versions[KEY].shards)
     assert following.versions[KEY].shards[1] == Shard(end_row=20, holders=(1, 2), joining=(0,))
+
+
+def test_a_leaving_node_is_in_the_map_until_it_has_given_all_away_and_stopped_and_returns_as_a_new_one():
+    cluster = LivingNodes()
+    cluster.shard_map = two_of_three()
+    for node in cluster.shard_map.nodes:
+        cluster.join(node)
+        cluster.fetch(node.id)
+    cluster.drain("n2")
+    cluster.die("n2")
+    cluster.step()
+    assert "n2" in {node.id for node in cluster.shard_map.nodes}  # it is needed still
+    cluster.come_back("n2")
+    cluster.settle(5)
+    assert [node.id for node in cluster.shard_map.nodes] == ["n0", "n1", "n2"]
+    assert not any(cluster.named_for("n2").values())
+
+    cluster.die("n2")
+    cluster.settle(5)
+    assert [node.id for node in cluster.shard_map.nodes] == ["n0", "n1"]
+
+    cluster.come_back("n2")
+    cluster.settle(5)
+    assert cluster.shard_map.nodes[2] == a_node("n2")
 
 
 def test_the_first_map_waits_for_as_many_nodes_as_replicas():

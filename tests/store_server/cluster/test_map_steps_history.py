@@ -80,7 +80,8 @@ def test_every_current_shard_has_a_holder_that_has_it_and_the_map_comes_to_rest(
     cluster.wait(10_000.0)
     cluster.settle(20)
 
-    stay = [name for name in cluster.live if not cluster.nodes[name].draining]
+    draining = {node.id for node in cluster.shard_map.nodes if node.draining}
+    stay = [name for name in cluster.live if name not in draining]
     for version in cluster.shard_map.versions.values():
         for number, shard in enumerate(version.shards):
             if stay:
