@@ -34,3 +34,8 @@ class AwayClock(Generic[_Thing]):
             if thing not in present
         }
         return dict(self._away)
+
+    def begin_anew(self) -> dict[_Thing, float]:
+        """Count from now on for all that are away; returns what `look` does."""
+        self._away = dict.fromkeys(self._away, 0.0)
+        return dict(self._away)

@@ -32,7 +32,12 @@ class Waiting:
     def look(self, known: ShardMap | None, present: Mapping[str, NodeRegistration] | None, now: float) -> None:
         """Take note of who and what is away. `now` is of a clock in seconds that never goes back."""
         nodes = [node.id for node in known.nodes] if known is not None else []
-        self._away_seconds = self._away.look(present, nodes, now)
+        before, self._away_seconds = self._away_seconds, self._away.look(present, nodes, now)
+        # Nodes that were cut off together come back one by one: the last of them have not gone away alone.
+        if present is not None and any(
+            before[node] >= self._loss.lost_after_seconds for node in before if node in present
+        ):
+            self._away_seconds = self._away.begin_anew()
         if known is not None:
             self._retired_seconds = self._unnamed.look(importance(known.sets.values()), known.versions, now)
 
