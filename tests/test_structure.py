@@ -31,6 +31,7 @@ FILES_AT_THE_BORDER = {
         "cluster/block_source_grpc.py",
         "cluster/etcd_access.py",
         "cluster/etcd_connection.py",
+        "cluster/etcd_members.py",
         "failures.py",
         "node.py",
         "services/blocks.py",

@@ -13,44 +13,22 @@ from typing import Any, Final
 import grpc
 from aetcd import rpc
 
-from store_server.cluster.etcd_access import EtcdAccess, EtcdAway, EtcdRefused
+from store_server.cluster.etcd_access import EtcdAccess, EtcdAway
+from store_server.cluster.etcd_members import EtcdMembers
 from store_server.cluster.etcd_url import EtcdUrl
 from store_server.cluster.map_source import MapSourceFailed
 
 CALL_SECONDS: Final = 5.0
-_CHANNEL_OPTIONS: Final = (
-    # etcd takes pings every five seconds at most. A member that has stopped without closing is noticed by them alone.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    # One that comes back is found at once, and not after the two minutes that gRPC would come to wait.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 2_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.max_receive_message_length", 64 << 20),
-)
 # A member that lost the others ends a watch instead of staying silent.
 _REQUIRE_LEADER: Final = (("hasleader", "true"),)
-_AWAY: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-_REFUSALS: Final = (
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.FAILED_PRECONDITION,
-)
 
 
 class EtcdConnection:
-    """Speaks to one member of etcd at a time, to the next when that is away. Belongs to the running event loop."""
+    """What is asked of etcd, of one member at a time. Belongs to the running event loop."""
 
     def __init__(self, url: EtcdUrl, access: EtcdAccess, call_seconds: float = CALL_SECONDS) -> None:
-        self._url = url
-        self._access = access
+        self._members = EtcdMembers(url, access, call_seconds)
         self._call_seconds = call_seconds
-        self._at = 0
-        self._channels: dict[str, grpc.aio.Channel] = {}
-        self._tokens: dict[str, str] = {}
 
     async def range(self, key: bytes, end: bytes = b"") -> Any:  # noqa: ANN401  # aetcd's messages have no types
         """Return the RangeResponse of one key, or of all from `key` to before `end`. Raises MapSourceFailed."""
@@ -84,13 +62,13 @@ class EtcdConnection:
 
         Raises MapSourceFailed when it ends: etcd is away, has forgotten what was since `revision`, or refuses.
         """
-        endpoint = self._where()
+        endpoint = self._members.endpoint
         request = rpc.WatchRequest(
             create_request=rpc.WatchCreateRequest(key=key, range_end=end, start_revision=revision)
         )
         try:
-            metadata = (*await self._token(endpoint), *_REQUIRE_LEADER)
-            call = rpc.WatchStub(self._channel(endpoint)).Watch(metadata=metadata)
+            metadata = (*await self._members.token(endpoint), *_REQUIRE_LEADER)
+            call = rpc.WatchStub(self._members.channel(endpoint)).Watch(metadata=metadata)
             try:
                 response = await self._created(call, request, endpoint)
                 while response is not grpc.aio.EOF and not response.canceled:
@@ -100,16 +78,14 @@ class EtcdConnection:
             finally:
                 call.cancel()
         except grpc.aio.AioRpcError as error:
-            raise self._failed(error, endpoint) from error
+            raise self._members.failed(error, endpoint) from error
         finally:
-            self._tokens.pop(endpoint, None)  # it may be why a watch has ended
+            self._members.forget_token(endpoint)  # it may be why a watch has ended
         raise MapSourceFailed(f"etcd at {endpoint} ended a watch: {_why(response)}")
 
     async def close(self) -> None:
         """Let go of everything."""
-        channels, self._channels = list(self._channels.values()), {}
-        for channel in channels:
-            await channel.close()
+        await self._members.close()
 
     async def _created(self, call: Any, request: object, endpoint: str) -> Any:  # noqa: ANN401
         """Return the first answer to a watch, which says that it was begun."""
@@ -118,12 +94,12 @@ class EtcdConnection:
                 await call.write(request)
                 return await call.read()
         except TimeoutError as error:
-            self._move_on_from(endpoint)
+            self._members.move_on_from(endpoint)
             raise EtcdAway(f"etcd at {endpoint} does not answer within {self._call_seconds} s") from error
 
     async def _call(self, method: Callable[[grpc.aio.Channel], Any], request: object) -> Any:  # noqa: ANN401
         """Return the answer of the first member that gives one."""
-        for _ in range(len(self._url.endpoints) - 1):
+        for _ in range(self._members.number - 1):
             try:
                 return await self._ask(method, request)
             except EtcdAway:
@@ -131,54 +107,21 @@ class EtcdConnection:
         return await self._ask(method, request)
 
     async def _ask(self, method: Callable[[grpc.aio.Channel], Any], request: object) -> Any:  # noqa: ANN401
-        endpoint = self._where()
+        endpoint = self._members.endpoint
 
         async def ask() -> Any:  # noqa: ANN401
-            token = await self._token(endpoint)
-            return await method(self._channel(endpoint))(request, timeout=self._call_seconds, metadata=token)
+            token = await self._members.token(endpoint)
+            return await method(self._members.channel(endpoint))(request, timeout=self._call_seconds, metadata=token)
 
         try:
             try:
                 return await ask()
             except grpc.aio.AioRpcError as error:
-                if not _is_about_token(error) or self._tokens.pop(endpoint, None) is None:
+                if not _is_about_token(error) or not self._members.forget_token(endpoint):
                     raise
             return await ask()
         except grpc.aio.AioRpcError as error:
-            raise self._failed(error, endpoint) from error
-
-    async def _token(self, endpoint: str) -> tuple[tuple[str, str], ...]:
-        if self._url.user is None:
-            return ()
-        if endpoint not in self._tokens:
-            request = rpc.AuthenticateRequest(name=self._url.user, password=self._access.password())
-            authenticate = rpc.AuthStub(self._channel(endpoint)).Authenticate
-            self._tokens[endpoint] = (await authenticate(request, timeout=self._call_seconds)).token
-        return (("token", self._tokens[endpoint]),)
-
-    def _channel(self, endpoint: str) -> grpc.aio.Channel:
-        if endpoint not in self._channels:
-            self._channels[endpoint] = (
-                grpc.aio.secure_channel(endpoint, self._access.credentials(), _CHANNEL_OPTIONS)
-                if self._url.with_tls
-                else grpc.aio.insecure_channel(endpoint, _CHANNEL_OPTIONS)
-            )
-        return self._channels[endpoint]
-
-    def _where(self) -> str:
-        return self._url.endpoints[self._at % len(self._url.endpoints)]
-
-    def _move_on_from(self, endpoint: str) -> None:
-        if endpoint == self._where():
-            self._at += 1
-
-    def _failed(self, error: grpc.aio.AioRpcError, endpoint: str) -> MapSourceFailed:
-        """Return the error in our words; who asks next asks another member, if this one is away."""
-        if error.code() in _AWAY:
-            self._move_on_from(endpoint)
-            return EtcdAway(f"etcd at {endpoint} does not answer: {error.details()}")
-        kind = EtcdRefused if error.code() in _REFUSALS else MapSourceFailed
-        return kind(f"etcd at {endpoint}: {error.details()}")
+            raise self._members.failed(error, endpoint) from error
 
 
 async def _answered_once(call: Any) -> Any:  # noqa: ANN401
