@@ -79,6 +79,11 @@ class LinkedNode:
         return self.requests_under_way < self.health.most_requests
 
     @property
+    def is_free(self) -> bool:
+        """Whether it is worth asking for what need not be asked."""
+        return self.is_sought and self.has_room
+
+    @property
     def is_sought(self) -> bool:
         """Whether it is as good as any other to ask."""
         return self.health.ready and not self.is_draining

@@ -58,7 +58,7 @@ class PartRace:
             parts = cluster.split(self._asking.table, self._part.rows, self._avoided)
         except VersionNotFound:  # a newer map has come, without the version; who was asked may still have it
             return []
-        if any(each.node.id in self._avoided or not each.node.is_sought for each in parts):
+        if any(part.node.id in self._avoided or not part.node.is_free for part in parts):
             return []
         return parts if cluster.hedges.take(len(parts)) else []
 
