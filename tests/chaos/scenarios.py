@@ -31,7 +31,7 @@ class Extent:
     disturbed: float = 10.0
     after: float = 10.0
     nodes_killed: int = NUM_NODES
-    """Where one is killed after another."""
+    """Where one is killed, or restarted, after another."""
 
 
 @dataclass
@@ -71,6 +71,15 @@ def kill_one_after_another(scene: Scene) -> None:
         _kill_and_start(scene, number)
 
 
+def restart_one_after_another(scene: Scene) -> None:
+    for number in range(scene.extent.nodes_killed):
+        scene.note(f"SIGTERM of node {number}")
+        code = scene.cluster.stop(number)
+        scene.note(f"node {number} has ended with exit code {code}")
+        scene.load.go_on(scene.extent.disturbed)
+        _start(scene, number)
+
+
 def stop(scene: Scene) -> None:
     victim = scene.busiest()
     scene.note(f"SIGSTOP of node {victim}")
@@ -103,6 +112,10 @@ def _kill_and_start(scene: Scene, number: int) -> None:
     scene.note(f"SIGKILL of node {number}")
     scene.cluster.kill(number)
     scene.load.go_on(scene.extent.disturbed)
+    _start(scene, number)
+
+
+def _start(scene: Scene, number: int) -> None:
     scene.note(f"start of node {number}")
     scene.cluster.start(number)
     scene.note(f"node {number} listens")
@@ -123,6 +136,9 @@ SCENARIOS = {
     "kill": Scenario(says="a node is killed and started again", happens=kill),
     "kill-each": Scenario(
         says="one node after another is killed, each back before the next", happens=kill_one_after_another
+    ),
+    "restart-each": Scenario(
+        says="one node after another is told to stop and started again", happens=restart_one_after_another
     ),
     "stop": Scenario(says="a node is stopped and goes on", happens=stop),
     "cut": Scenario(says="the link of a node is down and comes back", happens=cut),
