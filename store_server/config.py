@@ -24,7 +24,7 @@ class ServerConfig:
     huge_pages: bool = False
     """Ask for huge pages for the tables in memory."""
     drain_seconds: float = 10.0
-    """How long a stop waits for lookups that are under way."""
+    """How long a stop waits for lookups that are under way and, at most half of it, for clients to go elsewhere."""
     reload_seconds: float = 1.0
     """How often the node looks for versions that were published or dropped."""
     max_rows_per_lookup: int = 131_072

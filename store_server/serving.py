@@ -37,7 +37,7 @@ def serve(
     memory: RowMemory | None = None,
     is_one_of_several: bool = False,
 ) -> None:
-    """Run a node, or one process of it. SIGTERM or SIGINT finishes what is under way, a second one ends it at once.
+    """Run a node, or one process of it. SIGTERM or SIGINT drains it and ends, a second one ends it at once.
 
     `starting` is called when its event loop runs, `listening` once it listens. Raises ServingFailed.
     """

@@ -79,7 +79,12 @@ def serve(
         ),
     ] = None,
     drain_seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", help="After SIGTERM, how long lookups that are under way may take.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long a stop may take: lookups that are under way and, for half of that time, until the clients of "
+            "a cluster have gone to its other nodes.",
+        ),
     ] = 10.0,
     cluster: cluster_options.Url = None,
     node_id: cluster_options.NodeId = None,
@@ -102,8 +107,9 @@ def serve(
 ) -> None:
     """Serve the tables of a data root over gRPC.
 
-    Prints one line, "listening on HOST:PORT", when it is ready. SIGTERM or SIGINT (Ctrl-C) finishes what is under way
-    and ends with exit code 0; a second one ends at once. A worker that dies is started again.
+    Prints one line, "listening on HOST:PORT", when it is ready. SIGTERM or SIGINT (Ctrl-C) tells clients to go to other
+    nodes, if there are any, finishes what is under way and ends with exit code 0; a second one ends at once. A worker
+    that dies is started again.
     """
     try:
         cluster_config = None
