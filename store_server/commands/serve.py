@@ -82,8 +82,8 @@ def serve(
         float,
         typer.Option(
             metavar="SECONDS",
-            help="How long a stop may take: lookups that are under way and, for half of that time, until the clients of "
-            "a cluster have gone to its other nodes.",
+            help="How long a stop may take: lookups that are under way and, for half of that time, until clients have "
+            "gone to other nodes of the cluster.",
         ),
     ] = 10.0,
     cluster: cluster_options.Url = None,
