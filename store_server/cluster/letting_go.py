@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ import structlog
 from store_server.storage import RootBusy, root_writer
 from store_server.storage.arrivals import remove_arrivals
 from store_server.storage.block_writer import BlockWriter
+from store_server.storage.durable import bytes_free
 from store_server.storage.held_blocks import held_blocks, ranges_of
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ class LettingGo:
 
     A block that has not been wanted for `keep_seconds` is held no longer, so that the node registers without it; a
     while later its disk space is given back, and a version that is not in the map any more is removed. After a restart
-    all of the time begins anew. `find` returns what lies in the data root; `now` is a clock in seconds that never goes
-    back.
+    all of the time begins anew. It is not kept so long while the disk has no room for what is to come. `find` returns
+    what lies in the data root, `free_bytes` the room on its disk; `now` is a clock in seconds that never goes back.
     """
 
     def __init__(
@@ -59,33 +61,46 @@ class LettingGo:
         find: Callable[[VersionKey], StoredVersion | None],
         lookup_seconds: float = _LOOKUP_SECONDS,
         now: Callable[[], float] = time.monotonic,
+        free_bytes: Callable[[], int] | None = None,
     ) -> None:
+        self.makes_room = False
+        """Whether there will be room soon that is lacking now."""
         self._root = root
         self._copies = copies
         self._keep_seconds = keep_seconds
         self._find = find
         self._lookup_seconds = lookup_seconds
         self._now = now
+        self._free_bytes = free_bytes or partial(bytes_free, root.path)
         self._known: dict[VersionKey, _Version] = {}
 
-    def look(self, wanted: Mapping[VersionKey, NDArray[np.bool_]], under_way: Collection[VersionKey]) -> bool:
+    def look(
+        self,
+        wanted: Mapping[VersionKey, NDArray[np.bool_]],
+        under_way: Collection[VersionKey],
+        bytes_to_come: int = 0,
+    ) -> bool:
         """Do what is due; tells whether the node holds less now.
 
         `wanted` are blocks of all versions in the map, (num_blocks,) each; versions `under_way` are being copied. Waits
         for a disk. Raises StorageError.
         """
         remove_arrivals(self._root, but={*wanted, *under_way})
-        has_less = False
+        has_less = self.makes_room = False
+        lacks_room = bytes_to_come > self._free_bytes()
         for key in self._copies:
             if key not in under_way:
                 stored = self._find(key)
                 if stored is None:
                     self._forget(key, is_wanted=key in wanted)
                 else:
-                    has_less |= self._look_at(key, stored, wanted.get(key))
+                    has_less |= self._look_at(key, stored, wanted.get(key), 0.0 if lacks_room else self._keep_seconds)
+        self.makes_room &= lacks_room
         return has_less
 
-    def _look_at(self, key: VersionKey, stored: StoredVersion, wanted: NDArray[np.bool_] | None) -> bool:
+    def _look_at(
+        self, key: VersionKey, stored: StoredVersion, wanted: NDArray[np.bool_] | None, keep_seconds: float
+    ) -> bool:
         is_held = held_blocks(stored)
         is_wanted = np.zeros(len(is_held), np.bool_) if wanted is None else wanted
         known, now = self._known.get(key), self._now()
@@ -94,7 +109,8 @@ class LettingGo:
         known.unwanted = np.where(is_wanted, _NEVER, np.minimum(known.unwanted, now))
         known.let_go = np.where(is_wanted | is_held, _NEVER, np.minimum(known.let_go, now))
         known.given_back &= ~(is_wanted | is_held)
-        due = is_held & (now - known.unwanted >= self._keep_seconds)
+        self.makes_room |= bool((~is_wanted & ~known.given_back).any())
+        due = is_held & (now - known.unwanted >= keep_seconds)
         if due.any():
             with BlockWriter(stored) as writer:
                 writer.let_go(ranges_of(due))

@@ -23,6 +23,8 @@ from store_server.config import ServerConfig
         ({"lease_seconds": 0}, "lease_seconds must be at least 1 and at most 3600, got 0"),
         ({"lost_after_seconds": 10.0}, "lost_after_seconds must be above lease_seconds, 10"),
         ({"all_lost_after_seconds": 59.0}, "at most all_lost_after_seconds, 59.0, got 60.0"),
+        ({"retire_after_seconds": 0.0}, "retire_after_seconds must be above 0"),
+        ({"retire_at_latest_seconds": 59.0}, "at most retire_at_latest_seconds, got 60 and 59"),
         ({"cert_file": "cert"}, "give both or neither"),
     ],
 )

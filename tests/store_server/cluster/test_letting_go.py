@@ -31,6 +31,7 @@ class Scene:
     copies: Copies
     key: VersionKey
     seconds: float = 0.0
+    free_bytes: int = 1000
 
     def __post_init__(self):
         self._own = OwnHoldings(self.root)
@@ -41,13 +42,18 @@ class Scene:
             find=self._own.stored,
             lookup_seconds=LOOKUP_SECONDS,
             now=lambda: self.seconds,
+            free_bytes=lambda: self.free_bytes,
         )
 
-    def look(self, wanted, *, after, under_way=()):
+    def look(self, wanted, *, after, under_way=(), to_come=0):
         """Look `after` so many seconds; `wanted` None is a version that the map does not know."""
         self.seconds += after
         self._own()
-        return self._letting_go.look({} if wanted is None else {self.key: wanted}, under_way)
+        return self._letting_go.look({} if wanted is None else {self.key: wanted}, under_way, to_come)
+
+    @property
+    def makes_room(self):
+        return self._letting_go.makes_room
 
     @property
     def held(self):
@@ -149,3 +155,17 @@ def test_while_another_writes_to_the_data_root_a_version_waits_for_its_removal(s
     scene.look(None, after=0)
 
     assert scene.root.table_names() == []
+
+
+def test_what_is_not_wanted_goes_at_once_where_the_disk_has_no_room_for_what_is_to_come(scene):
+    assert not scene.look(FIRST_TWO, after=0, to_come=1000)
+    assert not scene.makes_room
+
+    assert scene.look(FIRST_TWO, after=0, to_come=1001)
+    assert (scene.held, scene.makes_room) == ([0, 1], True)
+    scene.look(FIRST_TWO, after=0, to_come=1001)
+    assert scene.makes_room
+
+    scene.look(FIRST_TWO, after=LOOKUP_SECONDS, to_come=1001)
+    scene.look(FIRST_TWO, after=0, to_come=1001)
+    assert not scene.makes_room  # there is nothing left to give

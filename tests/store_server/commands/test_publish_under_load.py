@@ -96,17 +96,16 @@ def check_that_one_version_is_left(published, run, bytes_before, versions):
     published.until(lambda: not any(published.blocks_held(each) for each in versions[:-1]))
     published.until(lambda: sum(disk_bytes(published.root(number)) for number in range(3)) <= 1.1 * BYTES_OF_ALL_COPIES)
     old = {version for each in versions[:-1] for version in each.values()}
-    for node in published.nodes:
-        assert not [line for line in mapped_files(node) if any(version in line for version in old)]
+    published.until(lambda: not any(version in mapped_files(node) for node in published.nodes for version in old))
 
 
 def disk_bytes(root):
     """Bytes that the tables of the set, and what was on its way to them, take on the disk of a node."""
-    files = [path for path in root.glob("*/**/*") if "/m/" in str(path) or "/incoming/" in str(path)]
+    files = [path for path in root.glob("*/**/*") if "/m@" in str(path) or "/incoming/" in str(path)]
     return sum(path.stat().st_blocks * 512 for path in files if path.is_file())
 
 
 def mapped_files(node):
     """What the process of a node has mapped: nothing else of a file can be resident on its account."""
     with open(f"/proc/{node.process.pid}/maps") as maps:
-        return maps.readlines()
+        return maps.read()
