@@ -18,8 +18,8 @@ from store_server.cluster.own_holdings import OwnHoldings
 from store_server.cluster.scrub import BadBlock, Scrub
 from store_server.cluster.wanted import WantedShard, wanted_shards
 from store_server.storage import RootBusy, StorageError, TableNotFound, root_writer
-from store_server.storage.block_writer import BlockWriter
 from store_server.storage.durable import bytes_free
+from store_server.storage.quarantine import quarantine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,10 +92,11 @@ class Holding:
 
     def quarantine(self, stored: StoredVersion, block: int) -> None:
         """Hold a block no longer, if it is bad; it is fetched again. For any thread; raises StorageError."""
-        with BlockWriter(stored) as writer:
-            if writer.quarantine(block):
-                log.error("bad block quarantined", table=stored.table, version=stored.version, block=block)
-                self._tell()
+        bad = quarantine(self._root, stored, block)
+        for each in bad:
+            log.error("bad block quarantined", table=each.table, version=each.version, block=block)
+        if bad:
+            self._tell()
 
     async def close(self) -> None:
         """Stop. What is being fetched goes on after the next start."""
@@ -133,8 +134,11 @@ class Holding:
         wanted = wanted_shards(shard_map, self._config.node_id)
         missing = [shard for shard in wanted if not _is_in(held.blocks.get(shard.key, ()), shard)]
         self._follow_current(shard_map, held)
-        self._fetching.fetch(missing, held.blocks.keys())
-        return self._letting_go.look(_blocks_of(wanted, shard_map), self._fetching.under_way)
+        to_come = sum(_bytes_of(shard, shard_map) for shard in missing)
+        has_less = self._letting_go.look(_blocks_of(wanted, shard_map), self._fetching.under_way, to_come)
+        if not self._letting_go.makes_room:
+            self._fetching.fetch(missing, held.blocks.keys())
+        return has_less
 
     def _follow_current(self, shard_map: ShardMap, held: Holdings) -> None:
         """Let the current version of the map be that of the data root, where both are copies of the node's own."""
@@ -180,6 +184,12 @@ class Holding:
 
 def _is_in(ranges: BlockRanges, shard: WantedShard) -> bool:
     return any(first <= shard.first and shard.end <= end for first, end in ranges)
+
+
+def _bytes_of(shard: WantedShard, shard_map: ShardMap) -> int:
+    version = shard_map.versions[shard.key]
+    end_row = min(shard.end * version.block_rows, version.num_rows)
+    return (end_row - shard.first * version.block_rows) * version.row_bytes
 
 
 def _blocks_of(wanted: Sequence[WantedShard], shard_map: ShardMap) -> Mapping[VersionKey, NDArray[np.bool_]]:

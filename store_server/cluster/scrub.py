@@ -13,9 +13,9 @@ import structlog
 
 from store_server.cluster.pace import Pace
 from store_server.storage import BlockDamaged, StorageError, StorageFailure
-from store_server.storage.block_writer import BlockWriter
 from store_server.storage.files.version_files import open_files
 from store_server.storage.held_blocks import held_blocks
+from store_server.storage.quarantine import quarantine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,15 +90,15 @@ class Scrub:
 
     def note_bad(self, stored: StoredVersion, block: int) -> None:
         """Deal with a block that somebody read and found bad, if it is. Waits for `repair`. Raises StorageError."""
-        with BlockWriter(stored) as writer:
-            if not writer.quarantine(block):
-                return
-        bad = BadBlock(stored.table, stored.version, block)
-        self.blocks_bad += 1
-        self.quarantined.add(bad)
-        self._changed()
-        log.error("bad block quarantined", table=bad.table, version=bad.version, block=block)
-        self._bring_back(bad)
+        found = [BadBlock(each.table, each.version, block) for each in quarantine(self._root, stored, block)]
+        for bad in found:
+            log.error("bad block quarantined", table=bad.table, version=bad.version, block=block)
+        if found:
+            self.blocks_bad += len(found)
+            self.quarantined.update(found)
+            self._changed()
+        for bad in found:
+            self._bring_back(bad)
 
     def _read_version(self, table: str, version: str, stop: threading.Event) -> None:
         stored = self._root.stored_version(table, version)

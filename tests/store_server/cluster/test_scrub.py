@@ -58,6 +58,32 @@ def replica(tmp_path):
     return tmp_path / "replica"
 
 
+def test_a_bad_block_that_two_versions_share_leaves_both_at_once_and_both_get_it_back(tmp_path, replica):
+    root, patched = tmp_path / "root", ROWS.copy()
+    patched[0] ^= 1
+    write_table(root, "t", ROWS)
+    write_table(replica, "t", patched)
+    new = manifest_of(replica, "t")
+    copy_blocks(DataRoot.open(root), "t", new.version, None, [FileSource(replica)])
+    flip_a_bit(root)
+    repaired = []
+
+    def repair(bad):
+        if not repaired:
+            assert not held_blocks(scrub_root.stored_version("t", new.version))[1]
+            assert not held_blocks(scrub_root.stored_version("t", manifest_of(root, "t").version))[1]
+        repaired.append(bad.version)
+        copy_blocks(DataRoot.open(root), bad.table, bad.version, [(1, 2)], [FileSource(replica)])
+
+    scrub_root = DataRoot.open(root)
+    Scrub(scrub_root, NO_LIMIT, changed=lambda: None, repair=repair).read_all(threading.Event())
+
+    assert sorted(repaired) == sorted(scrub_root.versions("t"))
+    for version in scrub_root.versions("t"):
+        list(verify(scrub_root, "t", version))
+        assert held_blocks(scrub_root.stored_version("t", version)).all()
+
+
 @pytest.mark.parametrize("held", ["whole", "lmdb", "part"])
 def test_a_flipped_bit_is_found_not_served_once_found_and_repaired_from_a_replica(tmp_path, replica, held):
     root = tmp_path / "root"
