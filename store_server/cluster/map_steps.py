@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from engram_store.shard_map import Node, ShardedVersion, ShardMap, VersionKey
 from store_server.cluster.assignment import DOMAIN_LABELS, assign
+from store_server.cluster.empty_nodes import without_empty
 from store_server.cluster.lost_nodes import LossSettings, lost_nodes
 from store_server.cluster.map_size import size_complaint
 from store_server.cluster.membership import Members, next_members
@@ -109,7 +110,7 @@ def _following(
     enough = min(known.replicas, stays) if stays else known.replicas
     versions, shortage, complaints = _next_versions(known, members, lost, gone, enough, domain_labels)
     sets = {name: switched(each, versions, enough) for name, each in known.sets.items()}
-    nodes, versions = _without_empty(members.nodes, {*lost, *members.left}, versions, known.replicas)
+    nodes, versions = without_empty(members.nodes, {*lost, *members.left}, versions, known.replicas)
     following = replace(known, nodes=nodes, versions=versions, sets=sets)
     too_large = size_complaint(following)
     lacks = tuple(each for each in (shortage, too_large) if each)
@@ -177,33 +178,3 @@ def _denied(version: ShardedVersion, says: Mapping[int, Collection[int]], nodes:
         f"first is shard {number}, which {nodes[holders[0]].id!r} held; it must come from the source {version.source!r}"
     )
     return [complaint]
-
-
-def _without_empty(
-    nodes: Sequence[Node], gone: Collection[str], versions: Mapping[VersionKey, ShardedVersion], replicas: int
-) -> tuple[tuple[Node, ...], dict[VersionKey, ShardedVersion]]:
-    """Leave out nodes that are `gone` and hold and join nothing; shards then name the others by their new places."""
-    named = {
-        node for version in versions.values() for shard in version.shards for node in (*shard.holders, *shard.joining)
-    }
-    empty = [place for place, node in enumerate(nodes) if node.id in gone and place not in named]
-    left_out = set(sorted(empty, key=lambda place: nodes[place].id)[: len(nodes) - replicas])
-    if not left_out:
-        return tuple(nodes), dict(versions)
-    stay = [place for place in range(len(nodes)) if place not in left_out]
-    new_place = {place: number for number, place in enumerate(stay)}
-    moved = {
-        key: replace(
-            version,
-            shards=tuple(
-                replace(
-                    shard,
-                    holders=tuple(new_place[node] for node in shard.holders),
-                    joining=tuple(new_place[node] for node in shard.joining),
-                )
-                for shard in version.shards
-            ),
-        )
-        for key, version in versions.items()
-    }
-    return tuple(nodes[place] for place in stay), moved
