@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from engram_client.errors import EngramError, ProtocolError, StoreClosed
-from engram_store.shard_map import InvalidShardMap, ShardMap, from_message
+from engram_client.cluster.map_claims import MapClaims
+from engram_client.errors import EngramError, StoreClosed
+from engram_store.shard_map import ShardMap
 
 if TYPE_CHECKING:
     from engram_store.v1.cluster_service_pb2 import GetShardMapResponse
 
 _ASK_SECONDS: Final = 1.0  # of one node, before the next one is asked
 _ASKED_FOR_NEWS: Final = 3  # nodes that may lag behind: so many are asked before what they all say counts as the newest
+_ASKED_FOR_AN_EPOCH: Final = 8  # of which one has spoken
 
 # Asks one node, by its address, for a map newer than an epoch, within seconds.
 AskForMap: TypeAlias = "Callable[[str, int, float], Awaitable[GetShardMapResponse]]"
@@ -21,6 +23,8 @@ AskForMap: TypeAlias = "Callable[[str, int, float], Awaitable[GetShardMapRespons
 
 class ShardMapCache:
     """Keeps the newest map and asks nodes for a newer one. It only goes forward: an older map is never taken.
+
+    A newer one is taken when MapClaims believes it. The `first` is taken on trust: the user has named who hands it out.
 
     `addresses` are the nodes to ask, in this order; `changed` is called with each map that is taken.
     """
@@ -33,6 +37,7 @@ class ShardMapCache:
         changed: Callable[[ShardMap], None],
     ) -> None:
         self.newest = first
+        self._claims = MapClaims(first)  # of those asked in this look
         self._ask = ask
         self._addresses = addresses
         self._changed = changed
@@ -40,7 +45,7 @@ class ShardMapCache:
         self._looked = asyncio.get_running_loop().time()
 
     async def look(self, at_least: int = 0) -> ShardMap:
-        """Return the newest map after asking: some nodes for news, or all until one has an epoch of `at_least`.
+        """Return the newest map after asking: some nodes for news, more if `at_least` is an epoch to come.
 
         Who comes while somebody asks waits for the same answer. Nodes that do not answer are passed over. Raises
         StoreClosed if the store is closed meanwhile.
@@ -73,21 +78,20 @@ class ShardMapCache:
             await asyncio.gather(self._looking, return_exceptions=True)
 
     def offer(self, response: GetShardMapResponse) -> bool:
-        """Take the map in an answer if it is newer; tells whether it was. Raises ProtocolError if it is wrong."""
-        if not response.HasField("map") or response.map.epoch <= self.newest.epoch:
+        """Take note of what a node says; tells whether a newer map was taken. Raises ProtocolError if it is wrong."""
+        self._claims.hear(response)
+        return self._take(self._claims.confirmed())
+
+    def _take(self, believed: ShardMap | None) -> bool:
+        if believed is None:
             return False
-        if response.map.cluster != self.newest.cluster:
-            raise ProtocolError(
-                f"a node of cluster {self.newest.cluster!r} hands out the map of cluster {response.map.cluster!r}"
-            )
-        try:
-            self.newest = from_message(response.map)
-        except InvalidShardMap as error:
-            raise ProtocolError(f"shard map of epoch {response.map.epoch}: {error}") from error
-        self._changed(self.newest)
+        self.newest = believed
+        self._claims = MapClaims(believed)
+        self._changed(believed)
         return True
 
     async def _look(self, at_least: int) -> None:
+        self._claims = MapClaims(self.newest)
         answers = 0
         for address in self._addresses():
             try:
@@ -97,8 +101,11 @@ class ShardMapCache:
             except EngramError:
                 continue
             answers += 1
-            if self.newest.epoch >= at_least and (is_newer or answers >= _ASKED_FOR_NEWS):
+            enough = _ASKED_FOR_NEWS if self.newest.epoch >= at_least else _ASKED_FOR_AN_EPOCH
+            if answers >= enough or (is_newer and self.newest.epoch >= at_least):
                 return
+        if answers == 1:
+            self._take(self._claims.newest())
 
     def _looked_for(self, task: asyncio.Task[None]) -> None:
         self._looking = None
