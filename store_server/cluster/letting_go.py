@@ -127,8 +127,9 @@ class LettingGo:
         due = is_due & ~known.given_back
         if due.any():
             with BlockWriter(stored) as writer:
-                writer.give_back(ranges_of(due))
-            known.given_back |= due
+                is_done = writer.give_back(ranges_of(due))
+            if is_done:  # else again, until the version is gone that has the same file
+                known.given_back |= due
 
     def _remove(self, key: VersionKey) -> None:
         """Remove a version, and its table with the last one. While another writes to the data root, it stays."""

@@ -106,20 +106,24 @@ class BlockWriter:
             is_held[blocks_of(ranges, self._manifest.num_blocks)] = False
             self._replace_held(is_held, self._removals() + 1)
 
-    def give_back(self, ranges: BlockRanges) -> None:
+    def give_back(self, ranges: BlockRanges) -> bool:
         """Give back the disk space of those blocks of `ranges` that are still not held, where a file system can.
 
-        A file that another version has too, because one is a patch of the other, stays as it is.
+        A file that another version has too stays as it is; returns False if some of the blocks lie in one.
         """
+        is_done = True
         places, files = self._opened_files()
         with self._turn():
             unwanted = blocks_of(ranges, self._manifest.num_blocks) & ~self.held()
             for number, (path, file) in enumerate(zip(places.paths, files, strict=True)):
+                in_file = unwanted & (places.file_of == number)
                 if self._is_of_others(path, file):
+                    is_done &= not in_file.any()
                     continue
-                for first, end in ranges_of(unwanted & (places.file_of == number)):
+                for first, end in ranges_of(in_file):
                     if not punch(file, *self._stretch(places, first, end)):
-                        return
+                        break
+        return is_done
 
     @contextlib.contextmanager
     def kept_whole(self) -> Iterator[None]:

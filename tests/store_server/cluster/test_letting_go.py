@@ -169,3 +169,23 @@ def test_what_is_not_wanted_goes_at_once_where_the_disk_has_no_room_for_what_is_
     scene.look(FIRST_TWO, after=LOOKUP_SECONDS, to_come=1001)
     scene.look(FIRST_TWO, after=0, to_come=1001)
     assert not scene.makes_room  # there is nothing left to give
+
+
+def test_the_disk_space_of_a_file_that_two_versions_share_comes_back_when_one_of_them_is_gone(scene, tmp_path):
+    patched = ROWS.copy()
+    patched[0] ^= 1
+    write_table(tmp_path / "next", "rows", patched)
+    next_manifest = manifest_of(tmp_path / "next", "rows")
+    make_part(scene.root.path, "rows", patched, next_manifest, [0])
+    whole = scene.disk_bytes
+
+    scene.look(FIRST_TWO, after=0)
+    scene.look(FIRST_TWO, after=KEEP_SECONDS)
+    scene.look(FIRST_TWO, after=0)
+    scene.look(FIRST_TWO, after=LOOKUP_SECONDS)
+    assert (scene.held, scene.disk_bytes) == ([0, 1], whole)
+    with root_writer(scene.root.path) as writer:
+        writer.drop("rows", next_manifest.version)
+    scene.look(FIRST_TWO, after=1)
+
+    assert scene.disk_bytes < 0.6 * whole
