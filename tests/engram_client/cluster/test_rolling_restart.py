@@ -29,7 +29,7 @@ def cluster(request, tmp_path_factory):
         yield cluster
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
 async def test_each_node_is_stopped_and_started_again_under_load_and_no_fetch_fails(cluster, rounds):
     logs = []
     transport = ClusterTransport(cluster.shard_map, partial(NodeTransport, retries=False))
