@@ -94,6 +94,9 @@ async def test_old_versions_stay_while_they_are_read_and_only_the_current_one_is
             forgotten = (await command("forget")).out.splitlines()
             assert f"forgotten  set-a  a/1  {third}" in forgotten
             await until_in_map(first, second)  # nobody reads the third one, which was named for longer
+            shown = (await asyncio.to_thread(run, "cluster", published.url)).out.splitlines()
+            (of_first,) = [line for line in shown if line.startswith(f"version  a/1  {first}")]
+            assert of_first.endswith(", 0 are being copied, retired")
             assert await number_read(tables) == 1
 
         await until_in_map(second)
