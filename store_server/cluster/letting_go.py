@@ -109,7 +109,9 @@ class LettingGo:
         known.unwanted = np.where(is_wanted, _NEVER, np.minimum(known.unwanted, now))
         known.let_go = np.where(is_wanted | is_held, _NEVER, np.minimum(known.let_go, now))
         known.given_back &= ~(is_wanted | is_held)
-        self.makes_room |= bool((~is_wanted & ~known.given_back).any())
+        # Not for ever: what others use, or somebody else's work in the data root keeps, brings no room.
+        is_leaving = ~is_wanted & ~known.given_back & ~(now - known.let_go > 2 * self._lookup_seconds)
+        self.makes_room |= bool(is_leaving.any())
         due = is_held & (now - known.unwanted >= keep_seconds)
         if due.any():
             with BlockWriter(stored) as writer:

@@ -189,3 +189,16 @@ def test_the_disk_space_of_a_file_that_two_versions_share_comes_back_when_one_of
     scene.look(FIRST_TWO, after=1)
 
     assert scene.disk_bytes < 0.6 * whole
+
+
+def test_room_that_somebody_elses_work_keeps_is_not_waited_for_long(scene):
+    scene.look(None, after=0, to_come=1001)
+    with root_writer(scene.root.path):
+        scene.look(None, after=0, to_come=1001)
+        scene.look(None, after=2 * LOOKUP_SECONDS, to_come=1001)
+        assert scene.makes_room
+
+        scene.look(None, after=1, to_come=1001)
+
+        assert scene.root.versions("rows") == [scene.key.version]
+        assert not scene.makes_room
