@@ -11,7 +11,7 @@ from functools import partial
 
 from simulation.planted import NOTHING_PLANTED, PLANTS
 from simulation.run import Outcome, run
-from simulation.scenario import scenario_of
+from simulation.scenario import Scenario, scenario_of
 
 _SEEDS_AT_ONCE = 20
 
@@ -44,10 +44,15 @@ def main() -> int:
 
 def judge(seed: int, nodes: tuple[int, int], plant: str | None) -> Outcome:
     """Run one seed; its log stays behind."""
-    outcome = run(scenario_of(seed, *nodes), PLANTS[plant] if plant else NOTHING_PLANTED)
+    outcome = run(_scenario(seed, nodes, plant), PLANTS[plant] if plant else NOTHING_PLANTED)
     outcome.lines = []
     gc.collect()
     return outcome
+
+
+def _scenario(seed: int, nodes: tuple[int, int], plant: str | None) -> Scenario:
+    is_of_placement = plant is not None and PLANTS[plant].is_of_placement
+    return scenario_of(seed, *nodes, is_placed=True if is_of_placement else None)
 
 
 def _prepare() -> None:
@@ -57,7 +62,7 @@ def _prepare() -> None:
 
 
 def _replay(asked: argparse.Namespace) -> int:
-    scenario = scenario_of(asked.seed, *asked.nodes)
+    scenario = _scenario(asked.seed, asked.nodes, asked.plant)
     outcome = run(scenario, PLANTS[asked.plant] if asked.plant else NOTHING_PLANTED)
     print(scenario)
     print("\n".join(outcome.lines))

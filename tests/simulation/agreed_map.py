@@ -38,6 +38,10 @@ def number_at(address: str) -> int:
     return int(address.removeprefix("node-"))
 
 
+def number_of(node_id: str) -> int:
+    return int(node_id.removeprefix("n"))
+
+
 class AgreedMap:
     """What etcd would hold: state to change, and `agree` to make it the next epoch."""
 
@@ -71,6 +75,29 @@ class AgreedMap:
         made = self.map_of(self.spreads, len(self.epochs) + 1)
         self.epochs.append(made)
         return made
+
+    def take(self, shard_map: ShardMap) -> None:
+        """Let a map that others have agreed upon be the next epoch."""
+        numbers = [number_at(node.address) for node in shard_map.nodes]
+        self.spreads = {key: _spread_of(version, numbers) for key, version in shard_map.versions.items()}
+        self.ever.update(self.spreads)
+        for name, each in shard_map.sets.items():
+            self.pending[name] = dict(each.pending)
+            if each.current and self.current.get(name) != each.current:
+                self.current[name] = dict(each.current)
+                self.belong_together.append(self.current[name])
+        self.epochs.append(shard_map)
+
+    def shard_bytes(self, key: VersionKey) -> list[int]:
+        """Return the size of each shard of a version."""
+        spread = self.ever[key]
+        return (np.diff(spread.ends, prepend=0) * spread.row_bytes).tolist()
+
+    def blocks_of(self, key: VersionKey, shard: int) -> tuple[int, int]:
+        """Return the first block of a shard and the one after its last."""
+        ends = self.ever[key].ends
+        first = int(ends[shard - 1]) if shard else 0
+        return first // BLOCK_ROWS, -(-int(ends[shard]) // BLOCK_ROWS)
 
     def map_of(self, spreads: dict[VersionKey, Spread], epoch: int) -> ShardMap:
         """Return a map with certain spreads and all else as it is."""
@@ -108,6 +135,12 @@ def _sharded(spread: Spread, places: dict[int, int]) -> ShardedVersion:
             for shard, (end, holders) in enumerate(zip(spread.ends.tolist(), spread.holders, strict=True))
         ),
     )
+
+
+def _spread_of(version: ShardedVersion, numbers: list[int]) -> Spread:
+    ends = np.array([shard.end_row for shard in version.shards], np.int64)
+    holders = [tuple(numbers[place] for place in shard.holders) for shard in version.shards]
+    return Spread(version.key, version.row_bytes, ends, holders)
 
 
 def spread_at_random(key: VersionKey, row_bytes: int, num_nodes: int, replicas: int, dice: random.Random) -> Spread:

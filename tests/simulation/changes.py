@@ -6,6 +6,7 @@ import random
 from simulation.agreed_map import AgreedMap, Spread, spread_at_random
 from simulation.event_log import EventLog
 from simulation.nodes import SimulatedNode
+from simulation.scenario import ROW_BYTES
 
 from engram_store.shard_map import VersionKey
 
@@ -23,6 +24,27 @@ class Controller:
         self._log = log
         self._newest_version = 1
 
+    def begin(self, sets: dict[str, list[str]], dice: random.Random) -> None:
+        """Let there be a first version of every table, which all nodes know and hold."""
+        for name, tables in sets.items():
+            for table in tables:
+                key = VersionKey(table, "v1")
+                self.agreed.add(
+                    spread_at_random(key, dice.choice(ROW_BYTES), len(self.nodes), self.agreed.replicas, dice)
+                )
+            self.agreed.make_current(name, dict.fromkeys(tables, "v1"))
+        first = self.agreed.agree()
+        for node in self.nodes:
+            node.learn(first)
+        for spread in self.agreed.spreads.values():
+            self.hand_out(spread)
+
+    def heal(self) -> None:
+        """Let every node have all that it is to hold, and know it soon."""
+        self.agree("nothing is wrong any more")
+        for node in self.nodes:
+            self.refill(node)
+
     def is_covered(self, *, without: int | None = None, spreads: list[Spread] | None = None) -> bool:
         """Tell whether each shard has a holder that answers, one node perhaps not counted."""
         for spread in self.agreed.spreads.values() if spreads is None else spreads:
@@ -32,9 +54,10 @@ class Controller:
         return True
 
     async def change_now_and_then(self, seconds: float, mean_pause: float) -> None:
-        end = asyncio.get_running_loop().time() + seconds
-        while asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(self._dice.expovariate(1 / mean_pause))
+        now = asyncio.get_running_loop().time
+        end = now() + seconds
+        while now() + (pause := self._dice.expovariate(1 / mean_pause)) < end:
+            await asyncio.sleep(pause)
             if self.etcd_is_away:
                 continue
             await (self.publish() if self._dice.random() < 0.3 else self.move())

@@ -9,6 +9,7 @@ from simulation.agreed_map import Spread
 from simulation.changes import Controller
 from simulation.links import SimulatedLink
 from simulation.nodes import SimulatedNode
+from simulation.placement import Placement
 from simulation.watch import World
 
 from engram_store.shard_map import VersionKey
@@ -18,11 +19,17 @@ class Faults:
     """Draws faults, one a node at a time, and lets them end."""
 
     def __init__(
-        self, world: World, controller: Controller, links_to: Callable[[int], list[SimulatedLink]], dice: random.Random
+        self,
+        world: World,
+        controller: Controller | Placement,
+        links_to: Callable[[int], list[SimulatedLink]],
+        dice: random.Random,
+        longest_seconds: float,
     ) -> None:
         self._world = world
         self._controller = controller
         self._links_to = links_to
+        self._longest_seconds = longest_seconds
         self._dice = dice
         self._faulty: set[int] = set()
         # Whether rows are out of reach meanwhile, and how likely.
@@ -43,8 +50,8 @@ class Faults:
         now = asyncio.get_running_loop().time
         end = now() + seconds
         async with asyncio.TaskGroup() as group:
-            while now() < end:
-                await asyncio.sleep(self._dice.expovariate(1 / mean_pause))
+            while now() + (pause := self._dice.expovariate(1 / mean_pause)) < end:
+                await asyncio.sleep(pause)
                 weights = [weight for _, weight in self._kinds.values()]
                 kind = self._dice.choices(list(self._kinds), weights)[0]
                 node = self._dice.choice(self._world.nodes)
@@ -58,7 +65,7 @@ class Faults:
     async def _suffer(
         self, node: SimulatedNode, kind: Callable[[SimulatedNode], AbstractAsyncContextManager[None]]
     ) -> None:
-        seconds = self._dice.choice((self._dice.uniform(0, 0.2), self._dice.uniform(0, 3), self._dice.uniform(0, 12)))
+        seconds = self._dice.choice((0.2, 3.0, self._longest_seconds)) * self._dice.random()
         name = kind.__name__.strip("_").replace("_", " ")
         self._world.log.say(f"n{node.number}: {name}")
         async with kind(node):

@@ -49,7 +49,7 @@ class SimulatedNode:
 
     number: int
     agreed: AgreedMap
-    map: ShardMap
+    map: ShardMap | None
     dice: random.Random
     base_seconds: Callable[[], float]
     held: dict[VersionKey, set[int]] = field(default_factory=dict)
@@ -60,16 +60,26 @@ class SimulatedNode:
     announces_stop: bool = False
     is_cut_off: bool = False
     """From one client at least."""
+    reaches_etcd: bool = True
     hands_out: ShardMap | None = None
     """Instead of the map that it knows."""
     extra_seconds: float = 0.0
     slow_share: float = 0.0
     """Of replies, that take 50 ms more."""
+    when_dead: Callable[[], None] = lambda: None
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    _last_read: dict[VersionKey, float] = field(default_factory=dict)
     _under_way: dict[Question, None] = field(default_factory=dict)
     _unanswered: list[Question] = field(default_factory=list)
     """What came in while it was stopped."""
+    _halted: list[asyncio.Future[None]] = field(default_factory=list)
+    """What the node itself does, while it is stopped."""
     _to_drop: list[tuple[int, VersionKey, int | None]] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """Of the map that it knows, 0 for none."""
+        return self.map.epoch if self.map is not None else 0
 
     @property
     def is_good(self) -> bool:
@@ -91,13 +101,14 @@ class SimulatedNode:
 
     def rows(self, table: TableInfo, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         key = VersionKey(table.name, table.version)
+        self._last_read[key] = self.loop.time()
         if self.announces_stop:
             raise Unavailable(f"n{self.number} is about to stop")
         if not self.held.get(key):
             raise VersionNotFound(f"n{self.number} has nothing of {key}")
         shards = self.agreed.ever[key].shards_of(rows)
         if not shards <= self.held[key]:
-            epoch = self.map.epoch if self.hands_out is None else max(self.map.epoch, self.hands_out.epoch)
+            epoch = self.epoch if self.hands_out is None else max(self.epoch, self.hands_out.epoch)
             raise RowsNotHeld(f"n{self.number} holds other parts of {key}", epoch)
         if any((key, shard) in self.damaged for shard in shards):
             raise TableDamaged(f"n{self.number} lost blocks of {key}")
@@ -106,8 +117,12 @@ class SimulatedNode:
     def shard_map(self, known_epoch: int) -> pb.GetShardMapResponse:
         if self.hands_out is not None:
             return pb.GetShardMapResponse(epoch=self.hands_out.epoch, map=to_message(self.hands_out))
-        is_news = self.map.epoch > known_epoch
-        return pb.GetShardMapResponse(epoch=self.map.epoch, map=to_message(self.map) if is_news else None)
+        is_news = self.map is not None and self.map.epoch > known_epoch
+        return pb.GetShardMapResponse(epoch=self.epoch, map=to_message(self.map) if is_news else None)
+
+    def read_since(self, when: float) -> list[VersionKey]:
+        """Return the versions that it holds and was asked for since then."""
+        return [key for key, last in self._last_read.items() if last >= when and key in self.held]
 
     def _seconds(self, question: Question) -> float:
         seconds = self.base_seconds() + self.extra_seconds + question.num_bytes * 1e-9
@@ -136,15 +151,26 @@ class SimulatedNode:
         self.is_up = self.announces_stop = False
         questions, self._under_way = list(self._under_way), {}
         self._unanswered.clear()
+        self.when_dead()
         for question in questions:
             question.fail(Unavailable(f"n{self.number} went down"))
 
     def go_on(self) -> None:
         """Answer what came in while it was stopped."""
         self.is_stopped = False
+        halted, self._halted = self._halted, []
+        for each in halted:
+            if not each.done():
+                each.set_result(None)
         questions, self._unanswered = self._unanswered, []
         for question in questions:
             self.loop.call_later(self.base_seconds(), self._answer, question)
+
+    async def running(self) -> None:
+        """Go on at once, or when the node does."""
+        while self.is_stopped:
+            self._halted.append(self.loop.create_future())
+            await self._halted[-1]
 
     def reached(self, question: Question) -> None:
         """Answer what was kept by a cut."""
@@ -152,7 +178,7 @@ class SimulatedNode:
 
     def learn(self, shard_map: ShardMap) -> None:
         """Take note of a map; what it takes from the node goes a while later."""
-        if not self.is_up or self.is_stopped or shard_map.epoch <= self.map.epoch:
+        if not self.is_up or self.is_stopped or shard_map.epoch <= self.epoch:
             return
         self.map = shard_map
         due = [each for each in self._to_drop if each[0] <= shard_map.epoch]

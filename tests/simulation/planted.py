@@ -1,4 +1,4 @@
-"""Bugs of a client, planted at its seams, to see that the simulation finds such."""
+"""Bugs of a client, planted at its seams, and those of the placement, to see that the simulation finds such."""
 
 import random
 from collections.abc import Callable
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from simulation.links import SimulatedLink
+from simulation.planted_placement import CountingBlindly, LeavingEarly, SwitchingEarly, WithoutGrace
+from simulation.stepping import SteppingOnce
 
 from engram_client.cluster.cluster_transport import ClusterTransport
 from engram_client.cluster.hedging import HedgeBudget, HedgeSettings
@@ -29,6 +31,12 @@ class Plant:
     what: str
     link: type[SimulatedLink] = SimulatedLink
     transport_type: type[ClusterTransport] = ClusterTransport
+    stepping: type[SteppingOnce] = SteppingOnce
+
+    @property
+    def is_of_placement(self) -> bool:
+        """Whether only a placed cluster can show it."""
+        return self.stepping is not SteppingOnce
 
     def transport(
         self, first: ShardMap, connect: Callable[[str], SimulatedLink], hedging: HedgeSettings, dice: random.Random
@@ -103,4 +111,8 @@ PLANTS = {
         what="the first row of a shard is asked of the shard before", transport_type=_SplittingOneRowOff
     ),
     "no-time-limit": Plant(what="a node is waited for past the time limit", link=_IgnoresTimeLimits),
+    "leaves-early": Plant(what="a holder leaves when another joins, not when that one has it", stepping=LeavingEarly),
+    "no-grace": Plant(what="nodes that went away together are lost as soon as one alone", stepping=WithoutGrace),
+    "blind": Plant(what="time in which nobody could be seen counts as time away", stepping=CountingBlindly),
+    "switches-early": Plant(what="a version is current before all have it", stepping=SwitchingEarly),
 }

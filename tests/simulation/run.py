@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from simulation.agreed_map import AgreedMap, number_at, spread_at_random
+import structlog
+from simulation.agreed_map import AgreedMap, number_at
 from simulation.changes import Controller
 from simulation.clock import Stuck, simulate
 from simulation.ending import Ending
@@ -14,12 +15,11 @@ from simulation.event_log import EventLog
 from simulation.faults import Faults
 from simulation.links import SimulatedLink
 from simulation.nodes import SimulatedNode
+from simulation.placement import Placement
 from simulation.planted import NOTHING_PLANTED, Plant
 from simulation.readers import Reader
-from simulation.scenario import ROW_BYTES, Scenario
+from simulation.scenario import Scenario
 from simulation.watch import ClientWatch, World
-
-from engram_store.shard_map import VersionKey
 
 SETS = {"model": ["layer-1", "layer-2"], "other": ["table-3"]}
 _SLOWER_SECONDS = 0.02
@@ -44,6 +44,7 @@ class Outcome:
 def run(scenario: Scenario, plant: Plant = NOTHING_PLANTED) -> Outcome:
     """Simulate a scenario, with a bug in the client if one is planted."""
     outcome: list[Outcome] = []
+    random.seed(f"{scenario.seed}/what the product draws by itself")
 
     async def work() -> None:
         simulation = Simulation(scenario, plant)
@@ -52,10 +53,12 @@ def run(scenario: Scenario, plant: Plant = NOTHING_PLANTED) -> Outcome:
         )
         await simulation.run()
 
-    try:
-        simulate(work())
-    except Stuck as stuck:
-        outcome[0].violations.append(str(stuck))
+    with structlog.testing.capture_logs(processors=(structlog.processors.format_exc_info,)) as said:
+        try:
+            simulate(work())
+        except Stuck as stuck:
+            outcome[0].violations.append(str(stuck))
+    outcome[0].violations += [f"said in a node's log: {each}" for each in said if each["log_level"] == "error"]
     return outcome[0]
 
 
@@ -66,30 +69,35 @@ class Simulation:
         self._scenario = scenario
         self._plant = plant
         agreed = AgreedMap(scenario.num_nodes, scenario.replicas, scenario.dice("maps"))
-        self._spread_tables(agreed, scenario.dice("tables"))
-        first = agreed.agree()
         log = EventLog()
         nodes = [
             SimulatedNode(
-                number, agreed, first, scenario.dice(f"node {number}"), speed_of(scenario.dice(f"speed {number}"))
+                number, agreed, None, scenario.dice(f"node {number}"), speed_of(scenario.dice(f"speed {number}"))
             )
             for number in range(scenario.num_nodes)
         ]
         self.counts: dict[str, int] = {}
         self.world = World(agreed, nodes, log, may_fail=scenario.forges_maps)
-        self._controller = Controller(agreed, nodes, scenario.dice("changes"), log)
+        self._controller: Controller | Placement
+        if scenario.is_placed:
+            self._controller = Placement(scenario, SETS, agreed, nodes, log, self.world.violate, plant.stepping)
+        else:
+            self._controller = Controller(agreed, nodes, scenario.dice("changes"), log)
+            self._controller.begin(SETS, scenario.dice("tables"))
         self._watches: list[ClientWatch] = []
-        for spread in agreed.spreads.values():
-            self._controller.hand_out(spread)
 
     async def run(self) -> None:
         scenario, loop = self._scenario, asyncio.get_running_loop()
         loop.set_exception_handler(
             lambda _, context: self.world.violate(f"nobody took {context.get('exception', context)!r}")
         )
+        if isinstance(self._controller, Placement):
+            await self._controller.begin()
         self._watches = [self._client(number) for number in range(scenario.num_clients)]
         async with asyncio.TaskGroup() as group:
-            faults = Faults(self.world, self._controller, self._links_to, scenario.dice("faults"))
+            faults = Faults(
+                self.world, self._controller, self._links_to, scenario.dice("faults"), scenario.longest_fault_seconds
+            )
             group.create_task(faults.strike_now_and_then(scenario.seconds, scenario.seconds_between_faults))
             group.create_task(self._controller.change_now_and_then(scenario.seconds, scenario.seconds_between_changes))
             if scenario.ends_slower:
@@ -99,7 +107,13 @@ class Simulation:
                     dice = scenario.dice(f"{watch.name} reader {number}")
                     reader = Reader(watch, [name for names in SETS.values() for name in names], dice)
                     group.create_task(reader.read(scenario.fetches_a_reader, scenario.seconds))
-        self._heal()
+        if isinstance(self._controller, Placement):
+            await self._controller.come_to_rest()
+            await self._controller.stop()
+        else:
+            self._controller.heal()
+        for node in self.world.nodes:
+            node.base_seconds = lambda: 0.001
         ending = Ending(self.world, scenario)
         await ending.see_all_return(self._watches)
         for watch in self._watches:
@@ -107,13 +121,6 @@ class Simulation:
         self._count()
 
     # Parts
-
-    def _spread_tables(self, agreed: AgreedMap, dice: random.Random) -> None:
-        for name, tables in SETS.items():
-            for table in tables:
-                key = VersionKey(table, "v1")
-                agreed.add(spread_at_random(key, dice.choice(ROW_BYTES), agreed.num_nodes, agreed.replicas, dice))
-            agreed.make_current(name, dict.fromkeys(tables, "v1"))
 
     def _client(self, number: int) -> ClientWatch:
         watch = ClientWatch(self.world, f"client {number}", self._scenario.hedging)
@@ -138,17 +145,14 @@ class Simulation:
         for node in self.world.nodes:
             node.extra_seconds += _SLOWER_SECONDS
 
-    def _heal(self) -> None:
-        self._controller.agree("nothing is wrong any more")
-        for node in self.world.nodes:
-            self._controller.refill(node)
-            node.base_seconds = lambda: 0.001
-
     def _count(self) -> None:
         for watch in self._watches:
             for name in ("fetches", "requests", "hedges", "late_replies"):
                 self.counts[name] = self.counts.get(name, 0) + getattr(watch, name)
         self.counts["maps"] = len(self.world.agreed.epochs)
+        if isinstance(self._controller, Placement):
+            self.counts["placed"] = 1
+            self.counts["moves"] = self._controller.watch.moves
 
 
 def speed_of(dice: random.Random) -> Callable[[], float]:

@@ -8,6 +8,7 @@ from simulation.run import run
 from simulation.scenario import scenario_of
 
 SEEDS = range(40)
+PLACED_SEEDS = range(8)
 MOST_SEEDS_FOR_A_PLANT = 80
 
 
@@ -18,6 +19,15 @@ def test_no_seed_violates_an_invariant(first):
 
         assert outcome.violations == [], f"seed {seed}"
         assert outcome.counts["fetches"] > 10
+
+
+@pytest.mark.parametrize("first", PLACED_SEEDS[::4])
+def test_no_placed_cluster_violates_an_invariant(first):
+    for seed in range(first, first + 4):
+        outcome = run(scenario_of(seed, 3, 6, is_placed=True))
+
+        assert outcome.violations == [], f"seed {seed}"
+        assert outcome.counts["moves"] > 0
 
 
 def test_what_is_simulated_includes_hedges_late_replies_and_changes_of_the_map():
@@ -35,7 +45,7 @@ def test_a_seed_runs_the_same_way_again():
     assert first == second
 
 
-@pytest.mark.parametrize("name", PLANTS)
+@pytest.mark.parametrize("name", [name for name, plant in PLANTS.items() if not plant.is_of_placement])
 def test_a_planted_bug_is_found_and_found_again(name):
     scenarios = (replace(scenario_of(seed, 3, 5), seconds_between_faults=0.5) for seed in range(MOST_SEEDS_FOR_A_PLANT))
     scenario = next(scenario for scenario in scenarios if run(scenario, PLANTS[name]).violations)
@@ -44,4 +54,13 @@ def test_a_planted_bug_is_found_and_found_again(name):
 
     assert found.violations
     assert found.lines == again.lines
+    assert run(scenario).violations == []
+
+
+@pytest.mark.parametrize("name", ["leaves-early", "switches-early"])  # the others take minutes to be found
+def test_a_bug_planted_in_the_placement_is_found_and_found_again(name):
+    scenarios = (scenario_of(seed, 3, 5, is_placed=True) for seed in range(MOST_SEEDS_FOR_A_PLANT))
+    scenario = next(scenario for scenario in scenarios if run(scenario, PLANTS[name]).violations)
+
+    assert run(scenario, PLANTS[name]).lines == run(scenario, PLANTS[name]).lines
     assert run(scenario).violations == []

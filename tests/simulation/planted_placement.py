@@ -1,0 +1,70 @@
+"""Bugs of the placement, planted in the steps that nodes take, to see that the simulation finds such."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from simulation.stepping import SteppingOnce
+
+from engram_store.shard_map import ShardedVersion, ShardMap, TableSet, VersionKey
+from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.map_steps import MapStep
+from store_server.cluster.registration import NodeRegistration
+from store_server.cluster.waiting import Waiting
+
+
+class LeavingEarly(SteppingOnce):
+    """Somebody leaves a shard as soon as another joins it, and not when that one has it."""
+
+    def step(self, base: ShardMap | None, present: Mapping[str, NodeRegistration]) -> MapStep:
+        found = super().step(base, present)
+        if found.shard_map is None:
+            return found
+        versions = {key: _left_early(version) for key, version in found.shard_map.versions.items()}
+        return found._replace(shard_map=replace(found.shard_map, versions=versions))
+
+
+class WithoutGrace(SteppingOnce):
+    """Nodes that went away together are waited for no longer than one alone."""
+
+    def __init__(self, config: ClusterConfig, *args: Any, **options: Any) -> None:
+        super().__init__(replace(config, all_lost_after_seconds=config.lost_after_seconds), *args, **options)
+
+
+class CountingBlindly(SteppingOnce):
+    """While nobody can be seen, everybody is taken to be away."""
+
+    def __init__(self, config: ClusterConfig, *args: Any, **options: Any) -> None:
+        super().__init__(config, *args, **options)
+        self._waiting = _Blind(config)
+
+
+class SwitchingEarly(SteppingOnce):
+    """A set's pending versions become current when one node holds each shard, and not all that are to."""
+
+    def step(self, base: ShardMap | None, present: Mapping[str, NodeRegistration]) -> MapStep:
+        found = super().step(base, present)
+        if found.shard_map is None:
+            return found
+        sets = {name: _switched_early(each, found.shard_map) for name, each in found.shard_map.sets.items()}
+        return found._replace(shard_map=replace(found.shard_map, sets=sets))
+
+
+class _Blind(Waiting):
+    def look(self, known: ShardMap | None, present: Mapping[str, NodeRegistration] | None, now: float) -> None:
+        super().look(known, {} if present is None else present, now)
+
+
+def _left_early(version: ShardedVersion) -> ShardedVersion:
+    shards = [
+        replace(shard, holders=shard.holders[:-1]) if shard.joining and len(shard.holders) > 1 else shard
+        for shard in version.shards
+    ]
+    return replace(version, shards=tuple(shards))
+
+
+def _switched_early(each: TableSet, shard_map: ShardMap) -> TableSet:
+    shards = [shard for item in each.pending.items() for shard in shard_map.versions[VersionKey(*item)].shards]
+    if not shards or not all(shard.holders for shard in shards):
+        return each
+    return replace(each, current={**each.current, **each.pending}, previous=dict(each.current), pending={})

@@ -1,0 +1,119 @@
+"""What a node of a placed cluster does about the shards that it is to hold: it fetches them, and lets others go."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+
+from simulation.agreed_map import number_at
+from simulation.nodes import SimulatedNode
+
+from engram_store.shard_map import ShardMap, VersionKey
+from store_server.cluster.wanted import WantedShard, wanted_shards
+
+PUBLISHER = "file:///published"
+_SHARDS_AT_ONCE = 4
+_MOST_SECONDS_A_COPY = 0.5
+_PAUSE_SECONDS = 0.5
+
+ShardName = tuple[VersionKey, int]
+
+
+class SimulatedDisk:
+    """Follows the maps that the node is told of. `changed` is called whenever it holds something else.
+
+    A shard comes from a node that answers and has it, or from its publisher while `is_published` says so. What has not
+    been wanted for `keep_seconds` goes.
+    """
+
+    def __init__(
+        self,
+        node: SimulatedNode,
+        nodes: Sequence[SimulatedNode],
+        *,
+        keep_seconds: float,
+        is_published: Callable[[VersionKey], bool],
+        changed: Callable[[], None],
+        dice: random.Random,
+    ) -> None:
+        self._node = node
+        self._nodes = nodes
+        self._keep_seconds = keep_seconds
+        self._is_published = is_published
+        self._changed = changed
+        self._dice = dice
+        self._loop = asyncio.get_running_loop()
+        self._wanted: dict[ShardName, WantedShard] = {}
+        self._unwanted_since: dict[ShardName, float] = {}
+        self._copying: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
+
+    def look(self, shard_map: ShardMap) -> None:
+        """Do what a map asks for."""
+        node_id = f"n{self._node.number}"
+        if all(node.id != node_id for node in shard_map.nodes):
+            return  # nobody knows the node: it keeps what it has
+        self._wanted = {(shard.key, shard.number): shard for shard in wanted_shards(shard_map, node_id)}
+        self._look_after()
+
+    def held_changed(self) -> None:
+        """See what is missing now: something was lost."""
+        self._look_after()
+        self._changed()
+
+    def stop(self) -> None:
+        for timer in (self._copying, self._looking):
+            if timer is not None:
+                timer.cancel()
+        self._copying = self._looking = None
+        self._unwanted_since.clear()
+
+    def _look_after(self) -> None:
+        held = {(key, number) for key, numbers in self._node.held.items() for number in numbers}
+        now = self._loop.time()
+        self._unwanted_since = {
+            name: self._unwanted_since.get(name, now) for name in sorted(held) if name not in self._wanted
+        }
+        if self._unwanted_since and self._looking is None:
+            due = min(self._unwanted_since.values()) + self._keep_seconds
+            self._looking = self._loop.call_later(due - now, self._let_go)
+        if self._copying is None and any(name not in held for name in self._wanted):
+            self._copying = self._loop.call_later(self._dice.uniform(0, _MOST_SECONDS_A_COPY), self._copy)
+
+    def _copy(self) -> None:
+        """Have a few of the missing shards, those for which there is a source."""
+        self._copying = None
+        if self._node.is_stopped:
+            self._copying = self._loop.call_later(_PAUSE_SECONDS, self._copy)
+            return
+        missing = [shard for shard in self._wanted.values() if not self._has(shard)]
+        found = [shard for shard in missing if any(self._gives(source, shard) for source in shard.sources)]
+        for shard in found[:_SHARDS_AT_ONCE]:
+            self._node.hold(shard.key, shard.number)
+        if found:
+            self._changed()
+            self._look_after()
+        elif missing:
+            self._copying = self._loop.call_later(_PAUSE_SECONDS, self._copy)
+
+    def _let_go(self) -> None:
+        self._looking = None
+        end = self._loop.time() - self._keep_seconds + 1e-6
+        due = [name for name, since in self._unwanted_since.items() if since <= end and not self._node.is_stopped]
+        for key, number in due:
+            self._node.held[key].discard(number)
+            if not self._node.held[key]:
+                del self._node.held[key]
+        if due:
+            self._changed()
+        if self._node.is_stopped:
+            self._looking = self._loop.call_later(_PAUSE_SECONDS, self._let_go)
+        else:
+            self._look_after()
+
+    def _has(self, shard: WantedShard) -> bool:
+        return shard.number in self._node.held.get(shard.key, ())
+
+    def _gives(self, source: str, shard: WantedShard) -> bool:
+        if source == PUBLISHER:
+            return self._is_published(shard.key)
+        return self._nodes[number_at(source.removeprefix("grpc://"))].serves(shard.key, shard.number)
