@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from store_server.cluster.map_source import MapSourceFailed
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _Answer = TypeVar("_Answer")
 _PAUSE_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 20.0  # of the source of the map
+_BEGIN_SECONDS: Final = 30.0  # nodes of a new cluster first wait a while for a map that others may have
 
 
 @asynccontextmanager
@@ -90,6 +91,7 @@ class LivingCluster:
         If it does not come to that within `timeout` seconds, or this is cancelled, they are pending no more.
         """
         versions = {table: manifest.version for table, manifest in manifests.items()}
+        await self._until_begun(min(timeout, _BEGIN_SECONDS))
         living = (await self.living()).keys()
 
         def pending(known: ShardMap) -> ShardMap:
@@ -144,6 +146,13 @@ class LivingCluster:
                 return known
             if await self._meeting.source.compare_and_swap(known.epoch, following):
                 return following
+
+    async def _until_begun(self, seconds: float) -> None:
+        """Wait for the first map of a cluster that is just beginning, if nodes of it are there."""
+        if await self.living():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds), aclosing(self.maps()) as maps:
+                    await anext(maps)
 
     async def _until_current(
         self, set_name: str, versions: Mapping[str, str], progress: Callable[[int, int], None]

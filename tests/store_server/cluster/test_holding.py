@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import dataclasses
+import os
 
 import numpy as np
 import pytest
 from support.etcd import needs_etcd, running_etcd
 from support.parts import manifest_of
+from support.patches import patch_table
 from support.rows import random_rows
 from support.tables import write_table
 
-from engram_store.shard_map import ShardedVersion, TableSet, VersionKey
+from engram_store.shard_map import VersionKey
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.meeting_point import meeting_point_at
-from store_server.cluster.shard_layout import shards_for
+from store_server.cluster.publication import living_cluster
 from store_server.config import ServerConfig
 from store_server.node import Node, running
 from store_server.storage import DataRoot, TableNotFound, root_writer, verify
@@ -76,27 +78,18 @@ class Cluster:
                 return following
 
     async def publish(self, origin):
-        """Make the current version of `rows` in the data root `origin` the pending one of its set."""
+        """Make the current version of `rows` in the data root `origin` that of its set."""
         manifest = manifest_of(origin, "rows")
-        shards = shards_for(manifest.num_rows, manifest.block_rows, 3, num_tables=1)
-        version = ShardedVersion(
-            table="rows",
-            version=manifest.version,
-            num_rows=manifest.num_rows,
-            row_bytes=manifest.row_bytes,
-            block_rows=manifest.block_rows,
-            shards=shards,
-            source=origin.as_uri(),
-        )
-
-        def with_pending(found):
-            known = found.sets.get("model", TableSet(name="model", current={}))
-            pending = dataclasses.replace(known, pending={"rows": version.version})
-            versions = {**found.versions, version.key: version}
-            return dataclasses.replace(found, versions=versions, sets={"model": pending})
-
-        await self.change(with_pending)
-        return version.key
+        async with living_cluster(ClusterConfig(url=self._url, node_id="test")) as living:
+            await living.publish(
+                "model",
+                {"rows": manifest},
+                source=origin.as_uri(),
+                replicas=None,
+                allow_change=False,
+                timeout=PATIENCE_SECONDS,
+            )
+        return VersionKey("rows", manifest.version)
 
     async def until(self, is_so):
         """Wait until a function of no arguments returns what is true."""
@@ -136,6 +129,12 @@ def given_to(found, key, node_id):
     return blocks
 
 
+def disk_bytes(root):
+    """What the files of a data root take, each counted once, whatever names it has."""
+    found = {status.st_ino: status.st_blocks * 512 for status in map(os.stat, root.path.rglob("*.bin"))}
+    return sum(found.values())
+
+
 @pytest.fixture
 async def cluster(tmp_path):
     with running_etcd(tmp_path / "etcd") as etcd:
@@ -162,6 +161,25 @@ async def test_nodes_fetch_their_shards_of_a_pending_version_which_becomes_curre
     assert sorted(blocks) == sorted([*range(NUM_BLOCKS), *range(NUM_BLOCKS)])
     for node_id in "abc":
         assert set(given_to(found, key, node_id)) <= set(cluster.held(node_id, key))
+        list(verify(cluster.root(node_id), *key))
+
+
+async def test_a_version_that_shares_blocks_with_the_current_one_costs_what_changed(cluster, origin):
+    await cluster.start("a", "b", "c")
+    base = await cluster.publish(origin)
+    found = await cluster.map_when(is_settled(base))
+    places = {node_id: given_to(found, base, node_id) for node_id in "abc"}
+    taken = {node_id: disk_bytes(cluster.root(node_id)) for node_id in "abc"}
+
+    patch_table(origin, "rows", [BLOCK_ROWS * 2], OTHER_ROWS[:1])
+    key = await cluster.publish(origin)
+
+    found = await cluster.map_when(is_settled(key))
+    assert {node_id: given_to(found, key, node_id) for node_id in "abc"} == places
+    for node_id in "abc":
+        more = disk_bytes(cluster.root(node_id)) - taken[node_id]
+        assert (more > BLOCK_ROWS * ROW_BYTES / 2) == (2 in places[node_id])
+        assert more < BLOCK_ROWS * ROW_BYTES * 1.5
         list(verify(cluster.root(node_id), *key))
 
 
