@@ -143,11 +143,12 @@ def test_a_killed_worker_costs_no_fetch_and_is_replaced_with_the_same_memory(roo
     ):
         before, table = workers_of(node), store.table("held")
         stop, fetched, failed = threading.Event(), [], []
+        some = ALL[0, :500]  # and a pause between: the new worker needs the cores, too
 
         def keep_fetching():
             try:
-                while not stop.is_set():
-                    assert np.array_equal(table.fetch(ALL[0]), ROWS[ALL[0]])
+                while not stop.wait(0.002):
+                    assert np.array_equal(table.fetch(some), ROWS[some])
                     fetched.append(1)
             except BaseException as error:  # for the test to see
                 failed.append(error)
