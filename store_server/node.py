@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import grpc
 import structlog
@@ -14,10 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from engram_store.v1 import table_service_pb2 as pb
 from store_server.catalog import Catalog
-from store_server.cluster.holding import Holding
-from store_server.cluster.member import ClusterMember
-from store_server.cluster.own_holdings import OwnHoldings
-from store_server.cluster.recent_reads import RecentReads
+from store_server.cluster.node_in_cluster import NodeInCluster
 from store_server.config import ServerConfig
 from store_server.gather_threads import gather_threads
 from store_server.listen_address import CannotListen, ListenAddress
@@ -27,10 +24,6 @@ from store_server.services.draining import Draining
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import DataRoot
 from store_server.storage.row_memory import RowMemory
-
-if TYPE_CHECKING:
-    from store_server.cluster.known_map import KnownMap
-    from store_server.cluster.registration import Holdings
 
 log = structlog.get_logger()
 
@@ -76,30 +69,15 @@ class Node:
         self._catalog = Catalog(root, config, memory)
         self._threads = gather_threads(config.gather_threads)
         self._under_way, self._draining = CallsUnderWay(), Draining()
-        self._own_holdings = OwnHoldings(root)
-        self._member: ClusterMember | None = None
-        self._holding: Holding | None = None
-        self._reads: RecentReads | None = None
-        known: KnownMap | None = None
-        if config.cluster is not None:
-            self._member = ClusterMember(
-                config.cluster, root.path, self._holdings, limited=self._limited, new_map=self._look_at_map
-            )
-            known = self._member.known
-            self._reads = RecentReads(root.path, self._catalog.asked_for, config.cluster.retire_after_seconds)
-            self._holding = Holding(
-                config.cluster,
-                root,
-                known,
-                changed=self._member.holdings_changed,
-            )
+        self._in_cluster = None if config.cluster is None else NodeInCluster(config.cluster, root, self._catalog)
+        known = None if self._in_cluster is None else self._in_cluster.known
         self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way, self._draining, self._epoch)
         self._tables = tables.TableService(
             self._catalog, self._under_way, self._draining, known=known, is_one_of_several=is_one_of_several
         )
         self._cluster = cluster.ClusterService(known, self._draining)
         self._blocks = (
-            blocks.BlockService(root, self._threads, self._holding.quarantine) if self._holding is not None else None
+            None if self._in_cluster is None else blocks.BlockService(root, self._threads, self._in_cluster.quarantine)
         )
         self._health = health.HealthReport()
         self._server = grpc.aio.server(options=GRPC_OPTIONS)
@@ -125,10 +103,8 @@ class Node:
         reflection.enable_server_reflection(names, self._server)
         self.address = await self._listen(listen)
         await self._server.start()
-        if self._member is not None:
-            await self._member.start(self.address)
-        if self._holding is not None and self._config.cluster is not None and self._config.cluster.speaks_for_node:
-            await self._holding.start()
+        if self._in_cluster is not None:
+            await self._in_cluster.start(self.address)
         await self._report_health()
         self._follower.start()
         log.info("listening", address=self.address, tables=sum(served), damaged=len(served) - sum(served))
@@ -148,7 +124,7 @@ class Node:
         log.info("draining", seconds=seconds)
         self._draining.announce()
         await self._health.tell_end()
-        most_seconds = min(seconds / 2, math.inf if self._member else _ON_THEIR_WAY_SECONDS)
+        most_seconds = min(seconds / 2, math.inf if self._in_cluster else _ON_THEIR_WAY_SECONDS)
         is_quiet = await self._draining.nobody_asks(self._under_way, most_seconds=most_seconds)
         log.info("ending, nobody asks any more" if is_quiet else "ending, though clients ask still")
         self._catalog.stop_following()
@@ -164,10 +140,8 @@ class Node:
     async def close(self) -> None:
         """Let go of everything at once."""
         await self._follower.close()
-        if self._holding is not None:
-            await self._holding.close()
-        if self._member is not None:
-            await self._member.close()
+        if self._in_cluster is not None:
+            await self._in_cluster.close()
         await self._server.stop(None)
         self._catalog.stop_following()
         # In threads: a lookup that waits for a disk is waited for, and a second signal must still be heard.
@@ -177,26 +151,11 @@ class Node:
             log.info("stopped", address=self.address)
 
     def _epoch(self) -> int:
-        return 0 if self._member is None else self._member.known.epoch
-
-    def _holdings(self) -> Holdings:
-        """Return what this node holds and lookups find. Waits for a disk."""
-        held = self._own_holdings()
-        self._catalog.reload()
-        served = {key: ranges for key, ranges in held.blocks.items() if self._catalog.serves(*key)}
-        read = frozenset() if self._reads is None else self._reads.read_of(served)
-        return held._replace(blocks=served, read=read)
-
-    def _limited(self, capacity_bytes: int) -> int:
-        return capacity_bytes if self._holding is None else self._holding.limited(capacity_bytes)
-
-    def _look_at_map(self) -> None:
-        if self._holding is not None:
-            self._holding.look()
+        return 0 if self._in_cluster is None else self._in_cluster.known.epoch
 
     async def _looked_at_root(self) -> None:
-        if self._reads is not None and self._config.cluster is not None and not self._config.cluster.speaks_for_node:
-            await asyncio.to_thread(self._reads.tell)
+        if self._in_cluster is not None:
+            await self._in_cluster.looked_at_root()
         await self._report_health()
 
     def _check_in_memory(self) -> None:
