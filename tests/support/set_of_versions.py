@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +32,14 @@ def write_versions(root: Path, prefix: str, number: int) -> dict[str, str]:
     }
 
 
-async def number_read(tables: engram_client.TableSet) -> int:
-    """Read every row of all tables of a set; returns the version that all of them are of."""
-    fetched = {name: await tables[name].fetch(np.arange(NUM_ROWS)) for name in tables}
+async def number_read(tables: engram_client.TableSet, ids: Sequence[int] = range(NUM_ROWS)) -> int:
+    """Read rows of all tables of a set, by default every one; returns the version that all of them are of."""
+    fetched = {name: await tables[name].fetch(np.array(ids)) for name in tables}
     numbers = {int(number) for rows in fetched.values() for number in rows[:, 1]}
     assert len(numbers) == 1, f"two versions together: {numbers}"
     (number,) = numbers
     for name, rows in fetched.items():
-        assert rows[:, :3].tolist() == [[int(name[-1]), number, row] for row in range(NUM_ROWS)]
+        assert rows[:, :3].tolist() == [[int(name[-1]), number, row] for row in ids]
     return number
 
 
