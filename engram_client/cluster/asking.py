@@ -53,7 +53,7 @@ class Asking:
         self.table = table
         self.timeout = timeout
         self.rounds = 0
-        """How often every replica of some row had failed: after each, nodes are given twice as long."""
+        """How often every replica of some row has failed: each time, nodes are given twice as long."""
         self._out = out
         self._now = asyncio.get_running_loop().time
         self._deadline = self._now() + timeout

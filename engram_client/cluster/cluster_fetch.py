@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 0.5
+_MOST_DOUBLINGS: Final = 16  # of pauses and of patience: by then nothing ends them but the time limit
 _LOOK_SECONDS: Final = 2.0  # for a newer map, which a node may have spoken of that nobody has
 _OTHERS_MAY_DO: Final = (*OF_THE_NODE, *NOT_THERE, TableDamaged)
 _NOBODY: Final = Avoided()
@@ -116,7 +117,7 @@ class ClusterFetch:
             raise self._given_up()
         await asyncio.sleep(pause)
         await self._cluster.look(left - pause)
-        self._asking.rounds += 1
+        self._asking.rounds = min(self._asking.rounds + 1, _MOST_DOUBLINGS)
         del self._failures[:-1]
 
     def _given_up(self) -> EngramError:

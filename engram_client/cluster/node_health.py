@@ -10,6 +10,7 @@ LONGEST_PAUSE_SECONDS: Final = 30.0
 _GOOD_TRIALS: Final = 3  # in a row, before a node returns
 _MOST_GOOD_TRIALS: Final = 10
 _REMEMBER_SECONDS: Final = 60.0  # how long a node that was left out must hold out until that is forgotten
+_MOST_DOUBLINGS: Final = 10  # as many as lead to the longest pause
 _FEW_REQUESTS: Final = 2  # at once, to a node that has just returned
 _MANY_REQUESTS: Final = 64
 _SLOW_ANSWERS: Final = 4
@@ -44,7 +45,10 @@ class NodeHealth:
         self.ready = False
         self._times_left_out += 1
         self._good_trials = self._slow_answers = 0
-        self._pause = FIRST_PAUSE_SECONDS
+        # One that does well on trial, and not under load, is let in ever more rarely.
+        self._pause = min(
+            FIRST_PAUSE_SECONDS * 2 ** min(self._times_left_out - 1, _MOST_DOUBLINGS), LONGEST_PAUSE_SECONDS
+        )
         return True
 
     def is_slow_by_now(self, *, was_slow: bool) -> bool:

@@ -4,11 +4,12 @@ import asyncio
 import random
 
 import numpy as np
+import pytest
 from support.fake_cluster import TABLE, FakeCluster, shard_map_of, sharded
 from support.virtual_clock import run_virtually
 
 from engram_client.cluster.replica_choice import Standing, choose
-from engram_client.errors import TableDamaged
+from engram_client.errors import TableDamaged, Unavailable
 
 
 def test_of_a_node_that_failed_and_one_that_is_not_ready_the_latter_is_chosen():
@@ -40,3 +41,14 @@ def test_rows_that_are_damaged_on_one_node_come_from_another_that_was_left_out()
             await asyncio.sleep(1)
 
     run_virtually(lose_blocks_beside_a_node_that_is_left_out())
+
+
+def test_a_fetch_with_a_long_time_limit_goes_on_to_its_end_while_nobody_answers():
+    async def wait_for_long():
+        cluster = FakeCluster(shard_map_of(1, sharded([(0,)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        cluster.nodes[0].is_up = False
+        with pytest.raises(Unavailable, match="gave up after 800 s"):
+            await cluster.fetch_of(table, np.arange(10), timeout=800.0)
+
+    run_virtually(wait_for_long())

@@ -58,6 +58,18 @@ def test_a_node_that_goes_in_and_out_needs_more_good_trials_until_it_held_out_fo
     assert trials_until_ready(health, now=1001.0) == 3
 
 
+def test_a_node_that_goes_in_and_out_is_tried_after_longer_pauses_each_time():
+    health = NodeHealth()
+    pauses = []
+    for number in range(12):
+        health.leave_out(now=float(number))
+        pauses.append(health.pause)
+        trials_until_ready(health, now=float(number))
+
+    assert pauses[:3] == [FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS, 4 * FIRST_PAUSE_SECONDS]
+    assert pauses[-1] == LONGEST_PAUSE_SECONDS
+
+
 def test_a_few_slow_answers_among_many_do_not_make_a_slow_node():
     health = NodeHealth()
 
