@@ -23,13 +23,14 @@ Identity: TypeAlias = tuple[int, int, int]
 class HeldNow:
     """Which blocks of an open version are held now, also when another process changes that.
 
-    Each question costs a look at `held.json`: whether it is there, for a version that is whole, and else its time.
+    Each question costs a look at `held.json`: whether it is there, for a version that is whole, and else its time. Only
+    a version that is held in part takes a file descriptor.
     """
 
     def __init__(self, stored: StoredVersion) -> None:
         """Raises TableDamaged when held.json is not what it should be, StorageFailure."""
         self._stored = stored
-        self._directory = _Directory(stored.directory)
+        self._path = str(stored.directory / HELD)
         self._known: _Known | None = None
         self._now()
 
@@ -65,11 +66,14 @@ class HeldNow:
         """Return what held.json says now, None for a version that is whole."""
         known = self._known
         if known is None:
-            if self._directory.has_no_held():
+            if not os.access(self._path, os.F_OK):
                 return None
-        elif self._directory.identity() in (known.identity, None):
+            directory = _Directory(self._stored.directory)
+        elif known.directory.identity() in (known.identity, None):
             return known  # what was dropped from the data root stays as it was, for those who still read it
-        self._known = known = _read(self._stored, self._directory)
+        else:
+            directory = known.directory
+        self._known = known = _read(self._stored, directory)
         return known
 
 
@@ -77,6 +81,7 @@ class HeldNow:
 class _Known:
     """What held.json said when it was `identity`."""
 
+    directory: _Directory
     identity: Identity
     is_held: NDArray[np.bool_]
     is_all: bool
@@ -95,10 +100,6 @@ class _Directory:
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
-
-    def has_no_held(self) -> bool:
-        """Tell, as quickly as can be told, that there is no held.json."""
-        return not os.access(HELD, os.F_OK, dir_fd=self.descriptor)
 
     def identity(self) -> Identity | None:
         """Return what tells held.json from the one before it; None where there is none any more."""
@@ -121,4 +122,4 @@ def _read(stored: StoredVersion, directory: _Directory) -> _Known:
         raise StorageFailure(stored.directory / HELD, error.strerror or str(error)) from error
     is_held = parse_held(stored, data)
     removals = held_content(data, len(is_held)).removals
-    return _Known(identity, is_held, bool(is_held.all()), removals)
+    return _Known(directory, identity, is_held, bool(is_held.all()), removals)
