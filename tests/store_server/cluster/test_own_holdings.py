@@ -20,13 +20,13 @@ def test_whole_versions_parts_and_their_bytes(tmp_path):
     blocks = manifest.num_blocks
 
     assert blocks >= 3
-    assert holdings() == ({whole: ((0, blocks),), part: ((0, blocks),)}, 2 * ROWS.nbytes)
+    assert holdings()[:2] == ({whole: ((0, blocks),), part: ((0, blocks),)}, 2 * ROWS.nbytes)
 
     held = root.version_path(*part) / "held.json"
     held.write_text(json.dumps({"format": 1, "blocks": [[0, 1], [2, 3]]}))
     held_rows = sum(manifest.rows_in_block(block) for block in (0, 2))
 
-    assert holdings() == ({whole: ((0, blocks),), part: ((0, 1), (2, 3))}, ROWS.nbytes + held_rows * ROWS.shape[1])
+    assert holdings()[:2] == ({whole: ((0, blocks),), part: ((0, 1), (2, 3))}, ROWS.nbytes + held_rows * ROWS.shape[1])
 
 
 def test_a_version_that_cannot_be_read_is_left_out_and_one_that_is_mended_comes_back(tmp_path):
@@ -53,4 +53,4 @@ def test_a_version_that_was_dropped_is_held_no_more(tmp_path):
 
     root.table_path("t").rename(tmp_path / "away")
 
-    assert holdings() == ({}, 0)
+    assert holdings()[:2] == ({}, 0)
