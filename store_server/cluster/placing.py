@@ -133,7 +133,10 @@ class Placing:
             has_it = np.isin(nodes, list(self._found_at[shard])) & (lacks + self.tolerance >= size)
             if has_it.any():
                 nodes, lacks = nodes[has_it], lacks[has_it]
-        nodes = nodes[lacks > lacks.max() - (size + 1) // 2]
+        about = lacks.max() - (size + 1) // 2
+        if lacks.max() > self.tolerance:  # who lacks so much gets another shard in any case: let it be this one
+            about = max(about, self.tolerance)
+        nodes = nodes[lacks > about]
         return int(nodes[self._crowding(shard, nodes, others).argmin()])
 
     def shard_to_move(self, giver: int, receiver: int, less_than: int) -> int | None:

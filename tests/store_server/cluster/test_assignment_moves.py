@@ -99,3 +99,14 @@ def test_nodes_that_come_in_a_zone_of_their_own_are_filled_by_few_moves_too():
         if place < 9 and other < 9
     )
     assert bytes_moved([version], targets) <= 1.5 * 3 * 15 * SHARD_BYTES  # 180 / 12 each
+
+
+def test_a_shard_of_a_lost_node_goes_to_a_node_that_would_take_another_one_otherwise():
+    capacities = (921, 657, 651, 714, 911, 1012, 790, 711, 1186)
+    nodes = [a_node(f"n{i}", capacity) for i, capacity in enumerate(capacities)]
+    versions = [held(a_version(1, table), [pair]) for table, pair in (("t", (0, 1)), ("u", (2, 3)), ("v", (4, 5)))]
+
+    targets, _ = assign(nodes, versions, 2, lost={"n0"})
+
+    assert targets[versions[0].key] == ((1, 8),)
+    assert bytes_moved(versions, targets) == SHARD_BYTES
