@@ -118,6 +118,9 @@ class PlacementWatch:
         self.moves += 1
         self.moved_bytes += moved
         draining = {node.id for node in after.nodes if node.draining}
+        away = {node.id for node in after.nodes} - self._etcd.present.keys() - self._lost()
+        if away and any(node.labels for node in after.nodes):
+            return  # who is away gets nothing, and then few may be left in the zones that a shard may go to
         sizes = {key: self._agreed.shard_bytes(key) for key in after.versions if key in before.versions}
         bounds = [least_moved(before, after.nodes, draining | lost, sizes) for lost in (self._lost(), set[str]())]
         if None in bounds:
