@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help install demo test test-gpu test-attack test-publish test-lowest simulate chaos load lint proto clean
-.PHONY: bench bench-quick bench-growth bench-fan-out bench-client-memory bench-backends bench-hashing bench-less-to-send
+.PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-attach bench-cold-rows bench-end-to-end
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -84,6 +84,10 @@ bench-end-to-end: $(VENV)/installed-bench
 ## bench-fan-out   several nodes with a shard each beside one node with the whole table, on the same cores
 bench-fan-out: install
 	PYTHONPATH=tests $(BIN)/python -m bench.store_bench.fan_out $(BENCH)
+
+## bench-plan      what `plan` predicts for four nodes on this machine, beside what `load` measures of them
+bench-plan: install
+	PYTHONPATH=tests $(BIN)/python -m bench.plan $(BENCH)
 
 ## bench-client-memory  what a client and its node hold during a million fetches
 bench-client-memory: install
