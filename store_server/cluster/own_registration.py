@@ -49,6 +49,11 @@ class OwnRegistration:
         """Tell others at once what `describe` returns now."""
         self._changed.set()
 
+    def doubt(self) -> None:
+        """Take the registration for void until the registry has taken it once more, which it is asked to at once."""
+        self.is_valid = False
+        self._changed.set()
+
     async def begin(self) -> None:
         """Register. A registry that is away is not waited for; who has this node's id, for one lease time.
 

@@ -64,6 +64,7 @@ class Participation:
         self._present: Mapping[str, NodeRegistration] | None = None  # None: it cannot be seen who is
         self._changed = asyncio.Event()
         self._settled: tuple[object, ...] = ()
+        self._last_step = now()
         self._empty_since: float | None = None
 
     def heard(self, found: ShardMap | None) -> None:
@@ -119,6 +120,7 @@ class Participation:
                 log.exception("the next shard map cannot be found")
 
     async def _take_step(self) -> None:
+        self._notice_a_pause()
         # A node that cannot renew its own lease does not see the others either, whatever it saw last.
         present = self._present if self._registration.is_valid else None
         base = self._in_source
@@ -139,6 +141,12 @@ class Participation:
             self._settled = situation
             return
         await self._propose(base, proposal)
+
+    def _notice_a_pause(self) -> None:
+        """See nobody after the process stood still, until it is registered anew: all that it knows is old."""
+        before, self._last_step = self._last_step, self._now()
+        if self._last_step - before > self._config.lease_seconds:
+            self._registration.doubt()
 
     def _may_only_be_lost(self) -> bool:
         """Tell whether a map that is not there may be with others, who are about to come back and put it there."""

@@ -99,10 +99,28 @@ async def test_a_node_that_is_away_is_lost_after_its_time(world):
     await world.steps(empty)
     assert world.proposals == []
 
+    world.seconds = 10.0
+    await world.steps(empty)
     world.seconds = 20.0
     world.node.heard(empty)
 
     assert (await world.proposed())[1].nodes == (A.node,)
+
+
+async def test_a_process_that_stood_still_proposes_nothing_by_what_it_saw_before(world):
+    world.pictures.put_nowait({"a": A})
+    empty = later(WITH_BOTH, versions={}, sets={})
+    await world.steps(empty)
+
+    world.is_registry_up = False  # as long as nothing new can be heard
+    world.seconds = 25.0
+    await world.steps(empty)
+    world.pictures.put_nowait({"a": A, "b": B})
+    await world.steps(empty)
+    world.is_registry_up = True
+    await world.steps(empty)
+
+    assert world.proposals == []
 
 
 async def test_nobody_is_lost_while_the_registry_cannot_be_seen(world):
