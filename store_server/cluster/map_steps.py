@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from engram_store.shard_map import Node, ShardedVersion, ShardMap, VersionKey
+from engram_store.shard_map import Node, Shard, ShardedVersion, ShardMap, VersionKey
 from store_server.cluster.assignment import DOMAIN_LABELS, assign
 from store_server.cluster.empty_nodes import without_empty
 from store_server.cluster.lost_nodes import LossSettings, lost_nodes
@@ -21,6 +21,7 @@ from store_server.cluster.next_holders import held_shards, next_shards
 from store_server.cluster.registration import NodeRegistration
 from store_server.cluster.retirement import RetirementSettings, overdue, retired_versions
 from store_server.cluster.set_switch import importance, switched
+from store_server.cluster.shard_layout import is_cut_like
 
 _NONE_SEEN: Final[Mapping[VersionKey, float]] = MappingProxyType({})
 _AS_USUAL: Final = RetirementSettings()
@@ -136,7 +137,7 @@ def _next_versions(
         known.replicas,
         lost=lost,
         away={node.id for node in members.nodes} - members.live.keys(),
-        found_at={key: _by_shard(held) for key, held in says.items()},
+        found_at={key: _by_shard(held, _as_before(known.versions[key], known)) for key, held in says.items()},
         domain_labels=domain_labels,
     )
     following: dict[VersionKey, ShardedVersion] = {}
@@ -155,8 +156,19 @@ def _says(version: ShardedVersion, members: Members) -> dict[int, set[int]]:
     return held_shards(version, {number: each.held.get(version.key, ()) for number, each in live.items()})
 
 
-def _by_shard(held: Mapping[int, Collection[int]]) -> dict[int, list[int]]:
-    nodes: dict[int, list[int]] = {}
+def _as_before(version: ShardedVersion, known: ShardMap) -> Sequence[Shard]:
+    """Return the shards of the version that is current, if this one is cut like it and is to follow it.
+
+    Their holders have on their disks what both have in common.
+    """
+    current = known.versions.get(VersionKey(version.table, known.current(version.table) or ""))
+    if current is None or any(shard.holders for shard in version.shards) or not is_cut_like(version, current):
+        return ()
+    return current.shards
+
+
+def _by_shard(held: Mapping[int, Collection[int]], before: Sequence[Shard]) -> dict[int, list[int]]:
+    nodes = {number: [*shard.holders] for number, shard in enumerate(before)}
     for node, shards in held.items():
         for shard in shards:
             nodes.setdefault(shard, []).append(node)

@@ -145,7 +145,7 @@ class Participation:
     def _notice_a_pause(self) -> None:
         """See nobody after the process stood still, until it is registered anew: all that it knows is old."""
         before, self._last_step = self._last_step, self._now()
-        if self._last_step - before > self._config.lease_seconds:
+        if self._last_step - before > _STEP_SECONDS + self._config.lease_seconds:
             self._registration.doubt()
 
     def _may_only_be_lost(self) -> bool:

@@ -164,7 +164,6 @@ def _version(
             manifest.block_rows,
             num_nodes,
             num_tables=num_tables,
-            replicas=known.replicas,
         ),
     )
 

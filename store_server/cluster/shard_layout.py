@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from engram_store.shard_map import Shard, ShardedVersion
@@ -31,13 +30,12 @@ def shards_for(num_rows: int, block_rows: int, num_nodes: int, *, num_tables: in
 
 
 def shards_after(
-    before: ShardedVersion | None, num_rows: int, block_rows: int, num_nodes: int, *, num_tables: int, replicas: int
+    before: ShardedVersion | None, num_rows: int, block_rows: int, num_nodes: int, *, num_tables: int
 ) -> tuple[Shard, ...]:
     """Return the shards of the version that comes after `before`, None for the first one; see `shards_for`.
 
-    If that one has as many rows, this one is cut like it, and nodes that hold a shard of that one are to hold the same
-    of this one: so they have on their disks what both have in common. Cut anew is what has less than half or more than
-    twice as many shards as a new table gets, or too many for the map.
+    If that one has as many rows, this one is cut like it, so that the same nodes can hold the same rows of both. Cut
+    anew is what has less than half or more than twice as many shards as a new table gets, or too many for the map.
     """
     shards = shards_for(num_rows, block_rows, num_nodes, num_tables=num_tables)
     if before is None or (before.num_rows, before.block_rows) != (num_rows, block_rows):
@@ -45,4 +43,11 @@ def shards_after(
     most = min(2 * len(shards), max(1, _MOST_SHARDS // num_tables))
     if not len(shards) <= 2 * len(before.shards) <= 2 * most:
         return shards
-    return tuple(replace(shard, holders=(), joining=shard.holders[:replicas]) for shard in before.shards)
+    return tuple(Shard(end_row=shard.end_row, holders=()) for shard in before.shards)
+
+
+def is_cut_like(one: ShardedVersion, other: ShardedVersion) -> bool:
+    """Tell whether the shards of two versions are the same ranges of the same blocks."""
+    return one.block_rows == other.block_rows and [shard.end_row for shard in one.shards] == [
+        shard.end_row for shard in other.shards
+    ]

@@ -389,3 +389,18 @@ def test_who_has_a_shard_already_is_chosen_for_it():
     following, _ = next_map(known, said, {}, SETTINGS)
 
     assert following.versions[KEY].shards == (Shard(end_row=10, holders=(0, 2)),)
+
+
+def test_a_pending_version_that_is_cut_like_the_current_one_goes_to_the_nodes_that_hold_that():
+    holders = [(0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2)] * 4
+    known = a_map(
+        some_nodes(4),
+        held(a_version(24), holders),
+        a_version(24, version="v2"),
+        current={"t": "v1"},
+        pending={"t": "v2"},
+    )
+
+    following, _ = next_map(known, all_held(known), {}, SETTINGS)
+
+    assert [shard.joining for shard in following.versions[NEXT].shards] == holders

@@ -198,16 +198,14 @@ def test_progress_counts_bytes_of_all_copies_but_no_more():
     assert bytes_held(known, {"layer-1": "v1"}) == (3_200, 3_200)
 
 
-def test_the_next_version_of_a_table_goes_to_the_nodes_that_hold_the_current_one():
+def test_the_next_version_of_a_table_is_cut_like_the_current_one():
     shards = tuple(Shard(end_row=10 * (each + 1), holders=(each % 3, (each + 1) % 3)) for each in range(10))
-    known = dataclasses.replace(
-        KNOWN, versions={CURRENT.key: dataclasses.replace(CURRENT, shards=shards)}, epoch=KNOWN.epoch + 1
-    )
+    known = dataclasses.replace(KNOWN, versions={CURRENT.key: dataclasses.replace(CURRENT, shards=shards)})
     manifest = manifest_of(fill="1")
 
     following = published(known, manifest=manifest)
 
     new = following.versions[VersionKey("layer-1", manifest.version)]
     assert [(shard.end_row, shard.joining, shard.holders) for shard in new.shards] == [
-        (shard.end_row, shard.holders, ()) for shard in shards
+        (shard.end_row, (), ()) for shard in shards
     ]
