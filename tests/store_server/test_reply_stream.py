@@ -308,7 +308,7 @@ async def test_one_that_waits_for_a_disk_does_not_hold_the_message_that_it_came_
 
 async def test_room_that_messages_took_is_given_back_when_their_lookups_go_on_one_by_one():
     def two_lookups(message):
-        return [Request(number, "t", "v", np.zeros(MIB // 16, np.int64)) for number in range(2)]
+        return [Request(number, "t", "v", np.zeros(1, np.int64)) for number in range(2)]
 
     async def answer(request):
         return b"slow"
@@ -323,9 +323,17 @@ async def test_room_that_messages_took_is_given_back_when_their_lookups_go_on_on
 
 async def test_messages_of_many_lookups_fill_no_more_memory_than_others():
     def many_lookups(message):
-        return [Request(number, "t", "v", np.zeros(0, np.int64)) for number in range(64)]
+        return decode(message) if message == b"8192" else decode(message) * 64
 
-    assert await read_of_a_client_that_takes_no_replies(many_lookups) <= 16 + 8
+    context = ScriptedContext(LARGE, *[0] * 400)
+    running = asyncio.create_task(stream(context, reply_to, not_at_all, decode=many_lookups).run())
+    await settled()
+    num_read = context.num_read
+    context.reading.set()
+    await running
+
+    assert num_read <= 256 + 8  # each takes what it takes to hold 64 lookups, a KiB for one
+    assert len(context.replies) == 401
 
 
 async def test_a_message_of_which_each_part_waits_is_held_by_each():
