@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -14,9 +14,16 @@ import grpc
 from engram_client.eager_writer import EagerWriter
 from engram_client.errors import EngramError, ProtocolError, StoreClosed, TimeLimitExceeded, Unavailable
 from engram_client.grpc_errors import error_of_call, error_of_failure
-from engram_client.pieces import Piece, missing
+from engram_client.pieces import PIECE_BYTES, Piece, missing
 from engram_client.table_info import TableInfo
-from engram_store.codec import Reply, decode_stream_reply, encode_stream_request
+from engram_store.codec import (
+    LOOKUPS_A_MESSAGE_KEY,
+    MOST_LOOKUPS_A_MESSAGE,
+    Reply,
+    Request,
+    decode_stream_replies,
+    encode_stream_requests,
+)
 
 Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, bytes]
 
@@ -97,7 +104,10 @@ class _Fetch:
 class LookupStream:
     """Sends lookups as they come and hands replies to whoever waits for them, in any order.
 
-    Fetches of many pieces take turns, each with no more than WINDOW_BYTES under way.
+    Fetches of many pieces take turns, each with no more than WINDOW_BYTES under way. A lookup that finds the stream
+    idle goes out at once. Where others are under way, those of one turn of the loop, or that come while a message is
+    being written, share a message no larger than a piece of a large fetch, if the node takes several: a message costs
+    both sides more than a small lookup in it.
     Belongs to the running event loop. Once `broken`, it stays broken; open another.
     """
 
@@ -110,7 +120,8 @@ class LookupStream:
         self._waiting: dict[int, tuple[_Fetch, Piece]] = {}
         self._fetches: set[_Fetch] = set()
         self._turns: deque[_Fetch] = deque()  # those that may send a piece, each at most once
-        self._sending: _Fetch | None = None  # the one whose piece is being written
+        self._sending: list[_Fetch] = []  # those of which pieces are being written
+        self._most_lookups = 1  # in one message, until the node has said that it takes several
         # No task that somebody may cancel reads or writes: to cancel either in mid-air makes gRPC cancel the stream.
         self._reader = asyncio.create_task(self._read())
         ended_by = (grpc.aio.AioRpcError, asyncio.InvalidStateError)  # the reader finds out why
@@ -138,7 +149,10 @@ class LookupStream:
         self._fetches.add(fetch)
         try:
             self._give_turn(fetch)
-            self._writer.wake()
+            if self._most_lookups > 1 and len(self._fetches) > 1:
+                loop.call_soon(self._writer.wake)  # once the others of this turn have come
+            else:
+                self._writer.wake()
             await fetch.done
         finally:
             limit.cancel()
@@ -161,29 +175,34 @@ class LookupStream:
             self._turns.append(fetch)
 
     def _next_request(self) -> bytes | None:
-        """Return the next piece's request, None if nobody may send one now; what was returned before is written."""
-        sent, self._sending = self._sending, None
-        if sent is not None:
-            self._give_turn(sent)  # behind those who came meanwhile
-        while self._turns:
-            fetch = self._turns.popleft()
-            fetch.has_turn = False
+        """Return a message of pieces whose turn it is, None if there are none; what was returned before is written."""
+        for fetch in self._sending:
+            self._give_turn(fetch)  # behind those who came meanwhile
+        self._sending, requests, num_bytes = [], list[Request](), 0
+        while self._turns and len(requests) < self._most_lookups:
+            fetch = self._turns[0]
             if fetch.may_send():  # else it has ended meanwhile
-                self._sending = fetch
-                return self._request_of(fetch)
-        return None
+                num_bytes += fetch.unsent[0].num_bytes
+                if requests and num_bytes > PIECE_BYTES:
+                    break
+                requests.append(self._request_of(fetch))
+                self._sending.append(fetch)
+            self._turns.popleft()
+            fetch.has_turn = False
+        return encode_stream_requests(requests) if requests else None
 
-    def _request_of(self, fetch: _Fetch) -> bytes:
+    def _request_of(self, fetch: _Fetch) -> Request:
         number, piece = next(self._ids), fetch.unsent.popleft()
         fetch.ids.append(number)
         fetch.bytes_under_way += piece.num_bytes
         self._waiting[number] = (fetch, piece)
-        return encode_stream_request(number, fetch.table.name, fetch.table.version, piece.rows)
+        return Request(number, fetch.table.name, fetch.table.version, piece.rows)
 
     async def _read(self) -> None:
         try:
+            self._most_lookups = _most_lookups(await self._call.initial_metadata())
             while isinstance(message := await self._call.read(), bytes):  # what is no bytes is the end
-                self._deliver(decode_stream_reply(message))
+                self._deliver(decode_stream_replies(message))
             self._break(Unavailable(f"{self._address}: the server ended the stream"))
         except grpc.aio.AioRpcError as error:
             self._break(error_of_call(error, self._address))
@@ -191,13 +210,14 @@ class LookupStream:
             self._break(ProtocolError(f"{self._address}: {error}"))
             self._call.cancel()  # nothing should be sent on a stream that nobody reads
 
-    def _deliver(self, reply: Reply) -> None:
-        self.draining = reply.is_draining
-        fetch, piece = self._waiting.pop(reply.id, (None, None))
-        if fetch is not None and piece is not None:  # nobody waits for a reply that came too late
-            fetch.answer(piece, reply)
-            self._give_turn(fetch)
-            self._writer.wake()
+    def _deliver(self, replies: Sequence[Reply]) -> None:
+        self.draining = replies[0].is_draining
+        for reply in replies:
+            fetch, piece = self._waiting.pop(reply.id, (None, None))
+            if fetch is not None and piece is not None:  # nobody waits for a reply that came too late
+                fetch.answer(piece, reply)
+                self._give_turn(fetch)
+        self._writer.wake()
 
     def _end_unwritten(self, error: BaseException) -> None:
         self._break(Unavailable(f"{self._address}: a lookup could not be written: {error!r}"))
@@ -208,6 +228,12 @@ class LookupStream:
         for fetch in self._fetches:
             if not fetch.done.done():
                 fetch.done.set_exception(_fresh(self.broken))
+
+
+def _most_lookups(metadata: Iterable[tuple[str, str | bytes]]) -> int:
+    """Return how many lookups a node takes in one message; older ones say nothing of it."""
+    said = str(dict(metadata).get(LOOKUPS_A_MESSAGE_KEY))
+    return max(1, min(int(said[:9]), MOST_LOOKUPS_A_MESSAGE)) if said.isdecimal() else 1
 
 
 def _fresh(error: EngramError) -> EngramError:

@@ -8,35 +8,46 @@ numbers) it hands to protobuf, so every legal encoding is understood.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from itertools import chain
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
-from numpy.typing import NDArray
 
 from engram_store.v1 import error_reason_pb2
 from engram_store.v1 import lookup_service_pb2 as pb
+from engram_store.wire_fields import (
+    FIXED64,
+    LEN,
+    Fill,
+    FilledField,
+    Int64Array,
+    Span,
+    Uint8Array,
+    UnusualLayout,
+    embedded,
+    embedded_filled,
+    head,
+    id_field,
+    message_of,
+    name_fields,
+    packed,
+    payload,
+    read_id,
+    read_payload,
+    read_rows,
+    read_text,
+    spans,
+    spans_of_several,
+)
 
-Int64Array: TypeAlias = NDArray[np.int64]
-Uint8Array: TypeAlias = NDArray[np.uint8]
-
-_FIXED64: Final = 1
-_LEN: Final = 2
+MOST_LOOKUPS_A_MESSAGE: Final = 64
+LOOKUPS_A_MESSAGE_KEY: Final = "lookups-a-message"
+"""Initial metadata of a stream by which a node says how many lookups it takes in one message; one if it is absent."""
+_MORE: Final = 5  # the field of a stream's messages that has further ones
 _DRAINING: Final = b"\x30\x01"  # the last field of a reply on a stream, so rare that reading it is left to protobuf
-# Row numbers are below 2^63, where fixed64 and int64 have the same bytes. The wire's order of bytes is little-endian,
-# whatever that of this host is, or of the array that is sent.
-_WIRE_ROWS: Final = np.dtype("<i8")
-# Fewer bytes are copied into a message sooner than a message is made in which they can be written.
-_LEAST_BYTES_WRITTEN_IN_PLACE: Final = 128 << 10
-_NAMES_KEPT: Final = 1024  # encoded: the few tables that are asked for all the time; each is a few hundred bytes
-
-
-# Writes rows into an array uint8 (n, row_bytes), C-contiguous, that it must not keep; False if it cannot now.
-Fill: TypeAlias = Callable[[Uint8Array], bool]
 
 
 class MalformedMessage(ValueError):
@@ -72,69 +83,77 @@ class Reply(NamedTuple):
     is_draining: bool = False
 
 
+class Answer(NamedTuple):
+    """A reply whose rows of `shape` (n, row_bytes) are still to be written, by `fill`."""
+
+    id: int
+    version: str
+    shape: tuple[int, int]
+    fill: Fill
+
+
 def encode_lookup_request(table: str, version: str, rows: Int64Array) -> bytes:
     """Return the LookupRequest for `rows` (n,), which must not be negative."""
-    return b"".join((_names(1, table, version), *_packed(3, rows)))
+    return b"".join((name_fields(1, table, version), *packed(3, rows)))
 
 
 def decode_lookup_request(message: bytes) -> Request:
     """Return the lookup that `message` asks for, with id 0; raises MalformedMessage."""
     try:
-        table, version, rows = _spans(message, (_LEN, _LEN, _LEN))
-        return Request(0, _read_text(message, table), _read_text(message, version), _read_rows(message, rows))
-    except _UnusualLayout:
+        table, version, rows = spans(message, (LEN, LEN, LEN))
+        return Request(0, read_text(message, table), read_text(message, version), read_rows(message, rows))
+    except UnusualLayout:
         parsed = _parse(pb.LookupRequest(), message)
         return Request(0, parsed.table, parsed.version, _rows_of(parsed.rows))
 
 
 def encode_lookup_reply(version: str, rows: Uint8Array) -> bytes:
     """Return the LookupResponse that holds `rows`, C-contiguous uint8 of any shape."""
-    return b"".join((_names(1, version), *_payload(2, rows)))
+    return b"".join((name_fields(1, version), *payload(2, rows)))
 
 
-def fill_lookup_reply(version: str, shape: tuple[int, int], fill: Fill) -> bytes | None:
-    """Return the LookupResponse whose rows of `shape` (n, row_bytes) `fill` writes; None if it does not."""
-    return _filled(_names(1, version), 2, shape, fill)
+def fill_lookup_reply(answer: Answer) -> bytes | None:
+    """Return the LookupResponse with the rows of `answer`; None if they cannot be written now."""
+    return message_of([_filled(name_fields(1, answer.version), 2, answer)])
 
 
 def decode_lookup_reply(message: bytes) -> Reply:
     """Return the rows that `message` holds, with id 0; raises MalformedMessage."""
     try:
-        version, rows = _spans(message, (_LEN, _LEN))
-        return Reply(0, _read_text(message, version), _read_payload(message, rows), None)
-    except _UnusualLayout:
+        version, rows = spans(message, (LEN, LEN))
+        return Reply(0, read_text(message, version), read_payload(message, rows), None)
+    except UnusualLayout:
         parsed = _parse(pb.LookupResponse(), message)
         return Reply(0, parsed.version, np.frombuffer(parsed.rows, np.uint8), None)
 
 
-def encode_stream_request(request_id: int, table: str, version: str, rows: Int64Array) -> bytes:
-    """Return the LookupStreamRequest for `rows` (n,), which must not be negative."""
-    return b"".join((_id(request_id), _names(2, table, version), *_packed(4, rows)))
+def encode_stream_requests(requests: Iterable[Request]) -> bytes:
+    """Return the LookupStreamRequest for at least one lookup, of rows (n,) that must not be negative."""
+    first, *others = (
+        (id_field(each.id) + name_fields(2, each.table, each.version), *packed(4, each.rows)) for each in requests
+    )
+    return b"".join((*first, *chain.from_iterable(embedded(_MORE, each) for each in others)))
 
 
-def decode_stream_request(message: bytes) -> Request:
-    """Return the lookup that `message` asks for; raises MalformedMessage."""
+def decode_stream_requests(message: bytes) -> list[Request]:
+    """Return the lookups that `message` asks for, at most MOST_LOOKUPS_A_MESSAGE; raises MalformedMessage."""
     try:
-        number, table, version, rows = _spans(message, (_FIXED64, _LEN, _LEN, _LEN))
-        return Request(
-            _read_id(message, number),
-            _read_text(message, table),
-            _read_text(message, version),
-            _read_rows(message, rows),
-        )
-    except _UnusualLayout:
-        parsed = _parse(pb.LookupStreamRequest(), message)
-        return Request(parsed.id, parsed.table, parsed.version, _rows_of(parsed.rows))
+        found = spans_of_several(message, (FIXED64, LEN, LEN, LEN), _MORE, MOST_LOOKUPS_A_MESSAGE)
+        return [_read_request(message, *each) for each in found]
+    except UnusualLayout:
+        parsed = _parse_several(pb.LookupStreamRequest(), message)
+        return [Request(each.id, each.table, each.version, _rows_of(each.rows)) for each in parsed]
 
 
 def encode_stream_reply(request_id: int, version: str, rows: Uint8Array) -> bytes:
     """Return the LookupStreamResponse that holds `rows`, C-contiguous uint8 of any shape."""
-    return b"".join((_id(request_id), _names(2, version), *_payload(3, rows)))
+    return b"".join((id_field(request_id), name_fields(2, version), *payload(3, rows)))
 
 
-def fill_stream_reply(request_id: int, version: str, shape: tuple[int, int], fill: Fill) -> bytes | None:
-    """Return the LookupStreamResponse whose rows of `shape` (n, row_bytes) `fill` writes; None if it does not."""
-    return _filled(_id(request_id) + _names(2, version), 3, shape, fill)
+def fill_stream_replies(answers: Sequence[Answer]) -> bytes | None:
+    """Return the LookupStreamResponse with the rows of all of `answers`; None if some cannot be written now."""
+    first, *others = (_filled(id_field(each.id) + name_fields(2, each.version), 3, each) for each in answers)
+    return message_of([first, *(embedded_filled(_MORE, each) for each in others)])
 
 
 def encode_stream_failure(request_id: int, failure: Failure) -> bytes:
@@ -156,84 +175,40 @@ def with_draining(stream_reply: bytes) -> bytes:
     return stream_reply + _DRAINING
 
 
-def decode_stream_reply(message: bytes) -> Reply:
-    """Return the rows or the failure that `message` holds; raises MalformedMessage."""
+def decode_stream_replies(message: bytes) -> list[Reply]:
+    """Return the rows or the failures that `message` holds, at most MOST_LOOKUPS_A_MESSAGE; raises MalformedMessage."""
     try:
-        number, version, rows = _spans(message, (_FIXED64, _LEN, _LEN))
-        return Reply(_read_id(message, number), _read_text(message, version), _read_payload(message, rows), None)
-    except _UnusualLayout:
-        parsed = _parse(pb.LookupStreamResponse(), message)
-        failure = _failure_of(parsed.failure) if parsed.HasField("failure") else None
-        return Reply(parsed.id, parsed.version, np.frombuffer(parsed.rows, np.uint8), failure, parsed.draining)
+        found = spans_of_several(message, (FIXED64, LEN, LEN), _MORE, MOST_LOOKUPS_A_MESSAGE)
+        return [_read_reply(message, *each) for each in found]
+    except UnusualLayout:
+        return [_reply_of(each) for each in _parse_several(pb.LookupStreamResponse(), message)]
 
 
 _REASON_PREFIX: Final = "ERROR_REASON_"
-_Span: TypeAlias = tuple[int, int]  # start and end of a field's payload; (0, 0) when the field is absent
 
 
-class _UnusualLayout(Exception):
-    """The message is not laid out as we write it, which protobuf allows."""
+def _read_request(message: bytes, number: Span, table: Span, version: Span, rows: Span) -> Request:
+    return Request(
+        read_id(message, number), read_text(message, table), read_text(message, version), read_rows(message, rows)
+    )
 
 
-def _spans(message: bytes, wire_types: tuple[int, ...]) -> list[_Span]:
-    """Find the fields 1, 2, ... of the given wire types, each at most once and in order."""
-    num_fields, end = len(wire_types), len(message)
-    spans: list[_Span] = [(0, 0)] * num_fields
-    position = next_field = 0
-    while position < end:
-        tag = message[position]
-        field = (tag >> 3) - 1
-        if not next_field <= field < num_fields or tag & 7 != wire_types[field]:
-            raise _UnusualLayout
-        start = position + 1
-        if tag & 7 == _LEN:
-            size, start = _read_varint(message, start)
-            position = start + size
-        else:
-            position = start + 8
-        if position > end:
-            raise _UnusualLayout
-        spans[field] = (start, position)
-        next_field = field + 1
-    return spans
+def _read_reply(message: bytes, number: Span, version: Span, rows: Span) -> Reply:
+    return Reply(read_id(message, number), read_text(message, version), read_payload(message, rows), None)
 
 
-def _read_varint(message: bytes, position: int) -> tuple[int, int]:
-    """Return the number at `position` and where it ends."""
-    if position < len(message) and message[position] < 0x80:  # most are short
-        return message[position], position + 1
-    value = 0
-    for index, byte in enumerate(message[position : position + 5]):  # five bytes hold every size a message can have
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return value, position + index + 1
-    raise _UnusualLayout
-
-
-def _read_id(message: bytes, span: _Span) -> int:
-    return int.from_bytes(message[span[0] : span[1]], "little")
-
-
-def _read_text(message: bytes, span: _Span) -> str:
-    try:
-        return message[span[0] : span[1]].decode("utf-8")
-    except UnicodeDecodeError:
-        raise _UnusualLayout from None  # protobuf says what is wrong with it
-
-
-def _read_rows(message: bytes, span: _Span) -> Int64Array:
-    size = span[1] - span[0]
-    if size % 8:
-        raise _UnusualLayout
-    return np.frombuffer(message, _WIRE_ROWS, count=size // 8, offset=span[0]).astype(np.int64, copy=False)
-
-
-def _read_payload(message: bytes, span: _Span) -> Uint8Array:
-    return np.frombuffer(message, np.uint8, count=span[1] - span[0], offset=span[0])
+def _filled(names: bytes, field: int, answer: Answer) -> FilledField:
+    num_rows, row_bytes = answer.shape
+    return FilledField(names + head(field, num_rows * row_bytes), answer.shape, answer.fill)
 
 
 def _rows_of(numbers: object) -> Int64Array:
     return np.array(numbers, np.uint64).view(np.int64)  # numbers of this host, in its own order of bytes
+
+
+def _reply_of(parsed: pb.LookupStreamResponse) -> Reply:
+    failure = _failure_of(parsed.failure) if parsed.HasField("failure") else None
+    return Reply(parsed.id, parsed.version, np.frombuffer(parsed.rows, np.uint8), failure, parsed.draining)
 
 
 def _failure_of(failure: pb.Failure) -> Failure:
@@ -245,6 +220,7 @@ def _failure_of(failure: pb.Failure) -> Failure:
 
 
 _Message = TypeVar("_Message", bound=Message)
+_StreamMessage = TypeVar("_StreamMessage", pb.LookupStreamRequest, pb.LookupStreamResponse)
 
 
 def _parse(message: _Message, data: bytes) -> _Message:
@@ -255,59 +231,12 @@ def _parse(message: _Message, data: bytes) -> _Message:
     return message
 
 
-def _id(number: int) -> bytes:
-    return b"\x09" + number.to_bytes(8, "little") if number else b""
-
-
-def _text(field: int, text: str) -> bytes:
-    encoded = text.encode("utf-8")
-    return bytes((field << 3 | _LEN,)) + _varint(len(encoded)) + encoded if encoded else b""
-
-
-@lru_cache(maxsize=_NAMES_KEPT)
-def _names(first_field: int, *names: str) -> bytes:
-    """Return consecutive fields of text."""
-    return b"".join(_text(field, name) for field, name in enumerate(names, first_field))
-
-
-def _packed(field: int, rows: Int64Array) -> tuple[bytes, memoryview]:
-    return _payload(field, np.ascontiguousarray(rows, _WIRE_ROWS).view(np.uint8))
-
-
-def _payload(field: int, array: Uint8Array) -> tuple[bytes, memoryview]:
-    if array.nbytes == 0:
-        return b"", memoryview(b"")
-    return _head(field, array.nbytes), array.data
-
-
-def _head(field: int, num_bytes: int) -> bytes:
-    """Return what comes before a payload."""
-    return bytes((field << 3 | _LEN,)) + _varint(num_bytes)
-
-
-def _filled(names: bytes, field: int, shape: tuple[int, int], fill: Fill) -> bytes | None:
-    num_bytes = shape[0] * shape[1]
-    if num_bytes < _LEAST_BYTES_WRITTEN_IN_PLACE:
-        rows = np.empty(shape, np.uint8)
-        return b"".join((names, *_payload(field, rows))) if fill(rows) else None
-    # gRPC takes nothing but `bytes`, which cannot be written to. A BytesIO hands out its own buffer as such, without a
-    # copy, once nothing refers to it any more; that is why `fill` must keep nothing.
-    message = io.BytesIO()
-    message.write(names + _head(field, num_bytes))
-    first_byte = message.tell()
-    message.seek(num_bytes - 1, io.SEEK_CUR)
-    message.write(b"\0")
-    buffer = message.getbuffer()
-    if not fill(np.frombuffer(buffer, np.uint8, offset=first_byte).reshape(shape)):
-        return None
-    buffer.release()
-    return message.getvalue()
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number >= 0x80:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+def _parse_several(message: _StreamMessage, data: bytes) -> list[_StreamMessage]:
+    what = f"{len(data)} bytes are no {type(message).__name__}"
+    several = [_parse(message, data)]
+    several += message.more
+    if len(several) > MOST_LOOKUPS_A_MESSAGE:
+        raise MalformedMessage(f"{what}: {len(several)} lookups in one message, at most {MOST_LOOKUPS_A_MESSAGE}")
+    if any(each.more for each in several[1:]):
+        raise MalformedMessage(f"{what}: one of its `more` has `more` of its own")
+    return several

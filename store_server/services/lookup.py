@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import grpc
 import numpy as np
@@ -24,7 +24,8 @@ from store_server.services.under_way import CallsUnderWay
 from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
-_FilledReply: TypeAlias = Callable[[str, tuple[int, int], codec.Fill], bytes | None]
+_FilledReply: TypeAlias = Callable[[list[codec.Answer]], bytes | None]
+_Decoded = TypeVar("_Decoded")
 log = structlog.get_logger()
 SERVICE: Final = "engram_store.v1.LookupService"
 _LOOKS: Final = 3  # at a version that is closed between being found and being read; it is replaced once at most
@@ -74,7 +75,7 @@ class LookupService:
         with self._under_way.one_more():
             try:
                 request = _decoded(codec.decode_lookup_request, message)
-                reply = self._reply_from_ram(request, codec.fill_lookup_reply)
+                reply = self._reply_from_ram([request], lambda answers: codec.fill_lookup_reply(*answers))
                 if reply is not None:
                     return reply
                 return await self._in_thread(self._reply, request)
@@ -103,12 +104,12 @@ class LookupService:
         if self._is_ending:
             await failures.abort(context, failures.shutting_down())
 
-    def _answer_at_once(self, request: codec.Request) -> bytes | None:
-        """Return the reply, or None if that may wait for a disk."""
+    def _answer_at_once(self, requests: Sequence[codec.Request]) -> bytes | None:
+        """Return the reply to all, or None if that may wait for a disk or one of several fails."""
         try:
-            return self._reply_from_ram(request, partial(codec.fill_stream_reply, request.id))
+            return self._reply_from_ram(requests, codec.fill_stream_replies)
         except LookupFailed as failed:
-            return codec.encode_stream_failure(request.id, failed.failure)
+            return codec.encode_stream_failure(requests[0].id, failed.failure) if len(requests) == 1 else None
 
     def _reply_bytes(self, request: codec.Request) -> int | None:
         """Return how many bytes of rows the reply will have, None if that is not known before a disk is asked."""
@@ -133,14 +134,18 @@ class LookupService:
     def _stream_reply(self, request: codec.Request) -> bytes:
         return codec.encode_stream_reply(request.id, *self._gathered(request))
 
-    def _reply_from_ram(self, request: codec.Request, filled: _FilledReply) -> bytes | None:
-        """Return the reply, or None if the version has to be opened or some rows may lie on a disk."""
+    def _reply_from_ram(self, requests: Sequence[codec.Request], filled: _FilledReply) -> bytes | None:
+        """Return the reply, or None if a version has to be opened or some rows may lie on a disk."""
         try:
-            version = self._catalog.find(request.table, request.version)
-            if version is None:
-                return None
-            gather = partial(version.backend.gather_from_ram, request.rows)
-            return filled(version.version, _shape_of_reply(request, version), gather)
+            answers = []
+            for request in requests:
+                version = self._catalog.find(request.table, request.version)
+                if version is None:
+                    return None
+                gather = partial(version.backend.gather_from_ram, request.rows)
+                shape = _shape_of_reply(request, version)
+                answers.append(codec.Answer(request.id, version.version, shape, gather))
+            return filled(answers)
         except BackendClosed:
             return None  # dropped or replaced just now: the other way looks once more
         except StorageError as error:
@@ -178,11 +183,11 @@ def _shape_of_reply(request: codec.Request, version: OpenVersion) -> tuple[int, 
     return rows.size, version.manifest.row_bytes
 
 
-def _decoded_from_stream(message: bytes) -> codec.Request:
-    return _decoded(codec.decode_stream_request, message)
+def _decoded_from_stream(message: bytes) -> list[codec.Request]:
+    return _decoded(codec.decode_stream_requests, message)
 
 
-def _decoded(decode: Callable[[bytes], codec.Request], message: bytes) -> codec.Request:
+def _decoded(decode: Callable[[bytes], _Decoded], message: bytes) -> _Decoded:
     try:
         return decode(message)
     except codec.MalformedMessage as error:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import grpc
 
-from engram_store.codec import Request
+from engram_store.codec import LOOKUPS_A_MESSAGE_KEY, MOST_LOOKUPS_A_MESSAGE, Request
 from store_server.failures import LookupFailed
 from store_server.services.fair_queue import FairQueue, Room
+from store_server.services.together import Together, divided, has_names_of_a_table
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 _MOST_BYTES_WAITING: Final = 16 << 20  # of requests that were read and not begun
 _BYTES_OF_ANY_REQUEST: Final = 1024  # what it takes to hold or to answer one, beside its message and its rows
-_LONGEST_NAMES: Final = 256  # characters of a table and a version together; no table has a name that is longer
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
 _SLOW_LOOKUPS: Final = 4  # lookups of one stream that may wait for a disk at once; others have threads left then
 _SMALL_REPLY_BYTES: Final = 256 << 10  # of rows that are gathered and written soon enough to be answered on the spot
 
 
 class _Waiting(NamedTuple):
-    request: Request
+    requests: list[Request]
     held_bytes: int
     turns: int
 
@@ -36,17 +36,21 @@ class ReplyStream:
     answered by the task that read it: each task that a lookup passes through costs it a turn of the event loop.
     `reply_bytes` says how many bytes of rows the answer will have, or None if that is not known yet.
 
-    `answer_at_once` returns the reply to a request, or None if that might wait for a disk; then `answer` is awaited,
-    a few at a time, and later requests are answered meanwhile. `decode` raises LookupFailed for a message that cannot
-    be read: such a one has no id to answer to, so the stream ends after the replies to those before it, and
-    `unreadable` says why. `worded` returns a reply as it is to be sent, and is asked just before that.
+    Requests that come in one message are answered in one, as far as that is not too large: a message costs more than a
+    small lookup in it. Requests that come one by one are answered one by one, as older clients expect.
+
+    `answer_at_once` returns the reply to requests, or None if that might wait for a disk or they cannot be answered
+    together; several are then answered each by itself. One for which that might wait is awaited from `answer`, a few at
+    a time, and later requests are answered meanwhile. `decode` raises LookupFailed for a message that cannot be read:
+    such a one has no id to answer to, so the stream ends after the replies to those before it, and `unreadable` says
+    why. `worded` returns a reply as it is to be sent, and is asked just before that.
     """
 
     def __init__(
         self,
         context: Context,
-        decode: Callable[[bytes], Request],
-        answer_at_once: Callable[[Request], bytes | None],
+        decode: Callable[[bytes], list[Request]],
+        answer_at_once: Callable[[Sequence[Request]], bytes | None],
         answer: Callable[[Request], Awaitable[bytes]],
         reply_bytes: Callable[[Request], int | None],
         worded: Callable[[bytes], bytes],
@@ -75,6 +79,7 @@ class ReplyStream:
         """
         client_has_gone = False
         try:
+            await self._context.send_initial_metadata(((LOOKUPS_A_MESSAGE_KEY, str(MOST_LOOKUPS_A_MESSAGE)),))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write())
                 async with asyncio.TaskGroup() as answers:
@@ -105,42 +110,54 @@ class ReplyStream:
         try:
             # What is no bytes is the end.
             while not self._reads_no_more and isinstance(message := await self._next_message(), bytes):
-                request = self._decode(message)
-                reply = self._answer_at_once(request) if self._is_answered_on_the_spot(request) else None
-                if reply is not None and not self._unwritten:
-                    await self._context.write(self._worded(reply))
-                    continue
-                self._unwritten += 1
-                if reply is not None:
-                    await self._replies.put(reply)
-                else:
-                    await self._put(request, len(message))
+                for together in divided(self._decode(message), self._reply_bytes):
+                    await self._take(together, len(message))
         except LookupFailed as failed:
             self.unreadable = failed
         finally:
             self._requests.close()
 
-    def _is_answered_on_the_spot(self, request: Request) -> bool:
-        if len(request.table) + len(request.version) > _LONGEST_NAMES:
-            return True  # it is refused, and such a one is not held
-        reply_bytes = None if self._unwritten else self._reply_bytes(request)
-        return reply_bytes is not None and reply_bytes <= _SMALL_REPLY_BYTES
+    async def _take(self, together: Together, message_bytes: int) -> None:
+        reply = self._answer_at_once(together.requests) if self._is_answered_on_the_spot(together) else None
+        if reply is not None and not self._unwritten:
+            await self._context.write(self._worded(reply))
+            return
+        self._unwritten += 1
+        if reply is not None:
+            await self._replies.put(reply)
+        else:
+            await self._put(together, message_bytes)
 
-    async def _put(self, request: Request, message_bytes: int) -> None:
-        held_bytes = message_bytes + _BYTES_OF_ANY_REQUEST
-        await self._room.take(held_bytes)
-        reply_bytes = self._reply_bytes(request)
-        turns = (message_bytes if reply_bytes is None else reply_bytes) + _BYTES_OF_ANY_REQUEST
-        self._requests.put(_Waiting(request, held_bytes, turns), turns)
+    def _is_answered_on_the_spot(self, together: Together) -> bool:
+        if not has_names_of_a_table(together.requests[0]):
+            return True  # it is refused, and such a one is not held
+        return not self._unwritten and together.reply_bytes is not None and together.reply_bytes <= _SMALL_REPLY_BYTES
+
+    async def _put(self, together: Together, message_bytes: int) -> None:
+        waiting = _waiting(together, message_bytes)
+        await self._room.take(waiting.held_bytes)
+        self._requests.put(waiting, waiting.turns)
+
+    def _put_one_by_one(self, waiting: _Waiting) -> None:
+        """Let each of several wait for a turn of its own."""
+        # Copies, so that one that waits for long does not hold the message of all.
+        ones = [request._replace(rows=request.rows.copy()) for request in waiting.requests]
+        alone = [_waiting(Together([one], self._reply_bytes(one)), one.rows.nbytes) for one in ones]
+        self._room.give(waiting.held_bytes - sum(each.held_bytes for each in alone))
+        self._unwritten += len(alone) - 1
+        for each in alone:
+            self._requests.put(each, each.turns)
 
     async def _gather(self) -> None:
         while (waiting := await self._requests.get()) is not None:
-            reply = self._answer_at_once(waiting.request)
-            if reply is None:
-                self._slow_requests.put(waiting, waiting.turns)
-            else:
+            reply = self._answer_at_once(waiting.requests)
+            if reply is not None:
                 self._room.give(waiting.held_bytes)
                 await self._replies.put(reply)
+            elif len(waiting.requests) == 1:
+                self._slow_requests.put(waiting, waiting.turns)
+            else:
+                self._put_one_by_one(waiting)
             await asyncio.sleep(0)  # to gather many in a row would keep other streams waiting
         self._slow_requests.close()
 
@@ -148,7 +165,7 @@ class ReplyStream:
         await self._slots.acquire()
         while (waiting := await self._slow_requests.get()) is not None:
             self._room.give(waiting.held_bytes)
-            answers.create_task(self._answer_slowly(waiting.request))
+            answers.create_task(self._answer_slowly(*waiting.requests))
             await self._slots.acquire()
 
     async def _answer_slowly(self, request: Request) -> None:
@@ -161,3 +178,10 @@ class ReplyStream:
         while (reply := await self._replies.get()) is not None:
             await self._context.write(self._worded(reply))
             self._unwritten -= 1
+
+
+def _waiting(together: Together, message_bytes: int) -> _Waiting:
+    requests, reply_bytes = together
+    overhead = len(requests) * _BYTES_OF_ANY_REQUEST
+    turns = (message_bytes if reply_bytes is None else reply_bytes) + overhead
+    return _Waiting(requests, message_bytes + overhead, turns)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +25,8 @@ def varint(number):
 def test_a_stream_request_is_encoded_as_protobuf_encodes_it(number, table, version, rows):
     expected = pb.LookupStreamRequest(id=number, table=table, version=version, rows=rows)
 
-    assert codec.encode_stream_request(number, table, version, np.array(rows, np.int64)) == expected.SerializeToString()
+    request = codec.Request(number, table, version, np.array(rows, np.int64))
+    assert codec.encode_stream_requests([request]) == expected.SerializeToString()
 
 
 @given(names, names, row_numbers)
@@ -41,7 +43,8 @@ def test_row_numbers_go_out_little_endian_however_they_lie_in_memory(dtype, step
     expected = b"".join(number.to_bytes(8, "little") for number in range(100)[::step])
 
     assert codec.encode_lookup_request("", "", rows).endswith(b"\x1a" + varint(len(expected)) + expected)
-    assert codec.encode_stream_request(0, "", "", rows).endswith(b"\x22" + varint(len(expected)) + expected)
+    request = codec.Request(0, "", "", rows)
+    assert codec.encode_stream_requests([request]).endswith(b"\x22" + varint(len(expected)) + expected)
 
 
 @pytest.mark.parametrize("cut", [b"\x1a\x10", b"\x1a\x08"])  # as we write it, and in two parts, as protobuf may
@@ -77,9 +80,9 @@ def test_a_reply_that_is_filled_is_encoded_as_protobuf_encodes_it(shape):
         return True
 
     stream = pb.LookupStreamResponse(id=7, version="v", rows=rows.tobytes())
-    assert codec.fill_stream_reply(7, "v", shape, fill) == stream.SerializeToString()
+    assert codec.fill_stream_replies([codec.Answer(7, "v", shape, fill)]) == stream.SerializeToString()
     unary = pb.LookupResponse(version="v", rows=rows.tobytes())
-    assert codec.fill_lookup_reply("v", shape, fill) == unary.SerializeToString()
+    assert codec.fill_lookup_reply(codec.Answer(0, "v", shape, fill)) == unary.SerializeToString()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -88,12 +91,12 @@ def test_what_is_filled_is_given_as_it_lies_in_memory_that_can_be_written(shape)
         assert (out.shape, out.dtype, out.flags.c_contiguous, out.flags.writeable) == (shape, np.uint8, True, True)
         return True
 
-    assert codec.fill_stream_reply(1, "v", shape, fill) is not None
+    assert codec.fill_stream_replies([codec.Answer(1, "v", shape, fill)]) is not None
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_cannot_be_filled_is_no_reply(shape):
-    assert codec.fill_stream_reply(1, "v", shape, lambda _: False) is None
+    assert codec.fill_stream_replies([codec.Answer(1, "v", shape, lambda _: False)]) is None
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -102,13 +105,13 @@ def test_an_error_while_filling_is_the_one_that_is_raised(shape):
         raise KeyError("closed")
 
     with pytest.raises(KeyError, match="closed"):
-        codec.fill_stream_reply(1, "v", shape, fail)
+        codec.fill_stream_replies([codec.Answer(1, "v", shape, fail)])
 
 
 @given(ids, names, names, row_numbers)
 def test_requests_that_protobuf_wrote_are_read_in_full(number, table, version, rows):
     message = pb.LookupStreamRequest(id=number, table=table, version=version, rows=rows).SerializeToString()
-    request = codec.decode_stream_request(message)
+    (request,) = codec.decode_stream_requests(message)
     assert (request.id, request.table, request.version, request.rows.tolist()) == (number, table, version, rows)
 
     message = pb.LookupRequest(table=table, version=version, rows=rows).SerializeToString()
@@ -119,7 +122,7 @@ def test_requests_that_protobuf_wrote_are_read_in_full(number, table, version, r
 @given(ids, names, payloads)
 def test_replies_that_protobuf_wrote_are_read_in_full(number, version, rows):
     message = pb.LookupStreamResponse(id=number, version=version, rows=rows).SerializeToString()
-    reply = codec.decode_stream_reply(message)
+    (reply,) = codec.decode_stream_replies(message)
     assert (reply.id, reply.version, reply.rows.tobytes(), reply.failure) == (number, version, rows, None)
 
     reply = codec.decode_lookup_reply(pb.LookupResponse(version=version, rows=rows).SerializeToString())
@@ -131,7 +134,7 @@ def test_fields_in_another_order_unknown_fields_and_unpacked_numbers_are_underst
     unknown = b"\x7a\x03abc"  # field 15
     message = rows + b"\x12\x01t" + unknown + b"\x09" + (9).to_bytes(8, "little") + b"\x1a\x01v"
 
-    request = codec.decode_stream_request(message)
+    (request,) = codec.decode_stream_requests(message)
 
     assert (request.id, request.table, request.version, request.rows.tolist()) == (9, "t", "v", [7, 5])
 
@@ -147,7 +150,7 @@ def test_a_row_number_above_two_to_the_63_shows_as_negative_and_never_as_another
 def test_a_failure_survives_the_wire():
     failure = codec.Failure(11, "row 9 of 5", "ROW_OUT_OF_RANGE", {"row": "9", "num_rows": "5"})
 
-    reply = codec.decode_stream_reply(codec.encode_stream_failure(3, failure))
+    (reply,) = codec.decode_stream_replies(codec.encode_stream_failure(3, failure))
 
     assert (reply.id, reply.failure) == (3, failure)
     assert reply.rows.size == 0
@@ -160,9 +163,22 @@ def test_a_reply_that_says_that_the_node_is_about_to_stop_is_protobufs_own(numbe
     message = codec.with_draining(codec.encode_stream_reply(number, version, np.frombuffer(rows, np.uint8)))
 
     assert message == expected
-    reply = codec.decode_stream_reply(message)
+    (reply,) = codec.decode_stream_replies(message)
     assert (reply.id, reply.version, reply.rows.tobytes(), reply.is_draining) == (number, version, rows, True)
-    assert not codec.decode_stream_reply(message.removesuffix(b"\x30\x01")).is_draining
+    assert not codec.decode_stream_replies(message.removesuffix(b"\x30\x01"))[0].is_draining
+
+
+def test_several_replies_in_one_message_say_at_its_head_that_the_node_is_about_to_stop():
+    more = [pb.LookupStreamResponse(id=number, version="v", rows=b"abcd") for number in (2, 3)]
+    message = pb.LookupStreamResponse(id=1, version="v", rows=b"efgh", more=more)
+
+    replies = codec.decode_stream_replies(codec.with_draining(message.SerializeToString()))
+
+    assert [(reply.id, reply.rows.tobytes(), reply.is_draining) for reply in replies] == [
+        (1, b"efgh", True),
+        (2, b"abcd", False),
+        (3, b"abcd", False),
+    ]
 
 
 def test_a_failure_too_may_say_that_the_node_is_about_to_stop():
@@ -171,7 +187,7 @@ def test_a_failure_too_may_say_that_the_node_is_about_to_stop():
     message = codec.with_draining(codec.encode_stream_failure(3, failure))
 
     assert pb.LookupStreamResponse.FromString(message).draining
-    reply = codec.decode_stream_reply(message)
+    (reply,) = codec.decode_stream_replies(message)
     assert (reply.id, reply.failure, reply.is_draining) == (3, failure, True)
 
 
@@ -179,16 +195,16 @@ def test_a_reason_that_this_client_does_not_know_yet_is_kept_as_a_number():
     message = pb.LookupStreamResponse(id=1)
     message.failure.reason = 999
 
-    reply = codec.decode_stream_reply(message.SerializeToString())
+    (reply,) = codec.decode_stream_replies(message.SerializeToString())
 
     assert reply.failure is not None
     assert reply.failure.reason == "REASON_999"
 
 
 DECODERS = (
-    codec.decode_stream_request,
+    codec.decode_stream_requests,
     codec.decode_lookup_request,
-    codec.decode_stream_reply,
+    codec.decode_stream_replies,
     codec.decode_lookup_reply,
 )
 
@@ -205,15 +221,24 @@ def test_garbage_is_read_as_protobuf_reads_it_or_refused(garbage):
 @given(st.binary(max_size=64))
 def test_whatever_is_accepted_means_what_protobuf_says_it_means(garbage):
     try:
-        request = codec.decode_stream_request(garbage)
+        requests = codec.decode_stream_requests(garbage)
     except codec.MalformedMessage:
-        with pytest.raises(Exception, match="parsing"):
-            pb.LookupStreamRequest.FromString(garbage)
+        refused_with_reason(garbage)
         return
 
     parsed = pb.LookupStreamRequest.FromString(garbage)
-    assert (request.id, request.table, request.version) == (parsed.id, parsed.table, parsed.version)
-    assert request.rows.view(np.uint64).tolist() == list(parsed.rows)
+    for request, meant in zip(requests, [parsed, *parsed.more], strict=True):
+        assert (request.id, request.table, request.version) == (meant.id, meant.table, meant.version)
+        assert request.rows.view(np.uint64).tolist() == list(meant.rows)
+
+
+def refused_with_reason(garbage):
+    """Check that protobuf refuses it as well, or that it is more than there may be in one message."""
+    try:
+        parsed = pb.LookupStreamRequest.FromString(garbage)
+    except DecodeError:
+        return
+    assert len(parsed.more) >= codec.MOST_LOOKUPS_A_MESSAGE or any(each.more for each in parsed.more)
 
 
 @pytest.mark.parametrize("decode", DECODERS)

@@ -13,7 +13,7 @@ LARGE, SMALL = 8192, 16
 class ScriptedContext:
     """Gives messages, the number of rows as text; replies are taken once `reading` is set.
 
-    A message may be longer than that text: bytes are given as they are.
+    A message may be longer than that text, or ask for several lookups ("16+16"): bytes are given as they are.
     """
 
     def __init__(self, *sizes):
@@ -22,6 +22,10 @@ class ScriptedContext:
         self.all_read = asyncio.Event()
         self.reading = asyncio.Event()
         self.replies = []
+        self.metadata = []
+
+    async def send_initial_metadata(self, metadata):
+        self.metadata.append(metadata)
 
     async def read(self):
         await asyncio.sleep(0)
@@ -39,7 +43,7 @@ class ScriptedContext:
 
 
 def decode(message):
-    return Request(1, "t", "v", np.zeros(int(message), np.int64))
+    return [Request(1, "t", "v", np.zeros(int(size), np.int64)) for size in message.split(b"+")]
 
 
 def row_bytes(request):
@@ -56,8 +60,13 @@ async def settled():
         await asyncio.sleep(0)
 
 
-def reply_to(request):
-    return str(request.rows.size).encode()
+def reply_to(requests):
+    return b"+".join(str(request.rows.size).encode() for request in requests)
+
+
+class ContextWithMetadata:
+    async def send_initial_metadata(self, _metadata):
+        pass
 
 
 async def not_at_all(request):
@@ -81,7 +90,7 @@ async def test_a_small_cold_lookup_waits_for_no_more_than_the_pieces_that_are_be
     async def answer(request):
         begun.append(request.rows.size)
         await may_end.wait()
-        return reply_to(request)
+        return reply_to([request])
 
     running = asyncio.create_task(stream(context, lambda _: None, answer).run())
     await context.all_read.wait()
@@ -116,7 +125,7 @@ async def test_messages_without_rows_fill_no_more_memory_than_others():
 
 async def test_a_name_that_no_table_can_have_is_refused_before_anything_waits():
     def with_a_long_name(message):
-        return Request(1, "x" * len(message), "v", np.zeros(0, np.int64))
+        return [Request(1, "x" * len(message), "v", np.zeros(0, np.int64))]
 
     assert await read_of_a_client_that_takes_no_replies(with_a_long_name) <= 8
 
@@ -135,7 +144,7 @@ async def test_turns_are_counted_in_bytes_of_the_replies():
 
 
 async def test_lookups_of_no_rows_that_come_without_end_keep_nobody_waiting():
-    class OneForEachReply:
+    class OneForEachReply(ContextWithMetadata):
         """Has 20 lookups of no rows and one of some waiting; for each reply a further one of no rows comes."""
 
         def __init__(self):
@@ -162,10 +171,10 @@ async def test_a_warm_lookup_does_not_wait_behind_cold_ones():
 
     async def answer(request):
         await may_end.wait()
-        return reply_to(request)
+        return reply_to([request])
 
     context.reading.set()
-    served = stream(context, lambda request: reply_to(request) if request.rows.size == LARGE else None, answer)
+    served = stream(context, lambda requests: reply_to(requests) if requests[0].rows.size == LARGE else None, answer)
     running = asyncio.create_task(served.run())
     await settled()
     replies_before = list(context.replies)
@@ -181,7 +190,7 @@ async def test_cold_lookups_that_wait_for_others_count_as_waiting():
 
     async def answer(request):
         await may_end.wait()
-        return reply_to(request)
+        return reply_to([request])
 
     context.reading.set()
     running = asyncio.create_task(stream(context, lambda _: None, answer).run())
@@ -195,7 +204,7 @@ async def test_cold_lookups_that_wait_for_others_count_as_waiting():
 
 
 async def test_a_stream_that_is_told_to_end_does_so_while_requests_come_without_end():
-    class BusyContext:
+    class BusyContext(ContextWithMetadata):
         def __init__(self):
             self.num_read, self.replies = 0, []
 
@@ -218,3 +227,144 @@ async def test_a_stream_that_is_told_to_end_does_so_while_requests_come_without_
         await running
 
     assert len(context.replies) >= context.num_read - 1  # one read may have been under way
+
+
+async def replies_to(messages, answer_at_once=reply_to, answer=not_at_all):
+    """Return the replies to messages that are all read before the first reply is taken; the first must be a large one.
+
+    A small one is answered before another message is read.
+    """
+    context = ScriptedContext(*messages)
+    running = asyncio.create_task(stream(context, answer_at_once, answer).run())
+    await context.all_read.wait()
+    context.reading.set()
+    await running
+    return context.replies
+
+
+async def test_a_stream_tells_at_once_how_many_lookups_it_takes_in_a_message():
+    context = ScriptedContext()
+    running = asyncio.create_task(stream(context, reply_to, not_at_all).run())
+    await context.all_read.wait()
+    told = list(context.metadata)
+    context.reading.set()
+    await running
+
+    assert told == [(("lookups-a-message", "64"),)]
+
+
+async def test_lookups_that_came_in_one_message_are_answered_in_one_and_others_one_by_one():
+    replies = await replies_to([LARGE, 1, 2, b"16+17+18", 3])
+
+    assert sorted(replies) == sorted([b"8192", b"1", b"2", b"16+17+18", b"3"])
+
+
+async def test_small_lookups_that_find_the_stream_idle_are_answered_in_one_message_on_the_spot():
+    context = ScriptedContext(b"16+17+18", 1)
+    context.reading.set()
+    await stream(context, reply_to, not_at_all).run()
+
+    assert context.replies == [b"16+17+18", b"1"]
+
+
+async def test_a_message_to_several_lookups_is_no_larger_than_a_piece_unless_one_of_them_is():
+    sizes = [LARGE, LARGE, LARGE, 3 * LARGE, SMALL, SMALL]  # a large one's reply is a MiB
+
+    replies = await replies_to([LARGE, "+".join(map(str, sizes)).encode()])
+
+    assert sorted(replies) == sorted([b"8192", b"8192+8192", b"8192", b"24576", b"16+16"])
+
+
+async def test_each_of_several_is_answered_by_itself_where_they_cannot_be_answered_together():
+    def but_for_the_small_one(requests):
+        return None if any(request.rows.size == SMALL for request in requests) else reply_to(requests)
+
+    async def answer(request):
+        assert request.rows.size == SMALL
+        return reply_to([request])
+
+    replies = await replies_to([LARGE, b"100+16+200"], but_for_the_small_one, answer)
+
+    assert sorted(replies) == sorted([b"8192", b"100", b"16", b"200"])
+
+
+async def test_one_that_waits_for_a_disk_does_not_hold_the_message_that_it_came_in():
+    rows, kept = np.zeros(MIB, np.int64), []
+
+    def decode_one_message(message):
+        return [Request(1, "t", "v", rows[:2]), Request(2, "t", "v", rows[2:])]
+
+    async def answer(request):
+        kept.append(request.rows)
+        return b"slow"
+
+    context = ScriptedContext(1)
+    context.reading.set()
+    await stream(context, lambda _: None, answer, decode=decode_one_message, reply_bytes=lambda _: 1).run()
+
+    assert [each.size for each in kept] == [2, MIB - 2]
+    assert not any(np.shares_memory(each, rows) for each in kept)
+
+
+async def test_room_that_messages_took_is_given_back_when_their_lookups_go_on_one_by_one():
+    def two_lookups(message):
+        return [Request(number, "t", "v", np.zeros(1, np.int64)) for number in range(2)]
+
+    async def answer(request):
+        return b"slow"
+
+    context = ScriptedContext(*[b"0".rjust(MIB)] * 100)
+    context.reading.set()
+    async with asyncio.timeout(30):
+        await stream(context, lambda _: None, answer, decode=two_lookups).run()
+
+    assert context.replies == [b"slow"] * 200
+
+
+async def test_messages_of_many_lookups_fill_no_more_memory_than_others():
+    def many_lookups(message):
+        return decode(message) if message == b"8192" else decode(message) * 64
+
+    context = ScriptedContext(LARGE, *[0] * 400)
+    running = asyncio.create_task(stream(context, reply_to, not_at_all, decode=many_lookups).run())
+    await settled()
+    num_read = context.num_read
+    context.reading.set()
+    await running
+
+    assert num_read <= 256 + 8  # each takes what it takes to hold 64 lookups, a KiB for one
+    assert len(context.replies) == 401
+
+
+async def test_a_message_of_which_each_part_waits_is_held_by_each():
+    """Else a client could have many messages kept by one small lookup of each."""
+
+    def two_large_ones(message):
+        return [Request(number, "t", "v", np.zeros(2 * LARGE, np.int64)) for number in range(2)]
+
+    context = ScriptedContext(*[b"0".rjust(MIB)] * 100)
+    running = asyncio.create_task(stream(context, reply_to, not_at_all, decode=two_large_ones).run())
+    await settled()
+    num_read = context.num_read
+    context.reading.set()
+    await running
+
+    assert num_read <= 8 + 8
+    assert len(context.replies) == 200
+
+
+async def test_a_name_that_no_table_can_have_is_refused_by_itself():
+    def decode_names(message):
+        return [Request(1, name, "v", np.zeros(1, np.int64)) for name in ("t", "x" * 300, "t", "t")]
+
+    replies = []
+
+    def answer(requests):
+        replies.append([request.table for request in requests])
+        return b"answered"
+
+    context = ScriptedContext(1)
+    context.reading.set()
+    await stream(context, answer, not_at_all, decode=decode_names).run()
+
+    assert replies == [["t"], ["x" * 300], ["t", "t"]]

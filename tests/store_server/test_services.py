@@ -194,6 +194,76 @@ async def test_garbage_on_a_stream_ends_it_after_the_replies_to_what_came_before
     assert (code, info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
 
 
+async def test_one_of_several_lookups_in_a_message_that_fails_fails_alone(stub):
+    lookups = [
+        lookup.LookupStreamRequest(id=number, table=table, rows=rows)
+        for number, (table, rows) in enumerate(
+            [("layer-1", [7]), ("nope", [0]), ("loaded", [3, 1]), ("layer-1", [NUM_ROWS]), ("wide", [4])]
+        )
+    ]
+    stream = stub.LookupStream()
+    assert dict(await stream.initial_metadata())["lookups-a-message"] == "64"
+    lookups[0].more.extend(lookups[1:])
+    await stream.write(lookups[0])
+
+    replies = {}
+    while len(replies) < len(lookups):
+        reply = await stream.read()
+        replies |= {each.id: each for each in (reply, *reply.more)}
+
+    assert replies[0].rows == ROWS[7].tobytes()
+    assert replies[1].failure.code == grpc.StatusCode.NOT_FOUND.value[0]
+    assert replies[2].rows == ROWS[[3, 1]].tobytes()
+    assert replies[3].failure.metadata["num_rows"] == "1000"
+    assert replies[4].rows == WIDE[4].tobytes()
+    stream.cancel()
+
+
+async def test_lookups_of_rows_in_ram_that_come_in_one_message_are_answered_in_one(stub):
+    request = lookup.LookupStreamRequest(id=1, table="loaded", rows=[5])
+    request.more.add(id=2, table="loaded", rows=range(100))
+    request.more.add(id=3, table="loaded", rows=[])
+    stream = stub.LookupStream()
+    await stream.write(lookup.LookupStreamRequest(id=9, table="loaded", rows=[0]))
+    await stream.read()  # it is open now
+    await stream.write(request)
+
+    reply = await stream.read()
+
+    assert [(each.id, each.rows) for each in (reply, *reply.more)] == [
+        (1, ROWS[5].tobytes()),
+        (2, ROWS[:100].tobytes()),
+        (3, b""),
+    ]
+    stream.cancel()
+
+
+async def test_lookups_that_came_one_by_one_are_answered_one_by_one(stub):
+    """Clients that know nothing of several in one message find the answer to one in each."""
+    stream = stub.LookupStream()
+    for number in range(50):
+        await stream.write(lookup.LookupStreamRequest(id=number, table="layer-1", rows=[number]))
+
+    replies = [await stream.read() for _ in range(50)]
+
+    assert not any(reply.more for reply in replies)
+    assert {reply.id: reply.rows for reply in replies} == {number: ROWS[number].tobytes() for number in range(50)}
+    stream.cancel()
+
+
+async def test_more_lookups_than_a_message_may_have_end_the_stream(stub):
+    request = lookup.LookupStreamRequest(id=0, table="layer-1", rows=[0])
+    for number in range(64):
+        request.more.add(id=1 + number, table="layer-1", rows=[0])
+    stream = stub.LookupStream()
+    await stream.write(request)
+
+    code, details, info = await failure_of(stream.read())
+
+    assert (code, info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
+    assert "65 lookups in one message, at most 64" in details
+
+
 async def test_a_client_that_vanishes_in_mid_stream_harms_nobody(stub, caplog):
     ids = np.arange(NUM_ROWS)
     for _ in range(5):

@@ -25,30 +25,34 @@ class LookupResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., rows: _Optional[bytes] = ...) -> None: ...
 
 class LookupStreamRequest(_message.Message):
-    __slots__ = ("id", "table", "version", "rows")
+    __slots__ = ("id", "table", "version", "rows", "more")
     ID_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     id: int
     table: str
     version: str
     rows: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[int] = ..., table: _Optional[str] = ..., version: _Optional[str] = ..., rows: _Optional[_Iterable[int]] = ...) -> None: ...
+    more: _containers.RepeatedCompositeFieldContainer[LookupStreamRequest]
+    def __init__(self, id: _Optional[int] = ..., table: _Optional[str] = ..., version: _Optional[str] = ..., rows: _Optional[_Iterable[int]] = ..., more: _Optional[_Iterable[_Union[LookupStreamRequest, _Mapping]]] = ...) -> None: ...
 
 class LookupStreamResponse(_message.Message):
-    __slots__ = ("id", "version", "rows", "failure", "draining")
+    __slots__ = ("id", "version", "rows", "failure", "more", "draining")
     ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     id: int
     version: str
     rows: bytes
     failure: Failure
+    more: _containers.RepeatedCompositeFieldContainer[LookupStreamResponse]
     draining: bool
-    def __init__(self, id: _Optional[int] = ..., version: _Optional[str] = ..., rows: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., draining: bool = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., version: _Optional[str] = ..., rows: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., more: _Optional[_Iterable[_Union[LookupStreamResponse, _Mapping]]] = ..., draining: bool = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("code", "message", "reason", "metadata")

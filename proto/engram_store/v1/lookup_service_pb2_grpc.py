@@ -77,7 +77,7 @@ class LookupServiceServicer(object):
 
     def LookupStream(self, request_iterator, context):
         """LookupStream carries many lookups over one stream. Replies may come in another order than the requests; a lookup
-        that fails answers with its error and leaves the stream open.
+        that fails answers with its error and leaves the stream open, whatever came in one message with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

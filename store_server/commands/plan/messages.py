@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from engram_store.codec import encode_stream_reply, encode_stream_request
+from engram_store.codec import Request, encode_stream_reply, encode_stream_requests
 from store_server.config import ServerConfig
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def rows_a_piece(rows: float, row_bytes: int) -> float:
 
 def _around_request(num_rows: int) -> float:
     rows = np.zeros(num_rows, np.int64)
-    message = encode_stream_request(_TYPICAL_ID, _TYPICAL_TABLE, _TYPICAL_VERSION, rows)
+    message = encode_stream_requests([Request(_TYPICAL_ID, _TYPICAL_TABLE, _TYPICAL_VERSION, rows)])
     return len(message) - rows.nbytes + _framing(len(message))
 
 

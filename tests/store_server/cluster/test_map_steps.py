@@ -392,7 +392,7 @@ def test_who_has_a_shard_already_is_chosen_for_it():
 
 
 def test_a_pending_version_that_is_cut_like_the_current_one_goes_to_the_nodes_that_hold_that():
-    holders = [(0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2)] * 4
+    holders = [*[(0, 1), (2, 3)] * 4, *[(1, 3), (0, 2)] * 4, *[(0, 3), (1, 2)] * 4]
     known = a_map(
         some_nodes(4),
         held(a_version(24), holders),
