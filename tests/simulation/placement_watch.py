@@ -122,7 +122,8 @@ class PlacementWatch:
         if away and any(node.labels for node in after.nodes):
             return  # who is away gets nothing, and then few may be left in the zones that a shard may go to
         sizes = {key: self._agreed.shard_bytes(key) for key in after.versions if key in before.versions}
-        bounds = [least_moved(before, after.nodes, draining | lost, sizes) for lost in (self._lost(), set[str]())]
+        lost_by_some = (self._lost(), self._lost(when_all_know=True), set[str]())
+        bounds = [least_moved(before, after.nodes, draining | lost, sizes) for lost in lost_by_some]
         if None in bounds:
             return
         least = max(bound for bound in bounds if bound is not None)
@@ -148,10 +149,15 @@ class PlacementWatch:
         stay = [node for node in after.nodes if not node.draining and node.id not in lost]
         return min(after.replicas, len(stay))
 
-    def _lost(self) -> set[str]:
-        """Return who may be taken for lost: away for long enough, and if half went at once, for much longer."""
+    def _lost(self, *, when_all_know: bool = False) -> set[str]:
+        """Return who may be taken for lost: away for long enough, and if half went at once, for much longer.
+
+        Those who have just come back are away for a moment longer, unless by somebody who knows `when_all_know`.
+        """
         newest = self._agreed.newest
         away = {node.id: self._etcd.seconds_absent(node.id) for node in newest.nodes}
+        if when_all_know:
+            away = {name: seconds for name, seconds in away.items() if name not in self._etcd.present}
         away = {name: seconds for name, seconds in away.items() if seconds > 0}
         surely_together = self._config.lost_after_seconds - _SECONDS_BETWEEN_LOOKS
         lost = set()
