@@ -35,8 +35,9 @@ class PartRace:
         When this ends, nobody writes any more.
         """
         cluster = self._asking.cluster
-        cluster.hedges.count_request()
-        cluster.patience.count_request()
+        if self._asking.left > 0:  # else nothing is sent, which earns no hedge
+            cluster.hedges.count_request()
+            cluster.patience.count_request()
         async with Overtaking(self._hedge_delay(), self._hedge) as race:
             await self._asking.ask(self._part, self._places, self.failures)
         if race.has_overtaken:

@@ -55,6 +55,7 @@ class Placing:
         self._shards_of_version: Numbers = np.zeros((max(version_of_shard, default=0) + 1, num_nodes + 1), np.int64)
         self._in_common: Numbers = np.zeros((num_nodes + 1, num_nodes + 1), np.int64)
         self._shards_at: list[set[int]] = [set() for _ in range(num_nodes)]
+        self._kept_at: list[frozenset[int]] = [frozenset()] * num_nodes
         self._domains = _numbered(domains)
 
     def has_place(self, shard: int) -> bool:
@@ -80,6 +81,7 @@ class Placing:
         np.fill_diagonal(self._in_common, 0)
         for shard, place in zip(*np.nonzero(self.targets != self.nobody), strict=True):
             self._shards_at[self.targets[shard, place]].add(int(shard))
+        self._kept_at = [frozenset(shards) for shards in self._shards_at]
 
     def add(self, shard: int, node: int) -> None:
         """Let a node hold a shard that has a place."""
@@ -142,8 +144,9 @@ class Placing:
     def shard_to_move(self, giver: int, receiver: int, less_than: int) -> int | None:
         """Return the shard that can best go from one node to another, of fewer than `less_than` bytes, or None.
 
-        It fits, brings the receiver no nearer to the others of the shard than the giver was, and is preferred for the
-        same reasons as a node is by `best_node`.
+        It fits, brings the receiver no nearer to the others of the shard than the giver was, and is one that need not
+        be copied for that if there is one: since the receiver has it, or the giver was only just chosen. Among those it
+        is preferred for the same reasons as a node is by `best_node`.
         """
         sizes, targets = self.shard_bytes, self.targets
         there = self._shards_at[receiver]
@@ -153,9 +156,10 @@ class Placing:
         shards = shards[self._is_no_nearer(shards, giver, receiver)]
         if not len(shards):
             return None
-        found = np.array([receiver in self._found_at[shard] for shard in shards])
-        if found.any():
-            shards = shards[found]
+        kept = self._kept_at[giver]
+        is_free = np.array([receiver in self._found_at[shard] or shard not in kept for shard in shards.tolist()])
+        if is_free.any():
+            shards = shards[is_free]
         versions = self._version_of_shard[shards]
         crowding = self._shards_of_version[versions, receiver] - self._shards_of_version[versions, giver]
         in_common = self._in_common[receiver][targets[shards]].sum(axis=1)  # with `giver` too, the same for all of them
