@@ -14,6 +14,7 @@ from simulation.ending import Ending
 from simulation.event_log import EventLog
 from simulation.faults import Faults
 from simulation.links import SimulatedLink
+from simulation.many_nodes import ManyNodes
 from simulation.nodes import SimulatedNode
 from simulation.placement import Placement
 from simulation.planted import NOTHING_PLANTED, Plant
@@ -91,6 +92,8 @@ class Simulation:
         loop.set_exception_handler(
             lambda _, context: self.world.violate(f"nobody took {context.get('exception', context)!r}")
         )
+        if scenario.is_large:
+            self.counts["moves"] = self._place_many()
         if isinstance(self._controller, Placement):
             await self._controller.begin()
         self._watches = [self._client(number) for number in range(scenario.num_clients)]
@@ -133,6 +136,15 @@ class Simulation:
         dice = self._scenario.dice(f"client {number}")
         watch.transport = self._plant.transport(self.world.agreed.newest, connect, self._scenario.hedging, dice)
         return watch
+
+    def _place_many(self) -> int:
+        """Return how many maps moved something."""
+        many = ManyNodes(self._scenario, self.world.violate, self.world.log.say)
+        try:
+            many.live()
+        except AssertionError as error:
+            self.world.violate(f"placement of many nodes: {error}")
+        return many.moves
 
     def _links_to(self, number: int) -> list[SimulatedLink]:
         return [

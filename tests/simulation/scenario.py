@@ -28,6 +28,8 @@ class Scenario:
     ends_slower: bool
     """All nodes become slower at some moment and stay so."""
     closes_under_load: bool
+    is_large: bool
+    """So many nodes that placement is simulated by itself, without clients."""
     is_placed: bool
     """The map follows from what nodes do, by the product's steps, and not from chance."""
     joins: int
@@ -65,6 +67,7 @@ def scenario_of(seed: int, fewest_nodes: int, most_nodes: int, *, is_placed: boo
         forges_maps=dice.random() < 0.05,
         ends_slower=dice.random() < 0.1,
         closes_under_load=dice.random() < 0.3,
+        is_large=is_large,
         is_placed=is_placed,
         joins=min(dice.randint(0, 2), num_nodes - replicas),
         longest_fault_seconds=60.0 if is_placed else 12.0,

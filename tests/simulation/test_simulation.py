@@ -30,6 +30,13 @@ def test_no_placed_cluster_violates_an_invariant(first):
         assert outcome.counts["moves"] > 0
 
 
+def test_placement_of_many_nodes_violates_no_invariant():
+    outcome = run(scenario_of(0, 150, 150))
+
+    assert outcome.violations == []
+    assert outcome.counts["moves"] > 0
+
+
 def test_what_is_simulated_includes_hedges_late_replies_and_changes_of_the_map():
     counts = [run(scenario_of(seed, 3, 6)).counts for seed in range(8)]
 
