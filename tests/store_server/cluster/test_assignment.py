@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.placements import SHARD_BYTES, a_node, a_version, bytes_of, held, some_nodes
 
 from store_server.cluster.assignment import assign
+from store_server.cluster.placing import Placing
 
 LABELS = st.sampled_from([{}, {"zone": "a"}, {"zone": "b"}, {"zone": "a", "rack": "1"}, {"zone": "b", "rack": "1"}])
 NODES = st.lists(LABELS, min_size=1, max_size=9).map(
@@ -279,3 +281,19 @@ def test_memory_is_a_limit_though_a_node_is_within_a_shard_of_its_share():
 
     assert not shortage
     assert bytes_of([version], targets, 3) == [4 * SHARD_BYTES] * 3
+
+
+def test_of_two_shards_alike_the_one_moves_that_was_only_just_chosen():
+    placing = Placing(
+        shard_bytes=[10, 10],
+        version_of_shard=[0, 1],
+        capacities=[100, 100],
+        domains=[("a",), ("b",)],
+        copies=1,
+        may_receive=[True, True],
+        found_at=[(), ()],
+    )
+    placing.begin_with(np.array([[0], [placing.nobody]]))
+    placing.add(1, 0)
+
+    assert placing.shard_to_move(0, 1, less_than=20) == 1
