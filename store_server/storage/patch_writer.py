@@ -120,7 +120,7 @@ def _put_beside(writer: RootWriter, blocks: _PatchedBlocks, link: Callable[[Path
     with writer.staging_directory() as staging, disk_errors_named(writer.root.path):
         manifest = _write_changed(blocks, staging / CHANGED)
         if manifest.changed is None or not blocks.rows_changed:
-            is_switched = writer.publish_patch(stored.table, staging, stored.manifest)
+            is_switched = writer.make_current(stored.table, stored.version)
             return PatchOutcome(stored.version, not is_switched, 0, 0, 0)
         with BlockWriter(stored) as held, held.kept_whole():
             is_linked = link_or_copy(stored.data_path, staging / stored.data_path.name, link=link)

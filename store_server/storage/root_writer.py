@@ -157,11 +157,14 @@ class RootWriter:
             path = self.root.version_path(name, version) / MANIFEST
             replace_file(path, manifest.to_json(), temporary=self._free_staging_path())
 
-    def make_current(self, name: str, version: str) -> None:
-        """Switch a table to a version that is in the root. Raises TableNotFound, VersionNotFound, RootNotWritable."""
+    def make_current(self, name: str, version: str) -> bool:
+        """Switch a table to a version that is in the root; returns False if it was current already.
+
+        Raises TableNotFound, VersionNotFound, RootNotWritable.
+        """
         self.root.version_path(name, version)
         with disk_errors_named(self.root.path):
-            self._make_current(name, version)
+            return self._make_current(name, version)
 
     def drop(self, name: str, version: str) -> None:
         """Remove a version that is not current; whoever has it open keeps reading it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 from collections.abc import Callable
@@ -27,8 +28,11 @@ from store_server.storage import (
     verify,
 )
 from store_server.storage.files.version_files import open_files
+from store_server.storage.held_blocks import held_blocks
 from store_server.storage.manifest import default_block_rows
+from store_server.storage.patch_writer import write_patch
 from store_server.storage.row_layout import ShiftedRows
+from store_server.storage.row_patch import RowPatch
 
 BLOCK_ROWS, NUM_BLOCKS = 4_095, 6
 BLOCK_BYTES = BLOCK_ROWS * 264
@@ -223,6 +227,28 @@ def test_rows_that_are_there_already_change_nothing(root: Path, publish: Callabl
 
     assert (outcome.version, outcome.is_unchanged, outcome.rows_changed, outcome.bytes_written) == (base, True, 0, 0)
     assert DataRoot.open(root).versions("t") == [base]
+
+
+def test_a_patch_that_changes_nothing_leaves_its_base_alone_though_a_block_of_it_goes_meanwhile(
+    root: Path, publish: Callable[..., str]
+) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Meanwhile(RowPatch):
+        """A patch while whose blocks are read the node lets go of one."""
+
+        def replace_in(self, block: NDArray[np.uint8], first_row: int) -> int:
+            with writer_of(root, "t") as held:
+                held.let_go([(4, 5)])
+            return super().replace_in(block, first_row)
+
+    base = publish(root, "t", TABLE)
+    stored = DataRoot.open(root).stored_version("t", base)
+    with root_writer(root) as writer:
+        outcome = write_patch(writer, stored, Meanwhile(np.array([5]), TABLE[[5]]))
+
+    assert (outcome.version, outcome.is_unchanged) == (base, True)
+    assert files(root) == {"rows.bin", "table.json", "held.json"}
+    assert held_blocks(DataRoot.open(root).stored_version("t", base)).sum() == NUM_BLOCKS - 1
 
 
 def test_a_block_whose_rows_stay_as_they_are_is_not_written(root: Path, publish: Callable[..., str]) -> None:
