@@ -30,15 +30,32 @@ class NodeLatency:
     def __init__(self) -> None:
         self._log = math.nan
         self._when = 0.0
+        self._is_least = False  # whether what is remembered is only how long answers take at least
 
     def record(self, seconds: float, work: float, now: float) -> None:
         """Take note of an answer that took `seconds` for `work` units."""
-        sample = math.log(max(seconds, _LEAST_SECONDS) / work)
+        sample = _log_of(seconds, work)
+        if self._is_least and sample > self._log:
+            self._log = sample
+        else:
+            self._mix_in(sample, now)
+        self._is_least = False
+        self._when = now
+
+    def record_at_least(self, seconds: float, work: float, now: float) -> None:
+        """Take note of an answer that would have taken longer than `seconds` for `work` units.
+
+        Where no answer is known of late, the next one that takes longer is believed as if it were the first.
+        """
+        self._is_least = not self.is_recent(now)
+        self._mix_in(_log_of(seconds, work), now)
+        self._when = now
+
+    def _mix_in(self, sample: float, now: float) -> None:
         if math.isnan(self._log):
             self._log = sample
         else:  # what is long ago counts for little
             self._log = sample + (1 - _WEIGHT) * self._freshness(now) * (self._log - sample)
-        self._when = now
 
     def seconds(self, usual: float, now: float) -> float:
         """Return seconds a unit: what is remembered, the less of it and the more of what is `usual` the older it is."""
@@ -53,8 +70,8 @@ class NodeLatency:
         return math.exp(self._log)
 
     def is_recent(self, now: float) -> bool:
-        """Tell whether what is remembered counts for more than what is usual."""
-        return not math.isnan(self._log) and self._freshness(now) > _RECENT
+        """Tell whether answers of late are remembered, which count for more than what is usual."""
+        return not math.isnan(self._log) and not self._is_least and self._freshness(now) > _RECENT
 
     def _freshness(self, now: float) -> float:
         return math.exp(min(0.0, self._when - now) / _FORGET_SECONDS)
@@ -95,6 +112,10 @@ class _Window:
         if len(self._sorted) < _FEWEST:
             return None
         return self._sorted[min(len(self._sorted) - 1, math.ceil(share * len(self._sorted)))]
+
+
+def _log_of(seconds: float, work: float) -> float:
+    return math.log(max(seconds, _LEAST_SECONDS) / work)
 
 
 def _size(work: float) -> int:

@@ -107,8 +107,9 @@ class LinkedNodes:
 
     def gave_up(self, node: LinkedNode, seconds: float, work: float) -> None:
         """Take note that a node had not answered after so long, when it was not waited for any more."""
-        if not seconds / work <= node.latency.remembered:
-            node.latency.record(seconds, work, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        if seconds / work > node.latency.seconds(self.usual_unit_seconds, now):  # else nothing is learnt by it
+            node.latency.record_at_least(seconds, work, now)
             if is_outlier(seconds / work, self.usual_unit_seconds):  # else it may have been about to answer
                 self._count(node, was_slow=True)
 

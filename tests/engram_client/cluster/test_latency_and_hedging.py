@@ -55,6 +55,28 @@ def test_what_is_remembered_of_a_node_fades_to_what_is_usual():
     assert latency.seconds(0.001, now=100.0) == pytest.approx(0.001, rel=1e-3)
 
 
+def test_an_answer_that_took_longer_than_all_that_was_known_is_believed():
+    latency = NodeLatency()
+    latency.record_at_least(0.001, 1.0, now=0.0)
+    assert latency.remembered == pytest.approx(0.001)
+    assert not latency.is_recent(now=0.0)
+
+    latency.record(0.1, 1.0, now=0.0)
+
+    assert latency.remembered == pytest.approx(0.1)
+    assert latency.is_recent(now=0.0)
+
+
+def test_beside_recent_answers_one_that_was_not_waited_for_hardly_counts():
+    latency = NodeLatency()
+    latency.record(0.001, 1.0, now=0.0)
+
+    latency.record_at_least(0.050, 1.0, now=0.0)
+
+    assert latency.remembered < 0.0015
+    assert latency.is_recent(now=0.0)
+
+
 def test_quantiles_are_those_of_answers_of_about_the_same_size():
     usual = usual_of(range(1, 101))
     for seconds in range(1001, 1101):
