@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from store_server.cluster.cluster_config import ClusterConfig
-from store_server.listen_address import ListenAddress
-
-_ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
+from store_server.listen_address import ANY_HOST, ListenAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +40,7 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         listen = ListenAddress.parse(self.listen)
-        if self.cluster is not None and not self.cluster.address and listen.host in _ANY_HOST:
+        if self.cluster is not None and not self.cluster.address and listen.host in ANY_HOST:
             raise ValueError(f"others cannot reach a node at {self.listen}; with --cluster, give --advertise too")
         for name in ("drain_seconds", "reload_seconds"):
             if not 0 < getattr(self, name) <= 3600:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 UNIX: Final = "unix://"
+ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
 _HIGHEST_PORT: Final = 65535
 # A name may stand for addresses of a kind that this host has not, such as ::1 where there is no IPv6.
 _NOT_OF_THIS_HOST: Final = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from store_server.storage import Manifest
 
 WAIT_SECONDS: Final = 20.0  # for a manifest, for a block
+_NODE_AT_A_SOCKET: Final = "grpc://unix:///"
 
 
 class SourceFailed(Exception):
@@ -34,7 +35,7 @@ class InvalidSourceUrl(Exception):
 
 
 class BlockSource(Protocol):
-    """Gives manifests and blocks, which nobody has compared with anything yet. Every wait has a limit."""
+    """Gives manifests and blocks, which nobody has compared with anything yet. Every wait for a network has a limit."""
 
     url: str
 
@@ -52,13 +53,15 @@ class BlockSource(Protocol):
 
 
 def block_source(url: str, *, wait_seconds: float = WAIT_SECONDS) -> BlockSource:
-    """Return the source at file:///ROOT, http(s)://HOST/ROOT or grpc://HOST:PORT; connects when it is first asked.
+    """Return the source at file:///ROOT, http(s)://HOST/ROOT, grpc://HOST:PORT or grpc://unix:///PATH.
 
-    Raises InvalidSourceUrl.
+    It connects when it is first asked. Raises InvalidSourceUrl.
     """
     from store_server.cluster.block_source_grpc import GrpcSource
     from store_server.cluster.block_source_http import HttpSource
 
+    if url.startswith(_NODE_AT_A_SOCKET) and len(url) > len(_NODE_AT_A_SOCKET):
+        return GrpcSource(url.removeprefix("grpc://"), wait_seconds)
     try:
         parts = urlsplit(url)
         has_place = bool(parts.path if parts.scheme == "file" else parts.hostname)
@@ -71,8 +74,34 @@ def block_source(url: str, *, wait_seconds: float = WAIT_SECONDS) -> BlockSource
         return HttpSource(url, wait_seconds)
     if has_port and parts.scheme == "grpc" and not parts.path:
         return GrpcSource(parts.netloc, wait_seconds)
-    wanted = "file:///ROOT, http://HOST/ROOT, https://HOST/ROOT or grpc://HOST:PORT"
+    wanted = "file:///ROOT, http://HOST/ROOT, https://HOST/ROOT, grpc://HOST:PORT or grpc://unix:///PATH"
     raise InvalidSourceUrl(f"{url!r:.300} is no source of blocks: write {wanted}")
+
+
+def source_for_a_copy(url: str, *, wait_seconds: float = WAIT_SECONDS) -> BlockSource:
+    """Return the same, and for a URL that names no source one that fails: those beside it may give the blocks."""
+    try:
+        return block_source(url, wait_seconds=wait_seconds)
+    except InvalidSourceUrl as error:
+        return NoSource(url, str(error))
+
+
+class NoSource:
+    """Gives nothing."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self._reason = url, reason
+
+    def manifest(self, table: str, version: str) -> bytes:  # noqa: ARG002
+        """See BlockSource.manifest."""
+        raise SourceFailed(self.url, self._reason)
+
+    def blocks(self, table: str, manifest: Manifest, first: int, count: int) -> Iterator[tuple[int, bytes]]:  # noqa: ARG002
+        """See BlockSource.blocks."""
+        raise SourceFailed(self.url, self._reason)
+
+    def close(self) -> None:
+        """See BlockSource.close."""
 
 
 class FileSource:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from store_server.cluster.retirement import RetirementSettings
+from store_server.listen_address import ANY_HOST, ListenAddress
 
 _NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
@@ -65,6 +66,8 @@ class ClusterConfig:
         for key, value in self.labels.items():
             if not (_LABEL.fullmatch(key) and _LABEL.fullmatch(value)):
                 raise ValueError(f"a label is KEY=VALUE of letters, digits and ._/-, such as zone=a, got {key}={value}")
+        if self.address:
+            _check_reachable(self.address)
         if not 1 <= self.replicas <= 100:
             raise ValueError(f"replicas must be at least 1 and at most 100, got {self.replicas}")
         if not 1 <= self.lease_seconds <= 3600:
@@ -85,3 +88,15 @@ class ClusterConfig:
         if not self.keep_seconds >= 0:
             raise ValueError(f"keep_seconds must not be negative, got {self.keep_seconds:g}")
         RetirementSettings(after_seconds=self.retire_after_seconds, at_latest_seconds=self.retire_at_latest_seconds)
+
+
+def _check_reachable(address: str) -> None:
+    try:
+        parsed = ListenAddress.parse(address)
+    except ValueError:
+        parsed = None
+    if parsed is None or (not parsed.path and (parsed.port == 0 or parsed.host in ANY_HOST)):
+        raise ValueError(
+            "address must be where others reach this node, HOST:PORT with a port of 1 to 65535 or unix:///PATH, got "
+            f"{address!r:.200}"
+        )

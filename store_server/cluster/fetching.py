@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import structlog
 
-from store_server.cluster.block_source import block_source
+from store_server.cluster.block_source import source_for_a_copy
 from store_server.cluster.copying import CopyProgress, CopyStopped, copy_blocks
-from store_server.storage import DiskFull
+from store_server.storage import DiskFull, StorageError
 from store_server.storage.arrivals import home_of
 
 if TYPE_CHECKING:
@@ -100,8 +100,12 @@ class Fetching:
         return failure is None or self._now() >= failure.retry_at or failure.sources != shard.sources
 
     def _begin(self, name: ShardName, shard: WantedShard) -> None:
-        if home_of(self._root, *shard.key) is None:
-            self._copies.add(shard.key)
+        try:
+            if home_of(self._root, *shard.key) is None:
+                self._copies.add(shard.key)
+        except StorageError as error:  # such as a name that no table can have: the other shards are to be copied
+            self._note_failure(name, shard.sources, error)
+            return
         future = self._threads.submit(self._copy, shard)
         self._running[name] = future
         future.add_done_callback(lambda _: self._done())
@@ -154,12 +158,9 @@ def copy_from(
     bytes_per_second: float | None = None,
     stop: threading.Event | None = None,
 ) -> None:
-    """Hold a range of blocks, from the first of the sources at `urls` that gives them; raises as `copy_blocks` does.
-
-    Raises InvalidSourceUrl too.
-    """
+    """Hold a range of blocks, from the first of the sources at `urls` that gives them; raises as `copy_blocks` does."""
     with ExitStack() as stack:
-        sources = [stack.enter_context(closing(block_source(url))) for url in urls]
+        sources = [stack.enter_context(closing(source_for_a_copy(url))) for url in urls]
         copy_blocks(root, *key, [blocks], sources, progress=progress, bytes_per_second=bytes_per_second, stop=stop)
 
 

@@ -21,15 +21,17 @@ def quarantine(stored: StoredVersion, block: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def block_node(root: Path, quarantine: Callable[[StoredVersion, int], None] = quarantine) -> AsyncIterator[str]:
-    """Serve the blocks of a data root as long as the block lasts; yields the address."""
+async def block_node(
+    root: Path, quarantine: Callable[[StoredVersion, int], None] = quarantine, *, socket: Path | None = None
+) -> AsyncIterator[str]:
+    """Serve the blocks of a data root, at a free port or a Unix socket, as long as the block lasts; yields where."""
     server = grpc.aio.server(options=GRPC_OPTIONS)
     with ThreadPoolExecutor(8) as executor:
         service = BlockService(DataRoot.open(root), executor, quarantine)
         server.add_generic_rpc_handlers((service.handler(),))
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(f"unix:{socket}" if socket else "127.0.0.1:0")
         await server.start()
         try:
-            yield f"127.0.0.1:{port}"
+            yield f"unix://{socket}" if socket else f"127.0.0.1:{port}"
         finally:
             await server.stop(None)

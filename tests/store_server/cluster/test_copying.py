@@ -97,6 +97,15 @@ async def test_wanted_blocks_come_from_any_source(root, origin, version, kind):
         root.open_backend("m/t", version).gather(np.array([0]), np.empty((1, 264), np.uint8))
 
 
+async def test_blocks_come_from_a_node_at_a_socket_too(root, origin, version, tmp_path):
+    async with block_node(origin, socket=tmp_path / "socket") as address:
+        source = block_source(f"grpc://{address}")
+        await asyncio.to_thread(copy_blocks, root, "m/t", version, [(1, 3)], [source])
+        source.close()
+
+    assert_right(root, version, [1, 2])
+
+
 @pytest.mark.parametrize("kind", ["file", "http", "grpc"])
 async def test_a_source_that_is_a_part_gives_what_it_holds_and_the_next_the_rest(root, origin, version, tmp_path, kind):
     make_part(tmp_path / "part", "m/t", ROWS, manifest_of(origin, "m/t"), [0, 2, 4])
@@ -300,7 +309,18 @@ def test_a_rate_is_kept_and_a_stop_is_heard_at_once(root, origin, version):
 
 @pytest.mark.parametrize(
     "url",
-    ["", "/data", "ftp://a/b", "file://", "file://host/data", "http://", "http://user@a/b", "grpc://a", "grpc://a:b"],
+    [
+        "",
+        "/data",
+        "ftp://a/b",
+        "file://",
+        "file://host/data",
+        "http://",
+        "http://user@a/b",
+        "grpc://a",
+        "grpc://a:b",
+        "grpc://unix:///",
+    ],
 )
 def test_what_names_no_source_is_refused(url):
     with pytest.raises(InvalidSourceUrl, match="is no source of blocks"):

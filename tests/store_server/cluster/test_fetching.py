@@ -103,6 +103,23 @@ def test_a_shard_that_failed_waits_longer_each_time_and_not_at_all_for_other_sou
     assert scene.held == [0]
 
 
+@pytest.mark.parametrize("unusable", ["grpc://10.0.0.7", "grpc://10.0.0.7:http", "ftp://nowhere"])
+def test_a_shard_is_copied_from_a_good_source_behind_one_that_no_source_can_be_made_of(scene, origin, unusable):
+    scene.fetching.fetch(scene.shards(unusable, origin.as_uri())[:1], ())
+
+    scene.wait(1)
+    assert scene.held == [0]
+
+
+def test_a_table_that_cannot_have_its_name_keeps_no_other_shard_from_being_copied(scene, origin):
+    misnamed = WantedShard(key=VersionKey("../t", "1"), number=0, first=0, end=1, sources=(origin.as_uri(),))
+
+    scene.fetching.fetch([misnamed, *scene.shards(origin.as_uri())], ())
+    scene.wait(1)
+    assert scene.held == [0]
+    assert misnamed.key not in Copies(scene.root.path)
+
+
 def test_a_source_of_which_no_source_can_be_made_is_a_failure_like_any_other(scene):
     scene.fetching.fetch(scene.shards("ftp://nowhere"), ())
 
