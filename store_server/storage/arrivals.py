@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -21,11 +21,12 @@ from store_server.storage.durable import disk_errors_named, make_directory, sync
 from store_server.storage.errors import InvalidTableSpec, TableDamaged, TableNotFound, VersionNotFound
 from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.held_blocks import HELD, held_json
+from store_server.storage.names import name_of
 from store_server.storage.root_writer import root_writer
 from store_server.storage.turns import turn_at
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -63,14 +64,10 @@ def begin_arrival(root: DataRoot, name: str, manifest: Manifest) -> DataRoot:
     arrival, incoming = _arrival(root, manifest.version), root.path / _INCOMING
     with disk_errors_named(root.path):
         make_directory(incoming)
-        descriptor = os.open(incoming, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with turn_at(descriptor, incoming):
-                if not _is_begun(arrival, name, manifest.version):
-                    shutil.rmtree(arrival.table_path(name), ignore_errors=True)  # of one who died over it
-                    _make(root, arrival, name, manifest)
-        finally:
-            os.close(descriptor)
+        with _turn(incoming):
+            if not _is_begun(arrival, name, manifest.version):
+                shutil.rmtree(arrival.table_path(name), ignore_errors=True)  # of one who died over it
+                _make(root, arrival, name, manifest)
     return arrival
 
 
@@ -82,24 +79,52 @@ def place_arrival(root: DataRoot, name: str, version: str) -> None:
     arrival = _arrival(root, version)
     with root_writer(root.path) as writer:
         writer.place_arrived(name, version, arrival.table_path(name))
-    _remove(arrival, name)
+    shutil.rmtree(arrival.table_path(name), ignore_errors=True)
+    _remove_empty(arrival)
 
 
 def remove_arrivals(root: DataRoot, *, but: Collection[tuple[str, str]] = ()) -> None:
-    """Remove versions whose arrival nobody goes on with: all but those (table, version). Raises RootNotWritable."""
+    """Remove versions whose arrival nobody goes on with: all but those (table, version).
+
+    What is left of an arrival whose beginning or end somebody died over goes too. Raises RootNotWritable, StorageFailure.
+    """
     incoming = root.path / _INCOMING
     if not incoming.is_dir():
         return
     with disk_errors_named(incoming):
-        for version in [entry.name for entry in incoming.iterdir() if entry.is_dir()]:
-            arrival = _arrival(root, version)
-            for name in arrival.table_names():
-                if (name, version) not in but:
-                    _remove(arrival, name)
+        if not any(incoming.iterdir()):
+            return
+        with _turn(incoming):
+            for version in [entry.name for entry in incoming.iterdir() if entry.is_dir()]:
+                arrival = _arrival(root, version)
+                for name in _begun_names(arrival):
+                    if (name, version) not in but:
+                        shutil.rmtree(arrival.table_path(name), ignore_errors=True)
+                _remove_empty(arrival)
 
 
 def _arrival(root: DataRoot, version: str) -> DataRoot:
     return DataRoot(root.path / _INCOMING / version)
+
+
+@contextmanager
+def _turn(incoming: Path) -> Iterator[None]:
+    """Keep others from beginning an arrival, or removing one that was only just begun."""
+    descriptor = os.open(incoming, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with turn_at(descriptor, incoming):
+            yield
+    finally:
+        os.close(descriptor)
+
+
+def _begun_names(arrival: DataRoot) -> list[str]:
+    """Return the tables of which a directory is there, however much of it was made."""
+    try:
+        names = [name_of(entry.name) for entry in (arrival.path / TABLES).iterdir()]
+    except FileNotFoundError:  # it is only just being made, or removed, or somebody died over that
+        return []
+    return [name for name in names if name is not None]
 
 
 def _is_begun(arrival: DataRoot, name: str, version: str) -> bool:
@@ -144,8 +169,7 @@ def _make_sparse(path: Path, num_bytes: int) -> None:
         os.fsync(file.fileno())
 
 
-def _remove(arrival: DataRoot, name: str) -> None:
-    shutil.rmtree(arrival.table_path(name), ignore_errors=True)
-    with suppress(OSError):  # another table of the same content may be on its way
-        (arrival.path / TABLES).rmdir()
-        arrival.path.rmdir()
+def _remove_empty(arrival: DataRoot) -> None:
+    for directory in (arrival.path / TABLES, arrival.path):
+        with suppress(OSError):  # another table of the same content may be on its way
+            directory.rmdir()

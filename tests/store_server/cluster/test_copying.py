@@ -283,6 +283,20 @@ def test_what_nobody_goes_on_with_is_removed(root, origin, version):
     assert list((root.path / "incoming").iterdir()) == []
 
 
+@pytest.mark.parametrize("left", ["", "tables", "tables/m@t", "tables/m@t/versions"])
+def test_an_arrival_whose_beginning_or_end_somebody_died_over_is_removed_or_begun_anew(root, origin, version, left):
+    incoming = root.path / "incoming"
+    (incoming / version / left).mkdir(parents=True)
+
+    remove_arrivals(root)
+    assert list(incoming.iterdir()) == []
+
+    (incoming / version / left).mkdir(parents=True)
+    copy_blocks(root, "m/t", version, [(1, 2)], [FileSource(origin)])
+    assert_right(root, version, [1])
+    assert list(incoming.iterdir()) == []
+
+
 def test_a_rate_is_kept_and_a_stop_is_heard_at_once(root, origin, version):
     """One block at this rate takes an hour, so the copy ends only because it is told to."""
     stop = threading.Event()
