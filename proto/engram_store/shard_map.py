@@ -17,6 +17,8 @@ from engram_store.v1 import cluster_service_pb2 as pb
 
 MAX_MAP_BYTES: Final = 1 << 20
 """Of a map as a message: what etcd takes in one value by default is a little more."""
+MAX_CAPACITY_BYTES: Final = 1 << 62
+"""That a node can say that it has room for."""
 _MOST_ROWS: Final = 1 << 62
 _MOST_ROWS_A_LOOKUP: Final = 131_072
 _MOST_BYTES_A_LOOKUP: Final = 3 << 20

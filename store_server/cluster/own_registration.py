@@ -76,14 +76,15 @@ class OwnRegistration:
     async def keep(self) -> None:
         """Stay registered until cancelled."""
         beat_seconds = min(self._config.lease_seconds, self._config.retire_after_seconds) / _BEATS
-        while True:
-            await set_or_after(self._changed, beat_seconds)
+        self._changed.clear()
+        while True:  # at once: how much of the lease is left is not known
             try:
                 await self._register()
                 self._say("")
             except (MapSourceFailed, NodeIdTaken, StorageError) as error:
                 self.is_valid = False
                 self._say(f"the node cannot register: {error}")
+            await set_or_after(self._changed, beat_seconds)
 
     async def _register(self) -> None:
         registration = await asyncio.to_thread(self._describe)

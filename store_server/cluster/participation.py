@@ -105,6 +105,8 @@ class Participation:
                         self._changed.set()
             except MapSourceFailed as error:
                 self._said.say("registry", f"it cannot be seen which nodes are alive: {error}")
+            except Exception:  # a mistake of ours: without this node's own registration it would be worse
+                log.exception("it cannot be seen which nodes are alive")
             self._present = None
             await asyncio.sleep(_PAUSE_SECONDS)
 

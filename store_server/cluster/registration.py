@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from engram_store.shard_map import Node, VersionKey
+from engram_store.shard_map import MAX_CAPACITY_BYTES, Node, VersionKey
+
+_MOST_LABELS: Final = 100
+_MOST_BYTES_A_TEXT: Final = 1000
 
 BlockRanges: TypeAlias = tuple[tuple[int, int], ...]
 """Half-open ranges of blocks, rising and apart."""
@@ -54,30 +57,57 @@ class NodeRegistration:
 
     @classmethod
     def from_json(cls, data: bytes) -> NodeRegistration:
-        """Return the registration in a JSON text; raises InvalidRegistration."""
+        """Return the registration in a JSON text; raises InvalidRegistration.
+
+        Fields that are unknown are passed over: a newer node may have them.
+        """
         try:
             values = json.loads(data)
-            node = Node(**values["node"])
-            held = {VersionKey(str(table), str(version)): _ranges(ranges) for table, version, ranges in values["held"]}
             return cls(
-                node=_checked(node),
-                incarnation=str(values["incarnation"]),
-                held=held,
-                bytes_used=int(values["bytes_used"]),
-                read=frozenset(VersionKey(str(table), str(version)) for table, version in values.get("read", [])),
+                node=_node(values["node"]),
+                incarnation=_text(values["incarnation"]),
+                held={
+                    VersionKey(_text(table), _text(version)): _ranges(ranges)
+                    for table, version, ranges in values["held"]
+                },
+                bytes_used=_number(values["bytes_used"]),
+                read=frozenset(VersionKey(_text(table), _text(version)) for table, version in values.get("read", [])),
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
             raise InvalidRegistration(f"no registration of a node: {error!r:.300}") from error
 
 
-def _checked(node: Node) -> Node:
-    if not (isinstance(node.id, str) and isinstance(node.address, str) and isinstance(node.labels, dict)):
-        raise TypeError(f"id and address must be texts and labels an object, got {node!r:.200}")
-    return node
+def _node(values: Mapping[str, object]) -> Node:
+    """Return what every map can say of a node: one that cannot be stored would be the last of its cluster."""
+    labels, draining = values.get("labels", {}), values.get("draining", False)
+    if not isinstance(labels, dict) or len(labels) > _MOST_LABELS:
+        raise TypeError(f"labels must be an object of at most {_MOST_LABELS}, got {labels!r:.200}")
+    if not isinstance(draining, bool):
+        raise TypeError(f"draining must be true or false, got {draining!r:.200}")
+    return Node(
+        id=_text(values["id"]),
+        address=_text(values["address"]),
+        labels={_text(key): _text(value) for key, value in labels.items()},
+        capacity_bytes=_number(values.get("capacity_bytes", 0)),
+        draining=draining,
+    )
+
+
+def _text(value: object) -> str:
+    """Return a text that UTF-8 has bytes for."""
+    if not isinstance(value, str) or len(value.encode()) > _MOST_BYTES_A_TEXT:
+        raise TypeError(f"expected a text of at most {_MOST_BYTES_A_TEXT} bytes, got {value!r:.200}")
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_CAPACITY_BYTES:
+        raise TypeError(f"expected a whole number from 0 to {MAX_CAPACITY_BYTES}, got {value!r:.200}")
+    return value
 
 
 def _ranges(given: list[list[int]]) -> BlockRanges:
-    ranges = tuple((int(first), int(end)) for first, end in given)
+    ranges = tuple((_number(first), _number(end)) for first, end in given)
     borders = [border for pair in ranges for border in pair]
     if any(before >= after for before, after in zip([-1, *borders], borders, strict=False)):
         raise ValueError(f"ranges of blocks must rise and lie apart, got {ranges!r:.200}")

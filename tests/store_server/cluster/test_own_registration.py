@@ -71,6 +71,13 @@ async def test_it_says_who_reads_what_before_a_version_could_leave_and_renews_it
         assert await world.next_taken() == (A, False)
 
 
+async def test_it_registers_at_once_when_it_begins_to_keep_the_node_registered(kept):
+    world = World(lease_seconds=3600, lost_after_seconds=4000, all_lost_after_seconds=4000, retire_after_seconds=3600)
+    kept(world)
+
+    assert await world.next_taken() == (A, False)
+
+
 async def test_what_changes_is_said_at_once_and_again_where_others_see_something_else(kept):
     world = World(lease_seconds=3600, lost_after_seconds=4000, all_lost_after_seconds=4000, retire_after_seconds=3600)
     kept(world)

@@ -41,6 +41,8 @@ class World:
 
     async def watch(self):
         while (picture := await self.pictures.get()) is not None:
+            if isinstance(picture, Exception):
+                raise picture
             yield picture
         raise MapSourceFailed("away")
 
@@ -72,7 +74,7 @@ class World:
 async def world(tmp_path):
     world = World(tmp_path)
     await world.node.join()
-    running = asyncio.create_task(world.node.run())
+    running = world.running = asyncio.create_task(world.node.run())
     yield world
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -134,6 +136,19 @@ async def test_nobody_is_lost_while_the_registry_cannot_be_seen(world):
     await world.steps(empty, number=20)
 
     assert world.proposals == []
+
+
+async def test_a_mistake_where_others_are_seen_lets_the_node_go_on_and_see_them_again(world):
+    only_b = later(shard_map_of(B.node, cluster="prod"), versions={}, sets={})
+    with capture_logs() as logs:
+        world.pictures.put_nowait(OverflowError("infinity"))
+        world.pictures.put_nowait({"a": A, "b": B})
+        world.node.heard(only_b)
+
+        assert (await world.proposed())[1].nodes == (B.node, A.node)
+
+    assert not world.running.done()
+    assert "it cannot be seen which nodes are alive" in [log["event"] for log in logs]
 
 
 async def test_nobody_is_lost_while_the_node_cannot_register_itself(world):

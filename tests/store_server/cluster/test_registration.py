@@ -20,21 +20,39 @@ def test_a_registration_comes_back_from_its_text():
     assert NodeRegistration.from_json(NODE.to_json()) == NODE
 
 
+def test_what_a_newer_node_says_beside_is_passed_over():
+    values = json.loads(NODE.to_json())
+    newer = values | {"surprise": 3, "node": values["node"] | {"surprise": 3}}
+
+    assert NodeRegistration.from_json(json.dumps(newer).encode()) == NODE
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"node": {"id": "a"}},
         {"node": {"id": 1, "address": "h:1"}},
         {"node": {"id": "a", "address": "h:1", "labels": 3}},
-        {"node": {"id": "a", "address": "h:1", "surprise": 3}},
+        {"node": {"id": "a", "address": "h:1", "labels": {"zone": 5}}},
+        {"node": {"id": "a", "address": "h:1", "labels": {str(number): "x" for number in range(101)}}},
+        {"node": {"id": "a", "address": "h:1", "draining": "no"}},
+        {"node": {"id": "a", "address": "\ud800"}},
+        {"node": {"id": "a", "address": "h" * 1001}},
+        *({"node": {"id": "a", "address": "h:1", "capacity_bytes": wrong}} for wrong in ("x", -1, 1.5, True, 1 << 70)),
         {"held": [["t", "v"]]},
         {"held": [["t", "v", [[3, 3]]]]},
         {"held": [["t", "v", [[0, 3], [3, 4]]]]},
         {"held": [["t", "v", [[-2, 3]]]]},
         {"held": [["t", "v", [[5, 6], [0, 3]]]]},
         {"held": 7},
+        {"held": [["t", "v", [[0, float("inf")]]]]},
+        {"held": [["t", "v", [[0, 1.5]]]]},
+        {"held": [[1, "v", []]]},
         {"bytes_used": "many"},
+        {"bytes_used": float("inf")},
+        {"bytes_used": -1},
         {"read": [["t"]]},
+        {"incarnation": None},
         {"incarnation": None, "node": None},
     ],
 )
