@@ -233,10 +233,10 @@ def _parse(message: _Message, data: bytes) -> _Message:
 
 def _parse_several(message: _StreamMessage, data: bytes) -> list[_StreamMessage]:
     what = f"{len(data)} bytes are no {type(message).__name__}"
-    several = [_parse(message, data)]
-    several += message.more
-    if len(several) > MOST_LOOKUPS_A_MESSAGE:
-        raise MalformedMessage(f"{what}: {len(several)} lookups in one message, at most {MOST_LOOKUPS_A_MESSAGE}")
+    number = 1 + len(_parse(message, data).more)
+    if number > MOST_LOOKUPS_A_MESSAGE:  # before an object is made for each
+        raise MalformedMessage(f"{what}: {number} lookups in one message, at most {MOST_LOOKUPS_A_MESSAGE}")
+    several = [message, *message.more]
     if any(each.more for each in several[1:]):
         raise MalformedMessage(f"{what}: one of its `more` has `more` of its own")
     return several

@@ -1,5 +1,7 @@
 """Several lookups in one message: as protobuf writes and reads them, and no more of them than there may be."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
@@ -140,6 +142,19 @@ def test_more_lookups_than_a_message_may_have_are_refused(decode, before):
     for number in (64, 100_000):
         with pytest.raises(codec.MalformedMessage, match=f": {number + 1} lookups in one message, at most 64"):
             decode(before + MORE * number)
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+def test_of_far_too_many_lookups_none_is_looked_at(decode):
+    message = MORE * 200_000
+
+    tracemalloc.start()
+    with pytest.raises(codec.MalformedMessage, match="200001 lookups"):
+        decode(message)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most_bytes < len(message) // 4  # an object each would need far more
 
 
 @pytest.mark.parametrize("decode", DECODERS)
