@@ -17,7 +17,7 @@ from store_server.cluster.letting_go import LettingGo
 from store_server.cluster.own_holdings import OwnHoldings
 from store_server.cluster.scrub import BadBlock, Scrub
 from store_server.cluster.wanted import WantedShard, wanted_shards
-from store_server.storage import RootBusy, StorageError, TableNotFound, root_writer
+from store_server.storage import StorageError, root_writer
 from store_server.storage.durable import bytes_free
 from store_server.storage.quarantine import quarantine
 
@@ -145,7 +145,7 @@ class Holding:
         for version in shard_map.current_versions():
             if version.key not in held.blocks:
                 continue
-            with suppress(TableNotFound, RootBusy):
+            with suppress(StorageError):  # of one table; the next look tries it again
                 before = version.key._replace(version=self._root.current_version(version.table))
                 if before != version.key and before in self._copies and version.key in self._copies:
                     with root_writer(self._root.path) as writer:

@@ -45,7 +45,7 @@ class OwnHoldings:
     def _versions(self) -> Iterator[tuple[VersionKey, StoredVersion]]:
         before, self._stored = self._stored, {}
         for name in self._root.table_names():
-            for version in self._root.versions(name):
+            for version in self._root.readable_versions(name):
                 key = VersionKey(name, version)
                 try:
                     place = self._root.place(name, version)

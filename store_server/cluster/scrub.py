@@ -80,7 +80,7 @@ class Scrub:
         for bad in list(self.quarantined):
             self._bring_back(bad)
         for table in self._root.table_names():
-            for version in self._root.versions(table):
+            for version in self._root.readable_versions(table):
                 if stop.is_set():
                     return
                 try:

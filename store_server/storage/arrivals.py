@@ -86,7 +86,8 @@ def place_arrival(root: DataRoot, name: str, version: str) -> None:
 def remove_arrivals(root: DataRoot, *, but: Collection[tuple[str, str]] = ()) -> None:
     """Remove versions whose arrival nobody goes on with: all but those (table, version).
 
-    What is left of an arrival whose beginning or end somebody died over goes too. Raises RootNotWritable, StorageFailure.
+    What is left of an arrival whose beginning or end somebody died over goes too. Raises RootNotWritable,
+    StorageFailure.
     """
     incoming = root.path / _INCOMING
     if not incoming.is_dir():

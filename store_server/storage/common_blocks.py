@@ -71,7 +71,7 @@ def share_file(kin: Kin, target: Path, *, link: Callable[[Path, Path], None] = o
 
 def _kin(root: DataRoot, name: str, manifest: Manifest) -> Iterator[Kin]:
     digests = np.array(manifest.block_digests)
-    for version in root.versions(name) if name in root.table_names() else ():
+    for version in root.readable_versions(name):
         with contextlib.suppress(StorageError):  # what is damaged or just being removed is nobody's kin
             stored = root.stored_version(name, version)
             if _is_cut_alike(stored.manifest, manifest):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from store_server.storage.errors import (
     InvalidTableSpec,
     RootNotFound,
+    StorageError,
     StorageFailure,
     TableDamaged,
     TableNotFound,
@@ -102,6 +103,12 @@ class DataRoot:
         directory = self.table_path(name) / VERSIONS
         entries = _entries(directory) if _is_directory(directory) else []
         return sorted(entry for entry in entries if _VERSION.fullmatch(entry) and _is_directory(directory / entry))
+
+    def readable_versions(self, name: str) -> list[str]:
+        """Return what `versions` does; none of a table that is damaged, or just being dropped: to open it says so."""
+        with contextlib.suppress(StorageError):
+            return self.versions(name)
+        return []
 
     def place(self, name: str, version: str) -> Place:
         """Return what tells a version from another of the same name that comes after it.

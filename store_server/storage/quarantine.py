@@ -27,7 +27,7 @@ def quarantine(root: DataRoot, stored: StoredVersion, block: int) -> list[Stored
 
 
 def _others(root: DataRoot, stored: StoredVersion, block: int) -> Iterator[StoredVersion]:
-    for version in root.versions(stored.table):
+    for version in root.readable_versions(stored.table):
         with contextlib.suppress(StorageError):  # dropped meanwhile, or damaged in a way that is told elsewhere
             other = root.stored_version(stored.table, version)
             digests = other.manifest.block_digests

@@ -54,3 +54,17 @@ def test_a_version_that_was_dropped_is_held_no_more(tmp_path):
     root.table_path("t").rename(tmp_path / "away")
 
     assert holdings()[:2] == ({}, 0)
+
+
+def test_a_table_of_which_it_cannot_be_read_what_is_current_is_left_out_and_no_other(tmp_path):
+    good, bad = (VersionKey(name, write_table(tmp_path, name, ROWS)) for name in ("good", "bad"))
+    root = DataRoot.open(tmp_path)
+    current = root.table_path("bad") / "CURRENT"
+    current.write_bytes(b"\0" * 33)
+    holdings = OwnHoldings(root)
+
+    assert set(holdings().blocks) == {good}
+
+    current.write_text(bad.version)
+
+    assert set(holdings().blocks) == {good, bad}

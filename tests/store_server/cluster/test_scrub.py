@@ -175,9 +175,10 @@ def test_who_read_a_sound_block_as_bad_takes_nothing_out(replica):
     assert scrub.blocks_bad == 0
 
 
-def test_a_damaged_version_keeps_no_other_from_being_read(replica):
+@pytest.mark.parametrize("damaged", ["versions/*/table.json", "CURRENT"])
+def test_a_damaged_version_keeps_no_other_from_being_read(replica, damaged):
     write_table(replica, "a", random_rows(10, 16))
-    next(replica.glob("tables/a/versions/*/table.json")).write_text("{")
+    next((replica / "tables" / "a").glob(damaged)).write_text("{")
     scrub = Scrub(DataRoot.open(replica), NO_LIMIT, changed=lambda: None, repair=lambda _: None)
 
     scrub.read_all(threading.Event())

@@ -209,3 +209,11 @@ def test_a_version_that_is_dropped_meanwhile_is_not_shared(tmp_path, manifest_of
         writer.drop_table("t")
 
     assert share_file(kin, tmp_path / "data") is None
+
+
+def test_nothing_is_shared_with_a_table_that_is_damaged(tmp_path, manifest_of_rows) -> None:
+    root, old = tmp_path / "root", manifest_of_rows(ROWS)
+    make_part(root, "t", ROWS, old, list(range(NUM_BLOCKS)))
+    (root / "tables" / "t" / "CURRENT").write_bytes(b"")
+
+    assert begin(root, manifest_of_rows(with_changed(ROWS, 1))) == []
