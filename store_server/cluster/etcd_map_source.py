@@ -52,7 +52,24 @@ class EtcdMapSource:
             mod_revision=found.kvs[0].mod_revision if found.kvs else 0,
         )
         put = rpc.RequestOp(request_put=rpc.PutRequest(key=self._key, value=value))
-        return bool((await self._etcd.transact(unchanged, put)).succeeded)
+        get = rpc.RequestOp(request_range=rpc.RangeRequest(key=self._key))
+        answer = await self._etcd.transact(unchanged, put, get)
+        return bool(answer.succeeded) or self._is_stored(shard_map, value, answer.responses[0].response_range.kvs)
+
+    def _is_stored(self, shard_map: ShardMap, value: bytes, found: Any) -> bool:  # noqa: ANN401
+        """Tell whether a map that could not be put is what is there: its answer was lost, and it was sent once more.
+
+        Raises MapSourceFailed if it may have been there, and others have stored theirs since.
+        """
+        if not found or found[0].value == value:
+            return bool(found)
+        there = self._map_in(found[0].value)
+        if there is not None and there.epoch > shard_map.epoch:
+            raise MapSourceFailed(
+                f"etcd, {self._key.decode()}: it cannot be told whether the map of epoch {shard_map.epoch} was stored, "
+                f"as that of epoch {there.epoch} is there by now: look at what it says before you try again"
+            )
+        return False
 
     def _map_in(self, value: Any) -> ShardMap | None:  # noqa: ANN401  # bytes, from a message without types
         if value is None:

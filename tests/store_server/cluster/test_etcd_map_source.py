@@ -113,6 +113,44 @@ async def test_a_map_is_swapped_only_for_the_one_that_was_expected(connection, u
         assert await heard(maps) == (first if there else None)
 
 
+class SendsTwice(EtcdConnection):
+    """Its first member stores what it is sent, and dies before it answers; `meanwhile` happens until the next does."""
+
+    meanwhile = None
+
+    async def transact(self, compare, success, failure=None):
+        await super().transact(compare, success, failure)
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return await super().transact(compare, success, failure)
+
+
+async def test_a_map_that_was_stored_though_its_answer_was_lost_is_stored_once(connection, url):
+    first, sends_twice = of_cluster(url), SendsTwice(url, EtcdAccess())
+    await EtcdMapSource(connection, url).compare_and_swap(0, first)
+    try:
+        assert await EtcdMapSource(sends_twice, url).compare_and_swap(1, later(first))
+    finally:
+        await sends_twice.close()
+
+    assert not await EtcdMapSource(connection, url).compare_and_swap(1, later(first, sets={}))
+
+
+async def test_a_map_that_may_have_been_stored_and_replaced_is_not_said_to_be_either(connection, url):
+    first, sends_twice = of_cluster(url), SendsTwice(url, EtcdAccess())
+    await EtcdMapSource(connection, url).compare_and_swap(0, first)
+
+    async def another_follows():
+        assert await EtcdMapSource(connection, url).compare_and_swap(2, later(later(first)))
+
+    sends_twice.meanwhile = another_follows
+    try:
+        with pytest.raises(MapSourceFailed, match="whether the map of epoch 2 was stored, as that of epoch 3 is there"):
+            await EtcdMapSource(sends_twice, url).compare_and_swap(1, later(first))
+    finally:
+        await sends_twice.close()
+
+
 @pytest.mark.parametrize("wrong", [b"\xff\xff", b"", "of another cluster"])
 async def test_what_is_no_map_of_this_cluster_is_a_source_that_fails_and_is_not_replaced(etcd, connection, url, wrong):
     value = to_message(FIRST).SerializeToString() if isinstance(wrong, str) else wrong
