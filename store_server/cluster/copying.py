@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -55,6 +55,7 @@ def copy_blocks(
 ) -> None:
     """Hold the blocks of the half-open ranges `wanted`, None for all; those held already stay.
 
+    Those that lie here in the file of another version are read, and fetched only if they are not right.
     A version that is new here appears with its first blocks, as the current one of its table if that is new too. A
     batch of blocks is held in memory and synced to disk together. Call it in a thread; `stop` ends it after one batch.
     Raises CannotCopy, CopyStopped, ValueError for ranges outside the version, and what storage raises: DiskFull before
@@ -70,13 +71,15 @@ def copy_blocks(
     home = home or begin_arrival(root, table, manifest)
     right, pace = RightBlocks(sources, table, manifest), Pace(bytes_per_second)
     with BlockWriter(home.stored_version(table, version)) as writer:
+        for run in _runs(blocks & ~writer.held(), manifest, batch_bytes):
+            _require_going_on(stop, table, version)
+            writer.hold_right([run])
         writer.reserve(ranges)
         is_placed = home is root
         progress(_progress(manifest, blocks, writer.held()))
         while (missing := blocks & ~writer.held()).any():
-            if stop.is_set():
-                raise CopyStopped(f"version {version} of table {table!r} is not copied wholly: told to stop")
-            got = right.fetch(*_next_run(missing, manifest, batch_bytes))
+            _require_going_on(stop, table, version)
+            got = right.fetch(*next(_runs(missing, manifest, batch_bytes)))
             writer.store(got)
             is_placed = is_placed or _could_place(root, table, version)
             progress(_progress(manifest, blocks, writer.held()))
@@ -85,10 +88,17 @@ def copy_blocks(
         _place_at_last(root, table, version, stop)
 
 
-def _next_run(missing: NDArray[np.bool_], manifest: Manifest, batch_bytes: int) -> tuple[int, int]:
-    """Return the next few blocks that are missing, one behind the other: first, end."""
-    first, end = ranges_of(missing)[0]
-    return first, min(end, first + max(1, batch_bytes // (manifest.block_rows * manifest.row_bytes)))
+def _runs(missing: NDArray[np.bool_], manifest: Manifest, batch_bytes: int) -> Iterator[tuple[int, int]]:
+    """Yield the blocks that are missing, a few at a time that lie one behind the other: first, end."""
+    most = max(1, batch_bytes // (manifest.block_rows * manifest.row_bytes))
+    for first, end in ranges_of(missing):
+        for begin in range(first, end, most):
+            yield begin, min(end, begin + most)
+
+
+def _require_going_on(stop: threading.Event, table: str, version: str) -> None:
+    if stop.is_set():
+        raise CopyStopped(f"version {version} of table {table!r} is not copied wholly: told to stop")
 
 
 def _progress(manifest: Manifest, blocks: NDArray[np.bool_], is_held: NDArray[np.bool_]) -> CopyProgress:

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from store_server.storage.manifest import Manifest
 
 _INCOMING: Final = "incoming"
@@ -52,7 +50,8 @@ def begin_arrival(root: DataRoot, name: str, manifest: Manifest) -> DataRoot:
     """Make room for a version of which no block is there yet; returns the root in which it lies for now.
 
     It is held as a flat file, whatever holds it elsewhere. One that has most blocks in common with another version that
-    is here shares the file of that one, and has those blocks at once. One that was begun already goes on.
+    is here shares the file of that one, and `BlockWriter.hold_right` finds those blocks in it. One that was begun
+    already goes on.
 
     Raises InvalidTableName, InvalidTableSpec for a version that cannot be held so, DiskFull, RootNotWritable.
     """
@@ -142,26 +141,25 @@ def _make(root: DataRoot, arrival: DataRoot, name: str, manifest: Manifest) -> N
     directory = table / VERSIONS / manifest.version
     make_directory(directory)
     write_new_file(table / CURRENT, f"{manifest.version}\n".encode())
-    manifest, are_held = _make_files(root, directory, name, manifest)
-    write_new_file(directory / HELD, held_json(are_held))
+    manifest = _make_files(root, directory, name, manifest)
+    write_new_file(directory / HELD, held_json(np.zeros(manifest.num_blocks, np.bool_)))
     sync_directory(directory)
     write_new_file(directory / MANIFEST, manifest.to_json())
     for each in (directory, directory.parent, table):
         sync_directory(each)
 
 
-def _make_files(root: DataRoot, directory: Path, name: str, manifest: Manifest) -> tuple[Manifest, NDArray[np.bool_]]:
-    """Make the files of a version; returns how it lies in them, and which blocks are there, (num_blocks,)."""
+def _make_files(root: DataRoot, directory: Path, name: str, manifest: Manifest) -> Manifest:
+    """Make the files of a version; returns how it lies in them."""
     flat = dataclasses.replace(manifest, backend="mmap", data_bytes=manifest.num_bytes, changed=None)
     data_path = directory / DATA_FILE_KINDS[flat.backend].file_name
     kin = nearest_kin(root, name, flat)
-    are_held = share_file(kin, data_path) if kin is not None else None
-    if kin is None or are_held is None:
+    if kin is None or not share_file(kin, data_path):
         _make_sparse(data_path, flat.data_bytes)
-        return flat, np.zeros(flat.num_blocks, np.bool_)
+        return flat
     if kin.manifest.changed is not None:
         _make_sparse(directory / CHANGED, kin.manifest.changed.file_bytes)
-    return kin.manifest, are_held
+    return kin.manifest
 
 
 def _make_sparse(path: Path, num_bytes: int) -> None:

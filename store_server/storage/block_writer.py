@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from store_server.storage.digests import block_digest
 from store_server.storage.durable import disk_errors_named
 from store_server.storage.errors import BlockDamaged, StorageError, StorageFailure, VersionUnavailable
 from store_server.storage.files.block_places import block_places
 from store_server.storage.files.version_files import open_files
 from store_server.storage.held_blocks import HELD, blocks_of, held_bytes, held_content, held_json, parse_held, ranges_of
-from store_server.storage.sparse_file import allocated_bytes, punch, reserve_ranges
+from store_server.storage.sparse_file import allocated_bytes, has_hole, punch, reserve_ranges
 from store_server.storage.turns import turn_at
 
 if TYPE_CHECKING:
@@ -83,11 +84,18 @@ class BlockWriter:
             new = [block for block in blocks if not is_held[block]]
             for block in new:
                 _write_all(files[places.file_of[block]], blocks[block], int(places.offsets[block]))
-            if new:
-                for number in np.unique(places.file_of[new]).tolist():
-                    os.fdatasync(files[number])
-                is_held[new] = True
-                self._replace_held(is_held, self._removals())
+            self._hold(new, is_held)
+
+    def hold_right(self, ranges: BlockRanges) -> None:
+        """Hold those blocks of `ranges` that lie in the files already, put there by another version, and are right.
+
+        Each is read. So a bad block of a file that versions share is not taken for one of this version.
+        """
+        self._opened_files()
+        with self._turn():
+            is_held = self.held()
+            missing = np.flatnonzero(blocks_of(ranges, self._manifest.num_blocks) & ~is_held).tolist()
+            self._hold([block for block in missing if self._lies_right(block)], is_held)
 
     def quarantine(self, block: int) -> bool:
         """Hold a block no longer that has not its digest or cannot be read; False if it is sound, or was not held."""
@@ -189,6 +197,27 @@ class BlockWriter:
         """Return where the blocks of a range lie in their file: byte, bytes."""
         offsets, last_bytes = places.offsets, self._manifest.rows_in_block(end - 1) * self._manifest.row_bytes
         return int(offsets[first]), int(offsets[end - 1] - offsets[first]) + last_bytes
+
+    def _lies_right(self, block: int) -> bool:
+        places, files = self._opened_files()
+        file, (offset, size) = files[places.file_of[block]], self._stretch(places, block, block + 1)
+        if has_hole(file, offset, size):
+            return False
+        try:
+            rows = np.frombuffer(os.pread(file, size, offset), np.uint8)
+        except OSError:  # as good as another digest: it is to come from elsewhere
+            return False
+        return block_digest(rows) == self._manifest.block_digests[block]
+
+    def _hold(self, blocks: list[int], is_held: NDArray[np.bool_]) -> None:
+        """Hold blocks besides those that are held, once they are durable."""
+        if not blocks:
+            return
+        places, files = self._opened_files()
+        for number in np.unique(places.file_of[blocks]).tolist():
+            os.fdatasync(files[number])
+        is_held[blocks] = True
+        self._replace_held(is_held, self._removals())
 
     def _is_intact(self, block: int) -> bool:
         rows = np.empty((self._manifest.rows_in_block(block), self._manifest.row_bytes), np.uint8)

@@ -16,7 +16,7 @@ import numpy as np
 
 from store_server.storage.block_writer import BlockWriter
 from store_server.storage.changed_blocks import ChangedBlocks, bytes_before_changed
-from store_server.storage.errors import StorageError
+from store_server.storage.errors import StorageError, TableDamaged
 from store_server.storage.held_blocks import held_bytes, ranges_of
 from store_server.storage.shared_file import could_link
 
@@ -54,19 +54,22 @@ def nearest_kin(root: DataRoot, name: str, manifest: Manifest) -> Kin | None:
     return nearest
 
 
-def share_file(kin: Kin, target: Path, *, link: Callable[[Path, Path], None] = os.link) -> NDArray[np.bool_] | None:
-    """Give the file of a version the second name `target`; returns which blocks the other has by that, (num_blocks,).
+def share_file(kin: Kin, target: Path, *, link: Callable[[Path, Path], None] = os.link) -> bool:
+    """Give the file of a version the second name `target`, so that nothing of it is given back any more.
 
-    They are those that are held, and were checked when they came. None where the version is gone meanwhile, or the file
-    system gives no second names. Raises StorageError.
+    The blocks in it count as held only once they were read: they were checked when they came, which may be long ago.
+    False where the version is gone meanwhile, or damaged, or the file system gives no second names. Raises
+    StorageError.
     """
     try:
-        with BlockWriter(kin.stored) as writer, writer.kept() as are_held:
-            return kin.are_common & are_held if could_link(kin.stored.data_path, target, link=link) else None
+        with BlockWriter(kin.stored) as writer, writer.kept():
+            return could_link(kin.stored.data_path, target, link=link)
+    except TableDamaged:
+        return False
     except StorageError:
         if kin.stored.data_path.exists():
             raise
-        return None
+        return False
 
 
 def _kin(root: DataRoot, name: str, manifest: Manifest) -> Iterator[Kin]:

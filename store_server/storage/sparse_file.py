@@ -43,6 +43,14 @@ def punch(descriptor: int, offset: int, size: int) -> bool:
     return _fallocate(descriptor, _KEEP_SIZE | _PUNCH_HOLE, offset, size)
 
 
+def has_hole(descriptor: int, offset: int, size: int) -> bool:
+    """Tell whether a part of a range of an open file was never written, or given back; False where nobody can say."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_HOLE) < offset + size
+    except OSError:
+        return False
+
+
 def allocated_bytes(descriptor: int) -> int:
     """Return the disk space that an open file takes."""
     return os.fstat(descriptor).st_blocks * _BYTES_A_STATUS_BLOCK

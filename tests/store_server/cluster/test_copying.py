@@ -270,6 +270,22 @@ def test_a_version_appears_when_another_writer_has_ended(root, origin, version):
     assert_right(root, version, list(range(NUM_BLOCKS)))
 
 
+def test_of_a_version_that_shares_a_file_only_what_is_not_right_there_is_fetched(root, origin, version, tmp_path):
+    old = ROWS.copy()
+    old[0] ^= 1
+    write_table(tmp_path / "old", "m/t", old)
+    make_part(root.path, "m/t", old, manifest_of(tmp_path / "old", "m/t"), [0, 1, 2, 3, 5])
+    with next(root.path.rglob("rows.bin")).open("r+b") as file:
+        file.seek(2 * BLOCK_BYTES)
+        file.write(bytes([ROWS[2 * BLOCK_ROWS, 0] ^ 1]))
+    source = FakeSource(origin)
+
+    copy_blocks(root, "m/t", version, None, [source])
+
+    assert source.asked == [(0, 1), (2, 1), (4, 1)]
+    assert_right(root, version, list(range(NUM_BLOCKS)))
+
+
 def test_what_nobody_goes_on_with_is_removed(root, origin, version):
     source = FakeSource(origin, change=lambda _: None)
     with pytest.raises(CannotCopy):

@@ -45,9 +45,13 @@ def manifest_of_rows(tmp_path: Path, publish: Publish) -> Callable[[NDArray[np.u
 
 
 def begin(root: Path, manifest: Manifest) -> list[int]:
-    """Begin the arrival of a version; returns which blocks it has at once."""
+    """Begin the arrival of a version; returns which blocks it has without a source."""
     arrival = begin_arrival(DataRoot.open(root), "t", manifest)
-    return np.flatnonzero(held_blocks(arrival.stored_version("t", manifest.version))).tolist()
+    stored = arrival.stored_version("t", manifest.version)
+    assert not held_blocks(stored).any()
+    with BlockWriter(stored) as writer:
+        writer.hold_right([(0, manifest.num_blocks)])
+    return np.flatnonzero(held_blocks(stored)).tolist()
 
 
 def finish(root: Path, manifest: Manifest, rows: NDArray[np.uint8], blocks: list[int]) -> None:
@@ -113,6 +117,7 @@ def test_a_block_that_the_other_version_lets_go_stays_with_this_one(tmp_path, ma
     root, old, changed = tmp_path / "root", manifest_of_rows(ROWS), with_changed(ROWS, 1)
     make_part(root, "t", ROWS, old, list(range(NUM_BLOCKS)))
     new = manifest_of_rows(changed)
+    begin(root, new)
     finish(root, new, changed, [1])
     with BlockWriter(DataRoot.open(root).stored_version("t", old.version)) as writer:
         writer.let_go([(0, NUM_BLOCKS)])
@@ -125,6 +130,7 @@ def test_a_version_stays_whole_when_the_one_it_shares_with_is_dropped(tmp_path, 
     root, old, changed = tmp_path / "root", manifest_of_rows(ROWS), with_changed(ROWS, 1)
     make_part(root, "t", ROWS, old, list(range(NUM_BLOCKS)))
     new = manifest_of_rows(changed)
+    begin(root, new)
     finish(root, new, changed, [1])
 
     with root_writer(root) as writer:
@@ -138,6 +144,7 @@ def test_a_third_version_takes_nothing_from_beside_the_file_of_the_second(tmp_pa
     """What the second has in its own changed blocks is not in the shared file, and what lies there is the first's."""
     root, old, second = tmp_path / "root", manifest_of_rows(ROWS), with_changed(ROWS, 1, 2)
     make_part(root, "t", ROWS, old, list(range(NUM_BLOCKS)))
+    begin(root, manifest_of_rows(second))
     finish(root, manifest_of_rows(second), second, [1, 2])
     with root_writer(root) as writer:
         writer.make_current("t", manifest_of_rows(second).version)
@@ -198,7 +205,7 @@ def test_where_no_file_gets_a_second_name_nothing_is_shared(tmp_path, manifest_o
     make_part(root, "t", ROWS, old, list(range(NUM_BLOCKS)))
     kin = nearest_kin(DataRoot.open(root), "t", manifest_of_rows(with_changed(ROWS, 1)))
 
-    assert share_file(kin, tmp_path / "data", link=no_link) is None
+    assert not share_file(kin, tmp_path / "data", link=no_link)
 
 
 def test_a_version_that_is_dropped_meanwhile_is_not_shared(tmp_path, manifest_of_rows) -> None:
@@ -208,7 +215,33 @@ def test_a_version_that_is_dropped_meanwhile_is_not_shared(tmp_path, manifest_of
     with root_writer(root) as writer:
         writer.drop_table("t")
 
-    assert share_file(kin, tmp_path / "data") is None
+    assert not share_file(kin, tmp_path / "data")
+
+
+def test_a_version_of_which_nobody_knows_what_is_held_is_not_shared(tmp_path, manifest_of_rows) -> None:
+    root, old = tmp_path / "root", manifest_of_rows(ROWS)
+    make_part(root, "t", ROWS, old, list(range(NUM_BLOCKS)))
+    next(root.rglob("held.json")).write_text("{")
+
+    assert begin(root, manifest_of_rows(with_changed(ROWS, 1))) == []
+
+
+@pytest.mark.parametrize("damage", [b"\1", bytes(9000)], ids=["a few bits", "zeros"])
+def test_a_block_that_is_bad_in_the_file_of_the_other_version_is_not_taken_and_comes_right_for_both(
+    tmp_path, manifest_of_rows, damage
+) -> None:
+    root, old, changed = tmp_path / "root", manifest_of_rows(ROWS), with_changed(ROWS, 1)
+    make_part(root, "t", ROWS, old, list(range(NUM_BLOCKS)))
+    with next(root.rglob("rows.bin")).open("r+b") as file:
+        file.seek(3 * BLOCK_BYTES + 9)
+        file.write(damage)
+    new = manifest_of_rows(changed)
+
+    assert begin(root, new) == [0, 2, 4, 5, 6, 7]
+    finish(root, new, changed, [1, 3])
+
+    assert_rows(root, new.version, changed)
+    assert_rows(root, old.version, ROWS)
 
 
 def test_nothing_is_shared_with_a_table_that_is_damaged(tmp_path, manifest_of_rows) -> None:

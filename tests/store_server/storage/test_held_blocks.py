@@ -226,6 +226,21 @@ def test_a_bad_block_of_any_backend_is_quarantined_and_a_sound_one_is_not(
     assert np.array_equal(gathered(opened, [0, len(ROWS) - 1]), ROWS[[0, -1]])
 
 
+def test_blocks_that_were_let_go_and_lie_there_still_are_found_and_what_was_never_written_is_not_read(
+    part: Path,
+) -> None:
+    def bytes_read() -> int:
+        return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["rchar"])
+
+    with writer_of(part, "t") as writer:
+        writer.let_go([(2, 3)])
+        before = bytes_read()
+        writer.hold_right([(0, NUM_BLOCKS)])
+        assert bytes_read() - before < 2 * BLOCK_ROWS * 264
+
+        assert np.flatnonzero(writer.held()).tolist() == [1, 2, 5]
+
+
 @pytest.mark.parametrize("backend", ["mmap", "lmdb"])
 def test_a_quarantined_block_is_written_anew_in_place(
     root: Path, publish: Callable, open_version: Callable, backend: str
