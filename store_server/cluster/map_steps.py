@@ -77,7 +77,7 @@ def next_map(
     """
     members = next_members(known.nodes, registrations)
     lost = lost_nodes(members.nodes, members.live, away_seconds, settings)
-    gone = overdue(known, members.live.values(), retired_seconds, retirement)
+    gone = overdue(known, members.live, lost, retired_seconds, retirement)
     retired = [key for key in retired_versions(known, retired_seconds) if key not in gone]
 
     def without(number: int) -> _Following:

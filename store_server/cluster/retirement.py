@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from engram_store.shard_map import ShardMap, VersionKey
@@ -36,15 +36,22 @@ def retired_versions(known: ShardMap, retired_seconds: Mapping[VersionKey, float
 
 def overdue(
     known: ShardMap,
-    registrations: Iterable[NodeRegistration],
+    live: Mapping[str, NodeRegistration],
+    lost: Collection[str],
     retired_seconds: Mapping[VersionKey, float],
     settings: RetirementSettings,
 ) -> frozenset[VersionKey]:
     """Return the retired versions that are to leave the map.
 
-    `retired_seconds` tells for how long the caller has seen that no set names a version, by its own clock.
+    `live` are the registered nodes by id. Of one that is away and not `lost` (ids) it is not known what is read there:
+    all that it holds counts as read. `retired_seconds` tells for how long the caller has seen that no set names a
+    version, by its own clock.
     """
-    read = {key for each in registrations for key in each.read}
+    read = {key for each in live.values() for key in each.read}
+    away = {place for place, node in enumerate(known.nodes) if node.id not in live and node.id not in lost}
+    read |= {
+        key for key, version in known.versions.items() if any(not away.isdisjoint(s.holders) for s in version.shards)
+    }
     return frozenset(
         key
         for key in retired_versions(known, retired_seconds)

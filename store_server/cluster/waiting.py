@@ -39,7 +39,8 @@ class Waiting:
         ):
             self._away_seconds = self._away.begin_anew()
         if known is not None:
-            self._retired_seconds = self._unnamed.look(importance(known.sets.values()), known.versions, now)
+            named = importance(known.sets.values()) if present is not None else None  # else readers cannot be seen
+            self._retired_seconds = self._unnamed.look(named, known.versions, now)
 
     def over(
         self, known: ShardMap | None, present: Mapping[str, NodeRegistration]
@@ -48,7 +49,7 @@ class Waiting:
         if known is None:
             return frozenset(), frozenset()
         lost = lost_nodes(known.nodes, present, self._away_seconds, self._loss)
-        return lost, overdue(known, present.values(), self._retired_seconds, self._retirement)
+        return lost, overdue(known, present, lost, self._retired_seconds, self._retirement)
 
     def next_map(self, known: ShardMap, present: Mapping[str, NodeRegistration]) -> MapStep:
         """Return the map that follows; takes seconds of a processor for a thousand nodes."""

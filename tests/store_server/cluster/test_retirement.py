@@ -67,13 +67,34 @@ def test_a_version_stays_while_it_is_read_but_not_for_ever(seconds, read, left):
     assert not complaints
 
 
+@pytest.mark.parametrize(
+    ("seconds", "away_seconds", "left"),
+    [(60, 29.9, {OLDEST}), (600, 29.9, set()), (60, 30, set())],
+)
+def test_what_a_node_holds_that_is_away_counts_as_read_until_it_is_lost(seconds, away_seconds, left):
+    nodes = some_nodes(3)
+    versions = [held(a_version(1, *key), [holders]) for key, holders in ((OLDEST, (0, 2)), (OLDER, (0, 1)))]
+    known = a_map(nodes, *versions, held(a_version(1, *CURRENT), [(0, 1)]))
+
+    following, _ = next_map(
+        known,
+        said(known)[:2],
+        {"n2": away_seconds},
+        SETTINGS,
+        retired_seconds=dict.fromkeys((OLDEST, OLDER), seconds),
+        retirement=RETIREMENT,
+    )
+
+    assert set(following.versions) == {CURRENT, *left}
+
+
 def test_a_version_that_any_set_names_is_never_overdue():
     known = three_versions(some_nodes(2))
     known = replace(known, sets={"s": replace(known.sets["s"], previous={"t": "v1"}, pending={"t": "v0"})})
     long_ago = dict.fromkeys(known.versions, 1e9)
 
     assert retired_versions(known, long_ago) == []
-    assert overdue(known, [], long_ago, RETIREMENT) == set()
+    assert overdue(known, {}, [], long_ago, RETIREMENT) == set()
 
 
 def test_for_want_of_room_the_longest_retired_version_goes_first_and_no_more_than_must():

@@ -1,7 +1,9 @@
 """How long a node waits for others that are away, seen over time."""
 
+from dataclasses import replace
+
 from support.living_nodes import registration
-from support.placements import some_nodes
+from support.placements import a_version, held, some_nodes
 
 from engram_store.shard_map import ShardMap
 from store_server.cluster.cluster_config import ClusterConfig
@@ -39,3 +41,17 @@ def test_a_node_that_was_away_for_a_moment_does_not_prolong_the_time_of_another(
     assert lost_at(waiting, 10.0, 0, 1) == set()
     assert lost_at(waiting, 29.0, 0, 1, 2) == set()
     assert lost_at(waiting, 30.0, 0, 1, 2) == {"n3"}
+
+
+def test_time_in_which_nobody_can_be_seen_does_not_count_for_retired_versions():
+    waiting = Waiting(CONFIG)
+    retired = held(a_version(1, "t", "v1"), [(0, 1)])
+    known = replace(KNOWN, versions={retired.key: retired})
+    everybody = present(0, 1, 2, 3)
+
+    for seen, now in ((everybody, 0.0), (everybody, 59.0), (None, 60.0), (None, 1000.0), (everybody, 1001.0)):
+        waiting.look(known, seen, now)
+        assert waiting.over(known, everybody)[1] == set()
+
+    waiting.look(known, everybody, 1002.0)
+    assert waiting.over(known, everybody)[1] == {retired.key}
