@@ -42,6 +42,7 @@ class SimulatedDisk:
         self._changed = changed
         self._dice = dice
         self._loop = asyncio.get_running_loop()
+        self._is_in_map = False
         self._wanted: dict[ShardName, WantedShard] = {}
         self._unwanted_since: dict[ShardName, float] = {}
         self._copying: asyncio.TimerHandle | None = None
@@ -50,7 +51,8 @@ class SimulatedDisk:
     def look(self, shard_map: ShardMap) -> None:
         """Do what a map asks for."""
         node_id = f"n{self._node.number}"
-        if all(node.id != node_id for node in shard_map.nodes):
+        self._is_in_map = any(node.id == node_id for node in shard_map.nodes)
+        if not self._is_in_map:
             return  # nobody knows the node: it keeps what it has
         self._wanted = {(shard.key, shard.number): shard for shard in wanted_shards(shard_map, node_id)}
         self._look_after()
@@ -98,14 +100,15 @@ class SimulatedDisk:
     def _let_go(self) -> None:
         self._looking = None
         end = self._loop.time() - self._keep_seconds + 1e-6
-        due = [name for name, since in self._unwanted_since.items() if since <= end and not self._node.is_stopped]
+        is_able = self._is_in_map and not self._node.is_stopped
+        due = [name for name, since in self._unwanted_since.items() if since <= end and is_able]
         for key, number in due:
             self._node.held[key].discard(number)
             if not self._node.held[key]:
                 del self._node.held[key]
         if due:
             self._changed()
-        if self._node.is_stopped:
+        if not is_able:
             self._looking = self._loop.call_later(_PAUSE_SECONDS, self._let_go)
         else:
             self._look_after()
