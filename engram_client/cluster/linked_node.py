@@ -61,6 +61,8 @@ class LinkedNode:
         """Whether it is about to leave the cluster, by the map."""
         self.is_stopping = False
         """Whether it has announced its stop, and has not come back since; see LinkedNodes.heard."""
+        self.is_watched = False
+        """Whether somebody looks for its return since it announced a stop."""
         self.answered_at = -math.inf
         """When it last answered a fetch, by the loop's clock."""
         self.work_under_way = 0.0

@@ -15,7 +15,7 @@ from engram_client.cluster.latency import NodeLatency, UsualLatency, units
 from engram_client.cluster.linked_node import LinkedNode, NodeLink
 from engram_client.cluster.node_health import is_outlier
 from engram_client.cluster.replica_choice import Standing
-from engram_client.errors import EngramError, RowsNotHeld, TableDamaged, TableNotFound, VersionNotFound
+from engram_client.errors import RowsNotHeld, TableDamaged, TableNotFound, VersionNotFound
 
 if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap
@@ -101,8 +101,9 @@ class LinkedNodes:
 
     def heard(self, node: LinkedNode) -> None:
         """Take note of what a node says of itself: one that is about to stop is spared until it has come back."""
-        was_stopping, node.is_stopping = node.is_stopping, node.link.draining
-        if node.is_stopping and not was_stopping and not self._closed:
+        node.is_stopping = node.link.draining
+        if node.is_stopping and not node.is_watched and not self._closed:
+            node.is_watched = True  # until it says that it stays, however often it changes its mind meanwhile
             _start(self._wait_until_back(node), self._tasks)
 
     def gave_up(self, node: LinkedNode, seconds: float, work: float) -> None:
@@ -153,7 +154,7 @@ class LinkedNodes:
 
     async def _greet(self, node: LinkedNode) -> None:
         """Let a node of several processes name them."""
-        with contextlib.suppress(EngramError):
+        with contextlib.suppress(Exception):
             await node.link.list_tables(_GREETING_SECONDS)
             self.heard(node)
 
@@ -163,9 +164,10 @@ class LinkedNodes:
         while node.is_stopping and self._by_id.get(node.id) is node:
             await asyncio.sleep(pause * self._dice.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
-            with contextlib.suppress(EngramError):
+            with contextlib.suppress(Exception):
                 await node.link.list_tables(_TRIAL_SECONDS)
                 self.heard(node)
+        node.is_watched = False
 
     async def _try_until_ready(self, node: LinkedNode) -> None:
         loop = asyncio.get_running_loop()
@@ -177,7 +179,7 @@ class LinkedNodes:
             except (RowsNotHeld, TableDamaged, TableNotFound, VersionNotFound):
                 node.last_asked = None  # it answers, and these rows it may never have again
                 continue
-            except EngramError:
+            except Exception:  # of whatever kind: without trials the node would stay out for good
                 node.health.tried(is_good=False, now=loop.time())
                 continue
             seconds = loop.time() - began
@@ -187,6 +189,7 @@ class LinkedNodes:
             if node.health.ready:
                 node.latency = NodeLatency()
                 node.latency.record(seconds, work, loop.time())
+                _start(self._greet(node), self._tasks)  # it may never have been, and its processes may be others now
 
     async def _try(self, node: LinkedNode) -> float:
         """Ask a node for what it was asked for last; returns the units of work."""
