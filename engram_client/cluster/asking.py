@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, Protocol
 
 from engram_client.cluster.latency import units
 from engram_client.cluster.patience import WaitingPatiently, patience
-from engram_client.errors import EngramError, ProtocolError, StoreClosed, TimeLimitExceeded, Unavailable
+from engram_client.errors import (
+    EngramError,
+    ProtocolError,
+    StoreClosed,
+    TimeLimitExceeded,
+    Unavailable,
+    VersionNotFound,
+)
 
 if TYPE_CHECKING:
     from engram_client.arrays import Int64Array, Uint8Array
@@ -20,6 +28,8 @@ if TYPE_CHECKING:
 
 OF_THE_NODE: Final = (Unavailable, TimeLimitExceeded, ProtocolError, StoreClosed)
 """Failures after which a node is left out."""
+
+_ROUNDING: Final = 1 + 1e-6  # timers may be a trifle early
 
 
 class Cluster(Protocol):
@@ -87,19 +97,41 @@ class Asking:
         nodes.answered(node, self._now() - began, work)
 
     async def _fetch(self, part: NodePart, places: Int64Array | None) -> None:
-        node, nodes, left = part.node, self.cluster.nodes, self.left
+        node, left = part.node, self.left
         if left <= 0:
             raise TimeLimitExceeded(f"no answer within {self.timeout:g} s")
-        seconds = patience(nodes.usual, self.work(part), nodes.usual_unit_seconds, self.cluster.settings)
         began, was_ready = self._now(), node.health.ready
+        seconds, half = self._patience(part) * 2**self.rounds, self._half_of_time(part, left)
 
         def may_be_given_up() -> bool:
             # What was under way at a node when it fell silent is asked for elsewhere once: that cannot go on for long.
-            fell_silent = was_ready and not node.health.ready and node.answered_at <= began
-            return fell_silent or self.left < left / 2 or self.cluster.patience.take()
+            if was_ready and not node.health.ready and node.answered_at <= began:
+                return True
+            gone = (self._now() - began) * _ROUNDING
+            return (gone >= half and self._has_stand_in(part)) or (gone >= seconds and self.cluster.patience.take())
 
         try:
-            async with WaitingPatiently(seconds * 2**self.rounds, may_be_given_up):
+            async with WaitingPatiently(min(seconds, half), may_be_given_up):
                 await node.link.fetch(self.table, part.rows, self._out, left, places=places)
         except TimeoutError as error:
             raise TimeLimitExceeded(f"no answer within {self._now() - began:g} s") from error
+
+    def _patience(self, part: NodePart) -> float:
+        nodes = self.cluster.nodes
+        return patience(nodes.usual, self.work(part), nodes.usual_unit_seconds, self.cluster.settings)
+
+    def _half_of_time(self, part: NodePart, left: float) -> float:
+        """Return the seconds after which another node needs the rest; infinite where answers may well take so long."""
+        nodes, work = self.cluster.nodes, self.work(part)
+        nearly_all = nodes.usual.quantile(work, self.cluster.settings.quantile)
+        if nearly_all is None:  # the less is known the more is allowed for
+            nearly_all = 2 * work * part.node.latency.seconds(nodes.usual_unit_seconds, self._now())
+        return math.inf if nearly_all >= left / 2 else left / 2
+
+    def _has_stand_in(self, part: NodePart) -> bool:
+        """Tell whether another node has any of the rows."""
+        try:
+            parts = self.cluster.split(self.table, part.rows, {part.node.id})
+        except VersionNotFound:  # a newer map has come, without the version; who was asked may still have it
+            return False
+        return any(other.node is not part.node for other in parts)

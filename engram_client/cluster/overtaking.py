@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 from engram_client.errors import EngramError
 
-# Seconds from the beginning, and what may return something that is to be begun then.
-Chance: TypeAlias = tuple[float, Callable[[], Coroutine[Any, Any, None] | None]]
-
 
 class Overtaking:
-    """Runs its block; at each of `chances`, in the order of their times, something else may begin that does the same.
+    """Runs its block; after `delay` seconds `begin` may return something else that does the same.
 
-    That is begun by the first chance that returns anything; a later one is taken only if that has failed by then. The
-    block ends with the first of the two that succeeds, and the other has ended by then; the error of the block is
-    raised only when both have failed. Costs a timer, and no task, as long as the block is quicker: it runs in the task
-    of the caller, which is cancelled and called back as by asyncio.timeout. Made by the task that enters it.
+    The block ends with the first of the two that succeeds, and the other has ended by then; the error of the block is
+    raised only when both have failed. Nothing is begun where `delay` is None or `begin` returns None. Costs a timer,
+    and no task, as long as the block is quicker: it runs in the task of the caller, which is cancelled and called back
+    as by asyncio.timeout. Made by the task that enters it.
     """
 
-    def __init__(self, chances: Sequence[Chance]) -> None:
-        self._chances = list(chances)
+    def __init__(self, delay: float | None, begin: Callable[[], Coroutine[Any, Any, None] | None]) -> None:
+        self._delay = delay
+        self._begin = begin
         self._task = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
         self._other: asyncio.Task[None] | None = None
@@ -32,10 +30,9 @@ class Overtaking:
         self._is_over = False
 
     async def __aenter__(self) -> Self:
-        if self._chances and self._task is not None:
+        if self._delay is not None and self._task is not None:
             self._cancelling = self._task.cancelling()
-            self._began = self._task.get_loop().time()
-            self._wait_for_next_chance()
+            self._timer = self._task.get_loop().call_later(self._delay, self._begin_other)
         return self
 
     async def __aexit__(
@@ -57,18 +54,11 @@ class Overtaking:
         finally:
             await _ended(self._other)
 
-    def _wait_for_next_chance(self) -> None:
-        if self._chances:
-            seconds, begin = self._chances.pop(0)
-            self._timer = asyncio.get_running_loop().call_at(self._began + seconds, self._take_chance, begin)
-
-    def _take_chance(self, begin: Callable[[], Coroutine[Any, Any, None] | None]) -> None:
-        if self._other is None or (self._other.done() and not _succeeded(self._other)):
-            other = begin()
-            if other is not None:
-                self._other = asyncio.get_running_loop().create_task(other)
-                self._other.add_done_callback(self._other_ended)
-        self._wait_for_next_chance()
+    def _begin_other(self) -> None:
+        other = self._begin()
+        if other is not None:
+            self._other = asyncio.get_running_loop().create_task(other)
+            self._other.add_done_callback(self._other_ended)
 
     def _other_ended(self, other: asyncio.Task[None]) -> None:
         if _succeeded(other) and not self._is_over and self._task is not None:

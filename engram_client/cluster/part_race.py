@@ -38,8 +38,7 @@ class PartRace:
         if self._asking.left > 0:  # else nothing is sent, which earns no hedge
             cluster.hedges.count_request()
             cluster.patience.count_request()
-        delay = self._hedge_delay()
-        async with Overtaking([] if delay is None else [(delay, self._hedge)]) as race:
+        async with Overtaking(self._hedge_delay(), self._hedge) as race:
             await self._asking.ask(self._part, self._places, self.failures)
         if race.has_overtaken:
             cluster.nodes.was_overtaken(self._part.node)

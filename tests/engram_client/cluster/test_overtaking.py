@@ -25,8 +25,7 @@ class Log(list):
 
 
 async def overtake(log, own, other, delay=1.0):
-    chances = [] if delay is None else [(delay, lambda: None if other is None else log.work("other", *other))]
-    async with Overtaking(chances):
+    async with Overtaking(delay, lambda: None if other is None else log.work("other", *other)):
         await log.work("own", *own)
     return asyncio.get_running_loop().time()
 
@@ -84,33 +83,6 @@ def test_both_that_end_at_the_same_moment_leave_no_cancel_behind():
     assert log[:2] == ["own began", "other began"]
 
 
-def begin(log, *work):
-    return lambda: log.work(*work)
-
-
-async def take_chances(log, own, chances):
-    async with Overtaking(chances):
-        await log.work("own", own)
-    return asyncio.get_running_loop().time(), log
-
-
-@pytest.mark.parametrize("first", [lambda: None, lambda: Log().work("first", 0.5, Unavailable("first"))])
-def test_where_a_first_chance_begins_nothing_or_fails_the_next_is_taken(first):
-    log = Log()
-
-    ended, _ = run_virtually(take_chances(log, 9.0, [(1.0, first), (2.0, begin(log, "second", 1.0))]))
-
-    assert (ended, log) == (3.0, ["own began", "second began", "second ended", "own cancelled"])
-
-
-def test_what_was_begun_by_a_first_chance_is_not_begun_again_by_the_next():
-    log = Log()
-
-    run_virtually(take_chances(log, 9.0, [(1.0, begin(log, "first", 5.0)), (2.0, begin(log, "second", 1.0))]))
-
-    assert log == ["own began", "first began", "first ended", "own cancelled"]
-
-
 def test_a_cancel_from_outside_at_the_end_waits_until_the_other_has_ended():
     async def cancelled_while_the_other_ends():
         log = Log()
@@ -124,7 +96,7 @@ def test_a_cancel_from_outside_at_the_end_waits_until_the_other_has_ended():
                 log.append("other ended")
 
         async def overtaken_in_vain():
-            async with Overtaking([(1.0, slow_to_end)]):
+            async with Overtaking(1.0, slow_to_end):
                 await asyncio.sleep(2.0)
 
         task = asyncio.create_task(overtaken_in_vain())
