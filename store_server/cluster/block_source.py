@@ -47,6 +47,10 @@ class BlockSource(Protocol):
         """Yield those of `count` blocks from `first` on that the source has: number, rows. Raises SourceFailed."""
         ...
 
+    def interrupt(self) -> None:
+        """Give nothing any more: who waits for a network gets SourceFailed. For any thread, before `close`."""
+        ...
+
     def close(self) -> None:
         """Let go of connections."""
         ...
@@ -100,6 +104,9 @@ class NoSource:
         """See BlockSource.blocks."""
         raise SourceFailed(self.url, self._reason)
 
+    def interrupt(self) -> None:
+        """See BlockSource.interrupt."""
+
     def close(self) -> None:
         """See BlockSource.close."""
 
@@ -131,6 +138,9 @@ class FileSource:
                     yield block, rows.tobytes()
         except StorageError as error:
             raise SourceFailed(self.url, str(error)) from error
+
+    def interrupt(self) -> None:
+        """See BlockSource.interrupt. A disk that is away cannot be waited for otherwise."""
 
     def close(self) -> None:
         """See BlockSource.close."""

@@ -29,6 +29,7 @@ class GrpcSource:
     def __init__(self, address: str, wait_seconds: float) -> None:
         self.url = f"grpc://{address}"
         self._wait_seconds = wait_seconds
+        self._is_interrupted = False
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._get_manifest = self._channel.unary_unary(
             f"{_SERVICE}/GetManifest",
@@ -46,7 +47,7 @@ class GrpcSource:
         try:
             request = pb.GetManifestRequest(table=table, version=version)
             return bytes(self._get_manifest(request, timeout=self._wait_seconds).manifest)
-        except grpc.RpcError as error:
+        except (grpc.RpcError, ValueError) as error:
             raise self._failed(error) from error
 
     def blocks(self, table: str, manifest: Manifest, first: int, count: int) -> Iterator[tuple[int, bytes]]:
@@ -59,7 +60,10 @@ class GrpcSource:
                 first_block=begin,
                 num_blocks=min(_BLOCKS_A_CALL, end - begin),
             )
-            call = self._read_blocks(request, timeout=self._wait_seconds)
+            try:
+                call = self._read_blocks(request, timeout=self._wait_seconds)
+            except ValueError as error:
+                raise self._failed(error) from error
             try:
                 for reply in call:
                     yield reply.block, reply.rows
@@ -68,9 +72,18 @@ class GrpcSource:
             finally:
                 call.cancel()
 
+    def interrupt(self) -> None:
+        """See BlockSource.interrupt."""
+        self._is_interrupted = True
+        self._channel.close()
+
     def close(self) -> None:
         """See BlockSource.close."""
         self._channel.close()
 
-    def _failed(self, error: grpc.RpcError) -> SourceFailed:
+    def _failed(self, error: grpc.RpcError | ValueError) -> SourceFailed:
+        if self._is_interrupted:  # a call on a closed channel is a ValueError
+            return SourceFailed(self.url, "was interrupted")
+        if isinstance(error, ValueError):
+            raise error
         return SourceFailed(self.url, f"{error.code().name}: {error.details()}")

@@ -60,6 +60,10 @@ class HttpSource:
             with contextlib.closing(parts):
                 yield from zip(run, parts, strict=True)
 
+    def interrupt(self) -> None:
+        """See BlockSource.interrupt. Not while it connects, which has a limit of its own."""
+        self._files.interrupt()
+
     def close(self) -> None:
         """See BlockSource.close."""
         self._files.close()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from concurrent import futures
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import structlog
 
 from store_server.cluster.block_source import source_for_a_copy
 from store_server.cluster.copying import CopyProgress, CopyStopped, copy_blocks
+from store_server.cluster.waking_stop import WakingStop
 from store_server.storage import DiskFull, StorageError
 from store_server.storage.arrivals import home_of
 
@@ -27,6 +28,7 @@ _COPIES_AT_ONCE: Final = 3
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _SAY_SECONDS: Final = 10.0
+_END_SECONDS: Final = 1.0
 Sources: TypeAlias = tuple[str, ...]
 
 
@@ -43,8 +45,19 @@ class _Failure(NamedTuple):
     sources: Sources
 
 
+class _Failed(NamedTuple):
+    """How a copy ended that did not succeed."""
+
+    error: Exception
+    at: float
+    sources: Sources
+
+
 class Fetching:
     """Copies shards into a data root in threads of its own. Its methods are called by one thread at a time.
+
+    Those are daemon threads: nothing of theirs has to be finished, as a copy may be cut off at any moment, and one that
+    waits for a name server or a disk that is away cannot be woken, and is not to keep the process from ending.
 
     `done` is called in a thread whenever something was copied, or failed to be; `disk_full` when there is no room.
     `bytes_per_second` is for all of it together, None for no limit.
@@ -68,32 +81,34 @@ class Fetching:
         self._now = now
         # With a limit one copy uses it up, and there is nobody to share it with.
         self._at_once = _COPIES_AT_ONCE if bytes_per_second is None else 1
-        self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix="copy")
-        self._stop = threading.Event()
-        self._running: dict[ShardName, Future[None]] = {}
+        self._stop = WakingStop()
+        self._running: dict[ShardName, futures.Future[_Failed | None]] = {}
         self._failed: dict[ShardName, _Failure] = {}
 
     @property
     def under_way(self) -> set[VersionKey]:
         """Versions of which something is being copied."""
-        return {name.key for name in self._running}
+        return {name.key for name, future in self._running.items() if not future.done()}
 
     def fetch(self, missing: Sequence[WantedShard], arrived: Collection[VersionKey]) -> None:
         """Begin with as many of the missing shards as is possible now; `arrived` are the versions that are here."""
         self._collect({ShardName(shard.key, shard.number) for shard in missing})
         for shard in missing:
-            if len(self._running) == self._at_once:
+            if len(self._running) == self._at_once or self._stop.is_set():
                 return
             name = ShardName(shard.key, shard.number)
             # Until a version is here, one copy at a time makes it appear.
-            waits = shard.key not in arrived and shard.key in self.under_way
+            waits = shard.key not in arrived and any(running.key == shard.key for running in self._running)
             if name not in self._running and not waits and self._may_try(name, shard):
                 self._begin(name, shard)
 
     def close(self) -> None:
-        """Stop, each copy after what it is just fetching."""
+        """Stop. Copies that wait for a source are woken, and what of them does not end soon is left to itself.
+
+        Waits, for a second at most.
+        """
         self._stop.set()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        futures.wait(list(self._running.values()), _END_SECONDS)
 
     def _may_try(self, name: ShardName, shard: WantedShard) -> bool:
         failure = self._failed.get(name)
@@ -104,21 +119,28 @@ class Fetching:
             if home_of(self._root, *shard.key) is None:
                 self._copies.add(shard.key)
         except StorageError as error:  # such as a name that no table can have: the other shards are to be copied
-            self._note_failure(name, shard.sources, error)
+            self._note_failure(name, _Failed(error, self._now(), shard.sources))
             return
-        future = self._threads.submit(self._copy, shard)
-        self._running[name] = future
+        future: futures.Future[_Failed | None] = futures.Future()
         future.add_done_callback(lambda _: self._done())
+        self._running[name] = future
+        threading.Thread(target=self._copy, args=(shard, future), name=f"copy-{shard.number}", daemon=True).start()
 
     def _collect(self, missing: Collection[ShardName]) -> None:
         """Take note of what has ended; forget failures of what is not missing any more."""
         for name, future in list(self._running.items()):
             if future.done():
                 del self._running[name]
+                if (failed := future.result()) is not None:
+                    self._note_failure(name, failed)
         self._failed = {name: failure for name, failure in self._failed.items() if name in missing}
 
-    def _copy(self, shard: WantedShard) -> None:
-        name, began = ShardName(shard.key, shard.number), self._now()
+    def _copy(self, shard: WantedShard, ended: futures.Future[_Failed | None]) -> None:
+        ended.set_result(self._failed_to_copy(shard))
+
+    def _failed_to_copy(self, shard: WantedShard) -> _Failed | None:
+        """Copy a shard, in a thread of its own; returns None if that succeeded or was stopped."""
+        began = self._now()
         try:
             copy_from(
                 self._root,
@@ -130,22 +152,25 @@ class Fetching:
                 stop=self._stop,
             )
         except CopyStopped:
-            return
+            return None
         except Exception as error:  # of whatever source or disk: the other shards are to be copied all the same
-            self._note_failure(name, shard.sources, error)
-            return
+            if self._stop.is_set():  # the sources were interrupted
+                return None
+            if isinstance(error, DiskFull):
+                self._disk_full()
+            return _Failed(error, self._now(), shard.sources)
         seconds = round(self._now() - began, 3)
         log.info("shard copied", table=shard.key.table, version=shard.key.version, shard=shard.number, seconds=seconds)
+        return None
 
-    def _note_failure(self, name: ShardName, sources: Sources, error: Exception) -> None:
+    def _note_failure(self, name: ShardName, failed: _Failed) -> None:
         before = self._failed.get(name)
         times = before.times if before is not None else 0
         pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(times, 10))
-        self._failed[name] = _Failure(times + 1, self._now() + pause, sources)
+        self._failed[name] = _Failure(times + 1, failed.at + pause, failed.sources)
         table, version = name.key
-        log.warning("shard not copied", table=table, version=version, shard=name.number, error=str(error), again=pause)
-        if isinstance(error, DiskFull):
-            self._disk_full()
+        error = str(failed.error)
+        log.warning("shard not copied", table=table, version=version, shard=name.number, error=error, again=pause)
 
 
 def copy_from(
@@ -156,11 +181,14 @@ def copy_from(
     *,
     progress: Callable[[CopyProgress], None] = lambda _: None,
     bytes_per_second: float | None = None,
-    stop: threading.Event | None = None,
+    stop: WakingStop,
 ) -> None:
-    """Hold a range of blocks, from the first of the sources at `urls` that gives them; raises as `copy_blocks` does."""
+    """Hold a range of blocks, from the first of the sources at `urls` that gives them; raises as `copy_blocks` does.
+
+    Once `stop` is set, what waits for a source fails.
+    """
     with ExitStack() as stack:
-        sources = [stack.enter_context(closing(source_for_a_copy(url))) for url in urls]
+        sources = [stack.enter_context(stop.wakes(source_for_a_copy(url))) for url in urls]
         copy_blocks(root, *key, [blocks], sources, progress=progress, bytes_per_second=bytes_per_second, stop=stop)
 
 

@@ -15,11 +15,11 @@ from store_server.cluster.copies import Copies
 from store_server.cluster.fetching import Fetching, copy_from
 from store_server.cluster.letting_go import LettingGo
 from store_server.cluster.own_holdings import OwnHoldings
-from store_server.cluster.scrub import BadBlock, Scrub
+from store_server.cluster.scrub import BadBlock, Scrub, taken_out
+from store_server.cluster.waking_stop import WakingStop
 from store_server.cluster.wanted import WantedShard, wanted_shards
 from store_server.storage import StorageError, root_writer
 from store_server.storage.durable import bytes_free
-from store_server.storage.quarantine import quarantine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +66,7 @@ class Holding:
         self._letting_go = LettingGo(root, copies, config.keep_seconds, find=self._own.stored)
         self._room_bytes: int | None = None
         self._wake = asyncio.Event()
-        self._stop = threading.Event()
+        self._stop = WakingStop()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._said = ""
@@ -92,16 +92,13 @@ class Holding:
 
     def quarantine(self, stored: StoredVersion, block: int) -> None:
         """Hold a block no longer, if it is bad; it is fetched again. For any thread; raises StorageError."""
-        bad = quarantine(self._root, stored, block)
-        for each in bad:
-            log.error("bad block quarantined", table=each.table, version=each.version, block=block)
-        if bad:
+        if taken_out(self._root, stored, block):
             self._tell()
 
     async def close(self) -> None:
         """Stop. What is being fetched goes on after the next start."""
         self._stop.set()
-        self._fetching.close()
+        await asyncio.to_thread(self._fetching.close)
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):

@@ -60,6 +60,19 @@ class RootHandler(http.server.BaseHTTPRequestHandler):
     def _hangs(self, data: bytes) -> None:
         self._send_range(data, cut=1000, hang=True)
 
+    def _answers_nothing(self, _: bytes) -> None:
+        self.ends.wait(60)
+        self.close_connection = True
+
+    def _trickles_its_head(self, _: bytes) -> None:
+        """A line of it again and again, each long before the client's limit."""
+        self.send_response_only(200)
+        self.flush_headers()
+        with contextlib.suppress(ConnectionError):
+            while not self.ends.wait(0.05):
+                self.wfile.write(b"X-Waiting: for\r\n")
+        self.close_connection = True
+
     def _ignores_ranges(self, data: bytes) -> None:
         self._answer(200, data)
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -355,6 +356,26 @@ def test_a_rate_is_kept_and_a_stop_is_heard_at_once(root, origin, version):
 def test_what_names_no_source_is_refused(url):
     with pytest.raises(InvalidSourceUrl, match="is no source of blocks"):
         block_source(url)
+
+
+@pytest.mark.parametrize("kind", ["http", "grpc"])
+def test_who_waits_for_a_silent_source_is_woken_and_the_source_gives_nothing_any_more(origin, version, kind):
+    """Somebody accepts the connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as thread:
+        url = f"{kind}://127.0.0.1:{silent.getsockname()[1]}"
+        source = block_source(url, wait_seconds=3600)
+        answer = thread.submit(source.manifest, "m/t", version)
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)
+            source.interrupt()
+            with pytest.raises(SourceFailed, match=url):
+                answer.result(60)
+        with pytest.raises(SourceFailed, match="was interrupted"):
+            source.manifest("m/t", version)
+        with pytest.raises(SourceFailed, match="was interrupted"):
+            list(source.blocks("m/t", manifest_of(origin, "m/t"), 0, 1))
+        source.close()
 
 
 def test_a_table_that_cannot_have_its_name_is_refused(root, origin, version):

@@ -1,9 +1,13 @@
 """Shards copied a few at a time, again after a pause if they failed, by a clock that the tests set."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
+from support.http_root import http_root
 from support.parts import manifest_of
 from support.rows import random_rows
 from support.tables import write_table
@@ -53,6 +57,9 @@ class Scene:
     def wait(self, copies):
         for _ in range(copies):
             assert self._ended.acquire(timeout=SECONDS)
+
+    def ends_within(self, seconds):
+        return self._ended.acquire(timeout=seconds)
 
     def ends_nothing_more(self):
         return not self._ended.acquire(blocking=False)
@@ -126,3 +133,43 @@ def test_a_source_of_which_no_source_can_be_made_is_a_failure_like_any_other(sce
     scene.wait(1)
     scene.fetching.fetch([], ())
     assert not scene.fetching.under_way
+
+
+def test_a_copy_that_waits_for_a_silent_source_ends_when_all_are_to_stop(scene, origin):
+    """The server is silent for a minute, and the source's own limit is 20 seconds."""
+    with http_root(origin, "answers_nothing", "table.json") as url:
+        scene.fetching.fetch(scene.shards(url)[:1], ())
+        scene.fetching.close()
+
+        assert scene.ends_within(10)
+
+
+AN_END = """
+import sys
+from pathlib import Path
+from store_server.cluster.copies import Copies
+from store_server.cluster.fetching import Fetching
+from store_server.cluster.wanted import WantedShard
+from store_server.storage import DataRoot
+from engram_store.shard_map import VersionKey
+root, source = map(Path, sys.argv[1:])
+how = dict(done=lambda: None, disk_full=lambda: None, bytes_per_second=None)
+fetching = Fetching(DataRoot.open(root), Copies(root), **how)
+shard = WantedShard(key=VersionKey("t", "v"), number=0, first=0, end=1, sources=(source.as_uri(),))
+fetching.fetch([shard], ())
+fetching.close()
+print("closed")
+"""
+
+
+def test_a_copy_that_nothing_can_wake_does_not_keep_a_process_from_ending(tmp_path):
+    """A pipe that nobody writes to stands for a disk that is away."""
+    manifest = tmp_path / "source" / "tables" / "t" / "versions" / "v" / "table.json"
+    manifest.parent.mkdir(parents=True)
+    os.mkfifo(manifest)
+    (tmp_path / "root" / "tables").mkdir(parents=True)
+
+    command = [sys.executable, "-c", AN_END, tmp_path / "root", tmp_path / "source"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "closed\n", "")
