@@ -36,6 +36,19 @@ class BadBlock(NamedTuple):
     block: int
 
 
+def taken_out(root: DataRoot, stored: StoredVersion, block: int) -> list[BadBlock]:
+    """Quarantine a block if it is bad, wherever it is; returns which were held until now, and says it in the log.
+
+    One that could not be quarantined is held still: whoever reads it next is to try again. Raises StorageError.
+    """
+    outcome = quarantine(root, stored, block)
+    for each in outcome.left:
+        log.error("bad block quarantined", table=each.table, version=each.version, block=block)
+    for each, error in outcome.failures:
+        log.error("bad block held still", table=each.table, version=each.version, block=block, error=str(error))
+    return [BadBlock(each.table, each.version, block) for each in outcome.left]
+
+
 class Scrub:
     """Compares all held blocks of all versions in `root` with their digests, at a set rate.
 
@@ -90,9 +103,7 @@ class Scrub:
 
     def note_bad(self, stored: StoredVersion, block: int) -> None:
         """Deal with a block that somebody read and found bad, if it is. Waits for `repair`. Raises StorageError."""
-        found = [BadBlock(each.table, each.version, block) for each in quarantine(self._root, stored, block)]
-        for bad in found:
-            log.error("bad block quarantined", table=bad.table, version=bad.version, block=block)
+        found = taken_out(self._root, stored, block)
         if found:
             self.blocks_bad += len(found)
             self.quarantined.update(found)

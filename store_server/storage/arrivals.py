@@ -18,7 +18,7 @@ from store_server.storage.changed_blocks import CHANGED
 from store_server.storage.common_blocks import nearest_kin, share_file
 from store_server.storage.data_root import CURRENT, MANIFEST, TABLES, VERSIONS, DataRoot
 from store_server.storage.durable import disk_errors_named, make_directory, sync_directory, write_new_file
-from store_server.storage.errors import InvalidTableSpec, TableDamaged, TableNotFound, VersionNotFound
+from store_server.storage.errors import InvalidTableSpec, StorageFailure, TableDamaged, TableNotFound, VersionNotFound
 from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.held_blocks import HELD, held_json
 from store_server.storage.names import name_of
@@ -80,6 +80,18 @@ def place_arrival(root: DataRoot, name: str, version: str) -> None:
         writer.place_arrived(name, version, arrival.table_path(name))
     shutil.rmtree(arrival.table_path(name), ignore_errors=True)
     _remove_empty(arrival)
+
+
+def arrivals_of(root: DataRoot, name: str) -> list[tuple[DataRoot, str]]:
+    """Return the versions of a table that are on their way, and the root of each. Raises StorageFailure."""
+    try:
+        versions = sorted(entry.name for entry in (root.path / _INCOMING).iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageFailure(root.path / _INCOMING, error.strerror or str(error)) from error
+    arrivals = [(_arrival(root, version), version) for version in versions]
+    return [(arrival, version) for arrival, version in arrivals if name in _begun_names(arrival)]
 
 
 def remove_arrivals(root: DataRoot, *, but: Collection[tuple[str, str]] = ()) -> None:
