@@ -155,7 +155,7 @@ from engram_store.shard_map import VersionKey
 root, source = map(Path, sys.argv[1:])
 how = dict(done=lambda: None, disk_full=lambda: None, bytes_per_second=None)
 fetching = Fetching(DataRoot.open(root), Copies(root), **how)
-shard = WantedShard(key=VersionKey("t", "v"), number=0, first=0, end=1, sources=(source.as_uri(),))
+shard = WantedShard(key=VersionKey("t", "0" * 32), number=0, first=0, end=1, sources=(source.as_uri(),))
 fetching.fetch([shard], ())
 fetching.close()
 print("closed")
@@ -164,7 +164,7 @@ print("closed")
 
 def test_a_copy_that_nothing_can_wake_does_not_keep_a_process_from_ending(tmp_path):
     """A pipe that nobody writes to stands for a disk that is away."""
-    manifest = tmp_path / "source" / "tables" / "t" / "versions" / "v" / "table.json"
+    manifest = tmp_path / "source" / "tables" / "t" / "versions" / ("0" * 32) / "table.json"
     manifest.parent.mkdir(parents=True)
     os.mkfifo(manifest)
     (tmp_path / "root" / "tables").mkdir(parents=True)
