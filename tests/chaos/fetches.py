@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 RIGHT, WRONG = "right", "wrong"
+MOST_HEDGES_PERCENT = 5.0
 
 
 class Fetch(NamedTuple):
@@ -27,17 +28,20 @@ class Asked:
     """How often nodes were asked for rows."""
 
     first: int
-    """Requests that were no hedges and did not follow a failure."""
+    """Requests for rows that nobody was asked for before."""
     hedges: int
-    """Those that the client allowed itself; a few were overtaken before they were sent."""
-    in_all: int
-    """With hedges, those after failures, and those that find out whether a node that was left out answers."""
+    """Those for rows that another node was being asked for meanwhile."""
+    after_failures: int
+    """Those for rows that another request, which was over, had not brought: it failed or was given up."""
+    trials: int
+    """Those of no fetch, to find out whether a node that was left out answers."""
 
     @property
     def hedges_percent(self) -> float:
-        return round(100 * self.hedges / self.first, 2)
+        """Of what a fetch asked otherwise, as the client's budget counts them."""
+        return round(100 * self.hedges / (self.first + self.after_failures), 2)
 
     @property
     def extra_percent(self) -> float:
-        """Of all requests but the first ones."""
-        return round(100 * (self.in_all - self.first) / self.first, 2)
+        """All but the first ones, of those."""
+        return round(100 * (self.hedges + self.after_failures + self.trials) / self.first, 2)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from chaos.fetches import RIGHT, WRONG, Asked, Fetch
+from chaos.fetches import MOST_HEDGES_PERCENT, RIGHT, WRONG, Asked, Fetch
 
 _TIMES_SLOWER = 10.0
 _MOST_SECONDS = 2.0
@@ -53,12 +53,12 @@ class Findings:
     """From the first moment on; seconds without any are left out."""
     calm_within_2_s: bool
     hedges_percent: float
-    """Of the requests that were neither hedges nor followed a failure, as the next one."""
     extra_requests_percent: float
+    """For both see Asked."""
 
     @property
     def is_right(self) -> bool:
-        return not self.failed and not self.wrong
+        return not self.failed and not self.wrong and self.hedges_percent <= MOST_HEDGES_PERCENT
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)

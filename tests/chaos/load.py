@@ -39,6 +39,10 @@ class Load:
         self.process.stdin.write(f"{max(1, round(seconds * self._rate))}\n")
         self._hear(self.process.stdout.readline())
 
+    def busiest(self, addresses: Sequence[str]) -> int:
+        """Return which of the nodes was asked most while this last went on: the one whose loss is felt."""
+        return max(range(len(addresses)), key=lambda number: self.lately_asked.get(addresses[number], 0))
+
     def finish(self) -> Asked:
         """Let it end what is under way; returns how often nodes were asked."""
         told, _ = self.process.communicate(timeout=_STOP_SECONDS)

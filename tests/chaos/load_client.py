@@ -18,14 +18,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from chaos.counted_link import Count, CountedLink
-from chaos.fetches import RIGHT, WRONG, Asked, Fetch
+from chaos.fetches import RIGHT, WRONG, Fetch
 from support.rows import random_rows
 
 from engram_client.cluster.cluster_transport import ClusterTransport
@@ -90,8 +89,10 @@ class _Load:
 
     async def _fetch(self, number: int, due: float) -> None:
         ids = self._ids.integers(0, len(self._rows), self._settings.rows_a_fetch)
+        rows = np.empty((len(ids), ROW_BYTES), np.uint8)
         try:
-            rows = await self._table.fetch(ids)
+            with self._count.fetch_into(rows):
+                await self._table.fetch(ids, out=rows)
             seconds = time.monotonic() - due
             outcome = RIGHT if np.array_equal(rows, self._rows[ids]) else WRONG
         except EngramError as error:
@@ -115,13 +116,7 @@ async def _main(settings: LoadSettings) -> None:
         loop = asyncio.get_running_loop()
         threading.Thread(target=_read_lines, args=(loop, load), daemon=True).start()
         await load.run()
-    hedges = transport.hedges
-    asked = Asked(
-        first=hedges.requests - count.failed_fetches,
-        hedges=hedges.hedges,
-        in_all=count.fetches.total(),
-    )
-    print(json.dumps(asdict(asked)), flush=True)
+    print(json.dumps(asdict(count.asked)), flush=True)
 
 
 async def _cluster(settings: LoadSettings, count: Count) -> ClusterTransport:
@@ -133,7 +128,7 @@ async def _cluster(settings: LoadSettings, count: Count) -> ClusterTransport:
         await seed.close()
     return ClusterTransport(
         from_message(response.map),
-        partial(CountedLink, count=count),
+        lambda address: CountedLink(NodeTransport(address, retries=False), address, count),
         settings=HedgeSettings(budget=settings.hedge_budget),
     )
 

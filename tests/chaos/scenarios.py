@@ -45,9 +45,7 @@ class Scene:
     moments: list[Moment] = field(default_factory=list)
 
     def busiest(self) -> int:
-        """Return the node that was asked most while the load last went on: the one whose loss is felt."""
-        asked = self.load.lately_asked
-        return max(range(NUM_NODES), key=lambda number: asked.get(self.cluster.addresses[number], 0))
+        return self.load.busiest(self.cluster.addresses)
 
     def note(self, what: str) -> None:
         self.moments.append(Moment(what, time.monotonic()))

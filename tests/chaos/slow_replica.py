@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from chaos.fetches import RIGHT, WRONG, Asked, Fetch
+from chaos.fetches import MOST_HEDGES_PERCENT, RIGHT, WRONG, Asked, Fetch
 from chaos.load import load
 from chaos.load_client import ROW_BYTES, LoadSettings
 from support.network import Loopback
@@ -58,7 +58,8 @@ class HedgingFindings:
 
     @property
     def is_right(self) -> bool:
-        return not any(side.failed or side.wrong for side in (self.with_hedges, self.without))
+        is_within_budget = self.with_hedges.hedges_percent <= MOST_HEDGES_PERCENT and not self.without.hedges_percent
+        return is_within_budget and not any(side.failed or side.wrong for side in (self.with_hedges, self.without))
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -137,7 +138,8 @@ def _side(rounds: Sequence[Round]) -> Side:
     asked = Asked(
         first=sum(each.asked.first for each in rounds),
         hedges=sum(each.asked.hedges for each in rounds),
-        in_all=sum(each.asked.in_all for each in rounds),
+        after_failures=sum(each.asked.after_failures for each in rounds),
+        trials=sum(each.asked.trials for each in rounds),
     )
     return Side(
         fetches=len(fetches),

@@ -6,7 +6,7 @@ import pytest
 from chaos.fetches import RIGHT, WRONG, Asked, Fetch
 from chaos.findings import Moment, find
 
-ASKED = Asked(first=1000, hedges=30, in_all=1045)
+ASKED = Asked(first=1000, hedges=33, after_failures=100, trials=5)
 SLOW = 0.5
 
 
@@ -73,8 +73,15 @@ def test_failed_and_wrong_fetches_are_told_apart_and_neither_is_right():
     assert found(steady()).is_right
 
 
-def test_extra_requests_are_all_but_the_first_ones():
+def test_more_hedges_than_the_budget_allows_are_not_right():
+    findings = found(steady())
+
+    assert dataclasses.replace(findings, hedges_percent=5.0).is_right
+    assert not dataclasses.replace(findings, hedges_percent=5.01).is_right
+
+
+def test_hedges_are_a_share_of_the_other_requests_of_fetches_and_extra_ones_are_all_but_the_first():
     findings = found(steady())
 
     assert findings.hedges_percent == 3
-    assert findings.extra_requests_percent == 4.5
+    assert findings.extra_requests_percent == 13.8

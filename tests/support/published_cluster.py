@@ -8,12 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from support.etcd import running_etcd
+import grpc
+from support.etcd import Etcd, running_etcd
 from support.processes import NodeProcess, node_process
 
-from engram_store.shard_map import ShardMap
+from engram_store.shard_map import ShardMap, from_message
+from engram_store.v1.cluster_service_pb2 import GetShardMapRequest
+from engram_store.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.map_source import MapSourceFailed
 from store_server.cluster.publication import living_cluster
@@ -30,8 +34,9 @@ RETIRE_AFTER_SECONDS = 2
 class PublishedCluster:
     """Nodes n0, n1, ... of the cluster at `url`."""
 
-    def __init__(self, directory: Path, endpoint: str) -> None:
-        self.url = f"etcd://{endpoint}/prod"
+    def __init__(self, directory: Path, etcd: Etcd) -> None:
+        self.etcd = etcd
+        self.url = f"etcd://{etcd.endpoint}/prod"
         self.nodes: list[NodeProcess] = []
         self._directory = directory
 
@@ -39,11 +44,11 @@ class PublishedCluster:
         return self._directory / f"n{number}"
 
     @contextlib.contextmanager
-    def node(self, number: int, *options: str) -> Iterator[NodeProcess]:
-        """Run one more node as long as the block lasts."""
+    def node(self, number: int, *options: str, listen: str = "127.0.0.1:0") -> Iterator[NodeProcess]:
+        """Run one more node as long as the block lasts, or one that has ended once more."""
         arguments = ("--cluster", self.url, "--node-id", f"n{number}", *NODE_OPTIONS, *options)
         arguments += ("--retire-after", str(RETIRE_AFTER_SECONDS))
-        with node_process(self.root(number), *arguments) as node:
+        with node_process(self.root(number), *arguments, listen=listen) as node:
             yield node
 
     @property
@@ -77,6 +82,12 @@ class PublishedCluster:
         async with living_cluster(ClusterConfig(url=self.url, node_id="test")) as cluster:
             return await cluster.living()
 
+    def map_at(self, number: int) -> ShardMap:
+        """Return the map that a node hands out, whatever etcd has."""
+        with grpc.insecure_channel(self.nodes[number].address) as channel:
+            stub = ClusterServiceStub(channel)
+            return from_message(stub.GetShardMap(GetShardMapRequest(), timeout=PATIENCE_SECONDS).map)
+
     def map_when(self, is_right: Callable[[ShardMap], bool]) -> ShardMap:
         """Look at the map until it is right."""
         return asyncio.run(self._map_when(is_right))
@@ -105,8 +116,10 @@ class PublishedCluster:
 def published_cluster(directory: Path, num_nodes: int, *options: str) -> Iterator[PublishedCluster]:
     """Start etcd and nodes, and wait until all of them are in the map."""
     with running_etcd(directory / "etcd") as etcd, contextlib.ExitStack() as stack:
-        cluster = PublishedCluster(directory, etcd.endpoint)
-        for number in range(num_nodes):
-            cluster.nodes.append(stack.enter_context(cluster.node(number, *options)))
+        cluster = PublishedCluster(directory, etcd)
+        with ThreadPoolExecutor() as threads:
+            cluster.nodes += threads.map(
+                lambda number: stack.enter_context(cluster.node(number, *options)), range(num_nodes)
+            )
         cluster.map_when(lambda found: len(found.nodes) == num_nodes)
         yield cluster
