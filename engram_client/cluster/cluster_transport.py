@@ -25,7 +25,7 @@ from engram_client.errors import (
     VersionNotFound,
     WrongLoop,
 )
-from engram_client.retry import check_timeout
+from engram_client.retry import check_timeout, with_retries
 from engram_client.table_info import TableInfo
 from engram_store.shard_map import VersionKey
 
@@ -69,14 +69,12 @@ class ClusterTransport:
 
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
-        await self.look(check_timeout(timeout))
-        newest = self.maps.newest  # one map, so that versions of a set belong together
+        newest = await self._ask_for_newest(timeout)  # one map, so that versions of a set belong together
         return [_info(newest, version) for version in newest.current_versions()]
 
     async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
         """Describe one version of a table; "" is the current one."""
-        await self.look(check_timeout(timeout))
-        newest = self.maps.newest
+        newest = await self._ask_for_newest(timeout)
         current = newest.current(name)
         found = newest.versions.get(VersionKey(name, version or current or ""))
         if found is not None:
@@ -94,7 +92,12 @@ class ClusterTransport:
         await ClusterFetch(self, table, out, check_timeout(timeout)).get(rows)
 
     async def close(self) -> None:
-        """Close all links; what is under way fails with StoreClosed."""
+        """Close all links; what is under way fails with StoreClosed.
+
+        Raises WrongLoop in another loop than the store's, unless that one is closed.
+        """
+        if not self._loop.is_closed():
+            self._check_loop()
         self.is_closed = True
         await self.maps.close()
         await self.nodes.close()
@@ -119,6 +122,23 @@ class ClusterTransport:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self.maps.look(at_least)
+
+    async def _ask_for_newest(self, timeout: float) -> ShardMap:
+        """Return the newest map once a node has answered: what nobody confirms may be long out of date."""
+        heard = self.maps.num_heard
+
+        async def look() -> None:
+            self._check_usable()
+            await self.maps.look()
+            if self.maps.num_heard == heard:
+                raise Unavailable(f"none of {len(self.nodes)} nodes answers")
+
+        try:
+            await with_retries(look, timeout, f"asking the nodes of cluster {self.maps.newest.cluster!r} for its map")
+        except (Unavailable, TimeLimitExceeded):
+            if self.maps.num_heard == heard:
+                raise
+        return self.maps.newest
 
     def _layout(self, table: TableInfo) -> ShardLayout:
         key = VersionKey(table.name, table.version)
@@ -149,6 +169,9 @@ class ClusterTransport:
     def _check_usable(self) -> None:
         if self.is_closed:
             raise StoreClosed(f"the store of cluster {self.maps.newest.cluster!r} is closed")
+        self._check_loop()
+
+    def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise WrongLoop("a store belongs to the event loop that used it first; connect once in each loop")
 

@@ -133,11 +133,12 @@ class LinkedNodes:
             _start(self._try_until_ready(node), self._tasks)
 
     async def close(self) -> None:
-        """Close all links."""
+        """Close all links. Of a loop that is closed there are no tasks left to wait for."""
         self._closed = True
-        for task in self._tasks:
+        tasks = [task for task in (*self._tasks, *self._closing) if not task.get_loop().is_closed()]
+        for task in self._tasks.intersection(tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._closing, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for node in self._by_id.values():
             await node.link.close()
 

@@ -37,6 +37,8 @@ class ShardMapCache:
         changed: Callable[[ShardMap], None],
     ) -> None:
         self.newest = first
+        self.num_heard = 0
+        """How many answers have come, of all nodes."""
         self._claims = MapClaims(first)  # of those asked in this look
         self._ask = ask
         self._addresses = addresses
@@ -73,7 +75,7 @@ class ShardMapCache:
 
     async def close(self) -> None:
         """Ask no more."""
-        if self._looking is not None:
+        if self._looking is not None and not self._looking.get_loop().is_closed():
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
 
@@ -101,6 +103,7 @@ class ShardMapCache:
             except EngramError:
                 continue
             answers += 1
+            self.num_heard += 1
             enough = _ASKED_FOR_NEWS if self.newest.epoch >= at_least else _ASKED_FOR_AN_EPOCH
             if answers >= enough or (is_newer and self.newest.epoch >= at_least):
                 return

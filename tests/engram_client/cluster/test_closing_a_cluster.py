@@ -5,9 +5,9 @@ import asyncio
 import numpy as np
 import pytest
 from support.fake_cluster import TABLE, FakeCluster, shard_map_of, sharded
-from support.virtual_clock import run_virtually
+from support.virtual_clock import VirtualClockLoop, run_virtually
 
-from engram_client.errors import StoreClosed
+from engram_client.errors import StoreClosed, WrongLoop
 
 ROWS = np.arange(200)
 
@@ -45,3 +45,39 @@ def test_a_node_that_fails_after_the_store_was_closed_is_not_what_the_fetch_says
 
     with pytest.raises(StoreClosed):
         run_virtually(close_before_the_answer())
+
+
+async def in_the_middle_of_a_look():
+    cluster = FakeCluster(shard_map_of(1, sharded([(0,)])))
+    table = await cluster.client.get_table(TABLE, "", 1.0)
+    cluster.client.nodes.leave_out(cluster.client.nodes[0])
+    cluster.nodes[0].hangs = True
+    await asyncio.sleep(6)
+    cluster.client.maps.look_now_and_then(5.0)
+    return cluster, table
+
+
+def test_a_store_whose_loop_is_closed_can_be_closed_in_another_one():
+    loop = VirtualClockLoop()
+    cluster, table = loop.run_until_complete(in_the_middle_of_a_look())
+    loop.close()
+
+    async def close_and_fetch():
+        await cluster.client.close()
+        with pytest.raises(StoreClosed):
+            await cluster.fetch_of(table, ROWS[:100])
+
+    run_virtually(close_and_fetch())
+
+
+def test_a_store_is_not_closed_in_another_loop_while_its_own_may_go_on():
+    loop = VirtualClockLoop()
+    cluster, table = loop.run_until_complete(in_the_middle_of_a_look())
+
+    with pytest.raises(WrongLoop):
+        run_virtually(cluster.client.close())
+
+    cluster.nodes[0].hangs = False
+    loop.run_until_complete(cluster.fetch_of(table, ROWS[:100]))
+    loop.run_until_complete(cluster.client.close())
+    loop.close()
