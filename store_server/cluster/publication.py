@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _Answer = TypeVar("_Answer")
 _PAUSE_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 20.0  # of the source of the map
+_MOST_ATTEMPTS: Final = 100
 _BEGIN_SECONDS: Final = 30.0  # nodes of a new cluster first wait a while for a map that others may have
 
 
@@ -61,9 +62,10 @@ class LivingCluster:
         """Yield the map as it is now, and each that follows, without end; a source that fails is asked again."""
         while True:
             try:
-                async for found in self._meeting.source.follow():
-                    if found is not None:
-                        yield found
+                async with aclosing(self._meeting.source.follow()) as maps:  # type: ignore[type-var]  # as above
+                    async for found in maps:
+                        if found is not None:
+                            yield found
             except MapSourceFailed:  # nodes go on meanwhile
                 await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -88,7 +90,9 @@ class LivingCluster:
     ) -> None:
         """Make versions current, together. Returns once they are; `progress` hears of bytes held and to be held.
 
-        If it does not come to that within `timeout` seconds, or this is cancelled, they are pending no more.
+        If it does not come to that within `timeout` seconds, or this is cancelled, they are pending no more; who cannot
+        see to that says so by MapSourceFailed. Nodes need nobody's word to make pending versions current: after the
+        death of this process they do so, if they can have all rows from each other or from `source`.
         """
         versions = {table: manifest.version for table, manifest in manifests.items()}
         await self._until_begun(min(timeout, _BEGIN_SECONDS))
@@ -105,14 +109,15 @@ class LivingCluster:
                 allow_change=allow_change,
             )
 
-        await self.change(pending)
+        beginning = asyncio.create_task(self.change(pending))
         try:
             async with asyncio.timeout(timeout):
+                await asyncio.shield(beginning)
                 await self._until_current(set_name, versions, progress)
         except TimeoutError:
-            raise CannotPublish(await self._give_up(set_name, versions, timeout)) from None
-        except asyncio.CancelledError:
-            await asyncio.shield(self.change(lambda known: without_pending(known, set_name, versions)))
+            raise CannotPublish(await self._give_up(beginning, set_name, versions, timeout)) from None
+        except (MapSourceFailed, asyncio.CancelledError):
+            await asyncio.shield(self._take_back(beginning, set_name, versions))
             raise
 
     async def roll_back(self, set_name: str) -> Mapping[str, str]:
@@ -139,13 +144,20 @@ class LivingCluster:
 
         A change that returns None, or the map that it was given, leaves it.
         """
-        while True:
+        for _ in range(_MOST_ATTEMPTS):
             known = await self.shard_map()
             following = change(known)
             if following is None or following is known:
                 return known
-            if await self._meeting.source.compare_and_swap(known.epoch, following):
+            try:
+                is_stored = await self._meeting.source.compare_and_swap(known.epoch, following)
+            except MapSourceFailed:
+                if await self.shard_map() != following:
+                    raise
+                is_stored = True  # only the answer was lost
+            if is_stored:
                 return following
+        raise MapSourceFailed(f"others have changed the shard map {_MOST_ATTEMPTS} times in between: try again")
 
     async def _until_begun(self, seconds: float) -> None:
         """Wait for the first map of a cluster that is just beginning, if nodes of it are there."""
@@ -165,15 +177,36 @@ class LivingCluster:
                 if not is_pending(found, set_name, versions):
                     raise CannotPublish(f"somebody else has published other versions of set {set_name!r} meanwhile")
 
-    async def _give_up(self, set_name: str, versions: Mapping[str, str], seconds: float) -> str:
+    async def _give_up(
+        self, beginning: asyncio.Task[ShardMap], set_name: str, versions: Mapping[str, str], seconds: float
+    ) -> str:
         """Take pending versions back; returns what is to be said of that."""
-        known = await self.shard_map()
-        held, wanted = bytes_held(known, versions)
-        await self.change(lambda known: without_pending(known, set_name, versions))
+        before = await self._take_back(beginning, set_name, versions)
+        held, wanted = bytes_held(before, versions)
         return (
             f"after {seconds:g} seconds the nodes hold {held:,} of {wanted:,} bytes of the new versions of set "
             f"{set_name!r}, so the old ones stay; the nodes' logs say what they wait for"
         )
+
+    async def _take_back(
+        self, beginning: asyncio.Task[ShardMap], set_name: str, versions: Mapping[str, str]
+    ) -> ShardMap:
+        """Let versions be pending no more, also if nobody heard that they are; returns the map as it was before."""
+        await asyncio.wait([beginning])  # what was sent may be stored until then
+        before: list[ShardMap] = []
+
+        def without(known: ShardMap) -> ShardMap | None:
+            before.append(known)
+            return without_pending(known, set_name, versions)
+
+        try:
+            await self.change(without)
+        except MapSourceFailed as error:
+            raise MapSourceFailed(
+                f"{error}; so the new versions of set {set_name!r} may still be pending, and become current once nodes "
+                "hold all rows: `engram-store cluster` shows it, and the next `publish` of the set replaces them"
+            ) from error
+        return before[-1]
 
 
 async def _in_time(answer: Awaitable[_Answer]) -> _Answer:

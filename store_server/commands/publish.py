@@ -64,8 +64,10 @@ def publish(
 ) -> None:
     """Give new versions of a set of tables to the nodes of a cluster, and make them current together.
 
-    Returns once they are. Whatever goes wrong before, also if this command is killed, what was current stays so, and
-    the next `publish` goes on with what the nodes have already.
+    Returns once they are. If it fails or is interrupted before, it takes them back, and what was current stays so. If
+    it is killed, or the cluster's etcd is away just then, nodes go on without it: the new versions become current, all
+    together, as soon as nodes hold all rows, unless another `publish` of the set replaces them. Either goes on with
+    what the nodes have already.
     """
     if source is None and serve_on.startswith(_ANY_HOST):
         raise typer.BadParameter(f"--serve-on is the address that nodes are told, which {serve_on} is not")
