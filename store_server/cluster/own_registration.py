@@ -14,12 +14,14 @@ from store_server.cluster.registry import NodeIdTaken, Registry, RegistryRefuses
 from store_server.cluster.said_once import SaidOnce
 from store_server.storage import StorageError
 
-_BEATS: Final = 3  # a lease, and as often a version that is read is told of before it would leave the map
+# So often the node registers in the time of its lease, and in that after which a version leaves that nobody reads.
+_BEATS: Final = 3
+_PART_TO_DESCRIBE: Final = 0.5  # of the time between two of them
 _PAUSE_SECONDS: Final = 1.0
 
 
 class OwnRegistration:
-    """`describe` returns what the node says of itself, and may wait for a disk.
+    """`describe` returns what the node says of itself, and may wait for a disk: its lease is renewed meanwhile.
 
     `seen` returns what others see of the node with an id, None if nobody, and the node's own word while nobody can be
     seen. `now` is a clock in seconds that never goes back.
@@ -44,6 +46,9 @@ class OwnRegistration:
         self._said = said
         self._now = now
         self._changed = asyncio.Event()
+        self._beat_seconds = min(config.lease_seconds, config.retire_after_seconds) / _BEATS
+        self._describing: asyncio.Task[NodeRegistration] | None = None
+        self._described: NodeRegistration | None = None
 
     def changed(self) -> None:
         """Tell others at once what `describe` returns now."""
@@ -75,7 +80,6 @@ class OwnRegistration:
 
     async def keep(self) -> None:
         """Stay registered until cancelled."""
-        beat_seconds = min(self._config.lease_seconds, self._config.retire_after_seconds) / _BEATS
         self._changed.clear()
         while True:  # at once: how much of the lease is left is not known
             try:
@@ -84,12 +88,28 @@ class OwnRegistration:
             except (MapSourceFailed, NodeIdTaken, StorageError) as error:
                 self.is_valid = False
                 self._say(f"the node cannot register: {error}")
-            await set_or_after(self._changed, beat_seconds)
+            await set_or_after(self._changed, self._beat_seconds)
 
     async def _register(self) -> None:
-        registration = await asyncio.to_thread(self._describe)
+        registration = await self._description()
         await self._registry.register(registration, again=self._seen(registration) != registration)
         self.is_valid = True
+
+    async def _description(self) -> NodeRegistration:
+        """Return what the node says of itself, or what it said last, while that takes longer than a lease could."""
+        describing = self._describing
+        if describing is None:
+            describing = self._describing = asyncio.create_task(asyncio.to_thread(self._describe))
+        if self._described is not None:
+            await asyncio.wait([describing], timeout=self._beat_seconds * _PART_TO_DESCRIBE)
+            if not describing.done():
+                describing.add_done_callback(lambda _: self._changed.set())
+                return self._described
+        try:
+            self._described = await describing
+        finally:
+            self._describing = None
+        return self._described
 
     def _say(self, what: str) -> None:
         self._said.say("registration", what)

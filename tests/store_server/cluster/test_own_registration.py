@@ -1,6 +1,7 @@
 """How a node keeps registered, with a registry that does as it is told."""
 
 import asyncio
+import threading
 import time
 from dataclasses import replace
 
@@ -23,10 +24,16 @@ class World:
     def __init__(self, **settings):
         self.is_up, self.says, self.seen = True, A, A
         self.taken = asyncio.Queue()
+        self.disk_answers = threading.Event()
+        self.disk_answers.set()
         config = ClusterConfig(url="etcd://h:1/prod", node_id="a", **settings)
         self.registration = OwnRegistration(
-            config, self, lambda: self.says, lambda _: self.seen, SaidOnce(), now=time.monotonic
+            config, self, self._describe, lambda _: self.seen, SaidOnce(), now=time.monotonic
         )
+
+    def _describe(self):
+        assert self.disk_answers.wait(PATIENCE_SECONDS)
+        return self.says
 
     async def register(self, registration, *, again=False):
         self.taken.put_nowait((registration, again))
@@ -88,6 +95,24 @@ async def test_what_changes_is_said_at_once_and_again_where_others_see_something
     world.seen = world.says
     world.registration.changed()
     assert await world.next_taken() == (world.says, False)
+
+
+async def test_the_lease_is_renewed_while_a_disk_does_not_answer_and_what_it_says_then_is_told_at_once(kept):
+    world = World(lease_seconds=1)
+    await world.registration.begin()
+    assert await world.next_taken() == (A, False)
+    world.disk_answers.clear()
+    world.says = replace(A, bytes_used=7)
+
+    kept(world)
+    for _ in range(3):
+        assert await world.next_taken() == (A, False)
+    world.disk_answers.set()
+
+    while (taken := await world.next_taken()) == (A, False):
+        pass
+    assert taken == (world.says, True)
+    assert world.registration.is_valid
 
 
 async def test_it_is_valid_while_the_registry_takes_it(kept):
