@@ -62,8 +62,6 @@ class Asking:
         self.cluster = cluster
         self.table = table
         self.timeout = timeout
-        self.rounds = 0
-        """How often every replica of some row has failed: each time, nodes are given twice as long."""
         self._out = out
         self._now = asyncio.get_running_loop().time
         self._deadline = self._now() + timeout
@@ -77,12 +75,17 @@ class Asking:
         """Return the units of work in a part."""
         return units(len(part.rows) * self.table.row_bytes)
 
-    async def ask(self, part: NodePart, places: Int64Array | None, failures: dict[str, EngramError]) -> None:
-        """Put the rows of a part into out[places]; a failure is raised, and noted under the id of the node too."""
+    async def ask(
+        self, part: NodePart, places: Int64Array | None, failures: dict[str, EngramError], rounds: int
+    ) -> None:
+        """Put the rows of a part into out[places]; a failure is raised, and noted under the id of the node too.
+
+        After each of `rounds` in which every replica of some row has failed, nodes are given twice as long.
+        """
         nodes, node, work, began = self.cluster.nodes, part.node, self.work(part), self._now()
         node.last_asked = (self.table, part.rows)
         try:
-            await self._fetch(part, places)
+            await self._fetch(part, places, rounds)
         except asyncio.CancelledError:
             nodes.gave_up(node, self._now() - began, work)
             raise
@@ -96,12 +99,12 @@ class Asking:
             raise
         nodes.answered(node, self._now() - began, work)
 
-    async def _fetch(self, part: NodePart, places: Int64Array | None) -> None:
+    async def _fetch(self, part: NodePart, places: Int64Array | None, rounds: int) -> None:
         node, left = part.node, self.left
         if left <= 0:
             raise TimeLimitExceeded(f"no answer within {self.timeout:g} s")
         began, was_ready = self._now(), node.health.ready
-        seconds, half = self._patience(part) * 2**self.rounds, self._half_of_time(part, left)
+        seconds, half = self._patience(part) * 2**rounds, self._half_of_time(part, left)
 
         def may_be_given_up() -> bool:
             # What was under way at a node when it fell silent is asked for elsewhere once: that cannot go on for long.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from engram_client.cluster.asking import OF_THE_NODE, Asking, Cluster
@@ -30,7 +31,33 @@ _LONGEST_PAUSE_SECONDS: Final = 0.5
 _MOST_DOUBLINGS: Final = 16  # of pauses and of patience: by then nothing ends them but the time limit
 _LOOK_SECONDS: Final = 2.0  # for a newer map, which a node may have spoken of that nobody has
 _OTHERS_MAY_DO: Final = (*OF_THE_NODE, *NOT_THERE, TableDamaged)
-_NOBODY: Final = Avoided()
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What has become so far of some rows of a fetch. Those that are divided take it along, each part its own."""
+
+    avoided: Avoided = field(default_factory=Avoided)
+    failures: tuple[EngramError, ...] = ()
+    """Of this round, in which each replica is asked once, and the last one before."""
+    rounds: int = 0
+    """How often every replica of some row has failed."""
+
+    @property
+    def last(self) -> EngramError | None:
+        """The latest failure."""
+        return self.failures[-1] if self.failures else None
+
+    def failed(self, failure: EngramError, of_nodes: Mapping[str, EngramError], epoch: int) -> Tried:
+        """Return this after a race that failed, with what nodes failed with that were chosen by the map of an epoch."""
+        return replace(self, avoided=self.avoided.and_those(of_nodes, epoch), failures=(*self.failures, failure))
+
+    def in_next_round(self) -> Tried:
+        """Return this when all replicas are to be asked anew."""
+        return Tried(failures=self.failures[-1:], rounds=min(self.rounds + 1, _MOST_DOUBLINGS))
+
+
+_NOTHING: Final = Tried()
 
 
 class ClusterFetch:
@@ -39,49 +66,45 @@ class ClusterFetch:
     def __init__(self, cluster: Cluster, table: TableInfo, out: Uint8Array, timeout: float) -> None:
         self._cluster = cluster
         self._asking = Asking(cluster, table, out, timeout)
-        self._failures: list[EngramError] = []  # of this round
 
-    async def get(self, rows: Int64Array, places: Int64Array | None = None, avoided: Avoided = _NOBODY) -> None:
-        """Put `rows` (n,) into out[places]; those `avoided` have failed in this round."""
+    async def get(self, rows: Int64Array, places: Int64Array | None = None, tried: Tried = _NOTHING) -> None:
+        """Put `rows` (n,) into out[places], for which others have been `tried`."""
         while True:
             epoch = self._cluster.epoch
-            out_of_question = avoided.in_epoch(epoch)
-            parts = self._cluster.split(self._asking.table, rows, out_of_question)
-            if any(part.node.id in out_of_question for part in parts):
-                await self._wait_for_next_round()
-                avoided = _NOBODY
+            avoided = tried.avoided.in_epoch(epoch)
+            parts = self._cluster.split(self._asking.table, rows, avoided)
+            if any(part.node.id in avoided for part in parts):
+                tried = await self._next_round(tried)
                 continue
             # Counted before anything is waited for: fetches that begin at the same moment see each other's work.
             loads = [Load(part.node, self._asking.work(part)) for part in parts]
             try:
                 if len(parts) > 1:
                     await all_of(
-                        self._get_part(part, load, places, avoided, epoch)
+                        self._get_part(part, load, places, tried, epoch)
                         for part, load in zip(parts, loads, strict=True)
                     )
                     return
-                failures = await self._race(parts[0], loads[0], places, out_of_question)
+                after = await self._race(parts[0], loads[0], places, tried, epoch)
             finally:
                 for load in loads:
                     load.end()
-            if failures is None:
+            if after is None:
                 return
-            avoided = avoided.and_those(failures, epoch)
+            tried = after
 
-    async def _get_part(
-        self, part: NodePart, load: Load, outer: Int64Array | None, avoided: Avoided, epoch: int
-    ) -> None:
+    async def _get_part(self, part: NodePart, load: Load, outer: Int64Array | None, tried: Tried, epoch: int) -> None:
         """Get one part of several that were divided by the map of an epoch; what fails is divided anew, by itself."""
         places = places_within(outer, part.places)
-        failures = await self._race(part, load, places, avoided.in_epoch(epoch))
-        if failures is not None:
-            await self.get(part.rows, places, avoided.and_those(failures, epoch))
+        after = await self._race(part, load, places, tried, epoch)
+        if after is not None:
+            await self.get(part.rows, places, after)
 
     async def _race(
-        self, part: NodePart, load: Load, places: Int64Array | None, avoided: frozenset[str]
-    ) -> Mapping[str, EngramError] | None:
-        """Return what the nodes failed with that were asked, None if the rows have come."""
-        race = PartRace(self._asking, part, places, avoided)
+        self, part: NodePart, load: Load, places: Int64Array | None, tried: Tried, epoch: int
+    ) -> Tried | None:
+        """Return what has been tried by then if nobody who was asked had the rows, None if they have come."""
+        race = PartRace(self._asking, part, places, tried.avoided.in_epoch(epoch), tried.rounds)
         try:
             await race.run()
         except EngramError as error:
@@ -90,38 +113,36 @@ class ClusterFetch:
             return None
         finally:
             load.end()
-        await self._digest(failure)
-        return race.failures
+        after = tried.failed(failure, race.failures, epoch)
+        await self._check_worth_going_on(after, failure)
+        return after
 
-    async def _digest(self, error: EngramError) -> None:
-        """Take note of a failure after which others may be asked; raises every other one."""
+    async def _check_worth_going_on(self, tried: Tried, failure: EngramError) -> None:
+        """Return if others may be asked after a failure, by a newer map where that is called for; else raise."""
         left = self._asking.left
         if self._cluster.is_closed:
-            raise StoreClosed("the store was closed during the fetch") from error
-        if not isinstance(error, _OTHERS_MAY_DO):
-            raise error
-        self._failures.append(error)
+            raise StoreClosed("the store was closed during the fetch") from failure
+        if not isinstance(failure, _OTHERS_MAY_DO):
+            raise failure
         if left <= 0:
-            raise self._given_up()
-        if isinstance(error, NOT_THERE):
-            at_least = error.epoch if isinstance(error, RowsNotHeld) else 0
+            raise self._given_up(tried) from failure
+        if isinstance(failure, NOT_THERE):
+            at_least = failure.epoch if isinstance(failure, RowsNotHeld) else 0
             await self._cluster.look(min(left, _LOOK_SECONDS), at_least)
 
-    async def _wait_for_next_round(self) -> None:
-        """Every replica of some row has failed: look for a newer map, and begin again after a pause."""
-        if self._failures and all(isinstance(failure, TableDamaged) for failure in self._failures):
-            raise self._failures[-1]
-        pause = min(_FIRST_PAUSE_SECONDS * 2**self._asking.rounds, _LONGEST_PAUSE_SECONDS)
+    async def _next_round(self, tried: Tried) -> Tried:
+        """Every replica of some row has failed: look for a newer map, and begin again after a pause; or raise."""
+        if tried.failures and all(isinstance(failure, TableDamaged) for failure in tried.failures):
+            raise tried.failures[-1]
+        pause = min(_FIRST_PAUSE_SECONDS * 2**tried.rounds, _LONGEST_PAUSE_SECONDS)
         left = self._asking.left
         if left <= pause:
-            raise self._given_up()
+            raise self._given_up(tried) from tried.last
         await asyncio.sleep(pause)
         await self._cluster.look(left - pause)
-        self._asking.rounds = min(self._asking.rounds + 1, _MOST_DOUBLINGS)
-        del self._failures[:-1]
+        return tried.in_next_round()
 
-    def _given_up(self) -> EngramError:
+    def _given_up(self, tried: Tried) -> EngramError:
         what = f"fetching from table {self._asking.table.name!r}: gave up after {self._asking.timeout:g} s"
-        last = self._failures[-1] if self._failures else None
-        kind = TimeLimitExceeded if isinstance(last, TimeLimitExceeded) else Unavailable
-        return kind(f"{what}; the last failure was: {last}")
+        kind = TimeLimitExceeded if isinstance(tried.last, TimeLimitExceeded) else Unavailable
+        return kind(f"{what}; the last failure was: {tried.last}")

@@ -19,15 +19,21 @@ if TYPE_CHECKING:
 
 
 class PartRace:
-    """Gets the rows of a part to `places` of the whole. No hedge goes to nodes `avoided`, by their ids."""
+    """Gets the rows of a part to `places` of the whole. No hedge goes to nodes `avoided`, by their ids.
 
-    def __init__(self, asking: Asking, part: NodePart, places: Int64Array | None, avoided: frozenset[str]) -> None:
+    `rounds` as for Asking.ask.
+    """
+
+    def __init__(
+        self, asking: Asking, part: NodePart, places: Int64Array | None, avoided: frozenset[str], rounds: int
+    ) -> None:
         self.failures: dict[str, EngramError] = {}
         """What nodes failed with, by their ids."""
         self._asking = asking
         self._part = part
         self._places = places
         self._avoided = avoided | {part.node.id}
+        self._rounds = rounds
 
     async def run(self) -> None:
         """End when the rows have come, or when nobody who was asked has them: then with the failure of the first.
@@ -39,7 +45,7 @@ class PartRace:
             cluster.hedges.count_request()
             cluster.patience.count_request()
         async with Overtaking(self._hedge_delay(), self._hedge) as race:
-            await self._asking.ask(self._part, self._places, self.failures)
+            await self._asking.ask(self._part, self._places, self.failures, self._rounds)
         if race.has_overtaken:
             cluster.nodes.was_overtaken(self._part.node)
 
@@ -67,7 +73,8 @@ class PartRace:
         loads = [Load(part.node, self._asking.work(part)) for part in parts]
         try:
             await all_of(
-                self._asking.ask(part, places_within(self._places, part.places), self.failures) for part in parts
+                self._asking.ask(part, places_within(self._places, part.places), self.failures, self._rounds)
+                for part in parts
             )
         finally:
             for load in loads:
