@@ -7,15 +7,19 @@ import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, Protocol
 
+from engram_client.cluster.avoided import NOT_THERE
 from engram_client.cluster.latency import units
 from engram_client.cluster.patience import WaitingPatiently, patience
 from engram_client.errors import (
     EngramError,
-    ProtocolError,
-    StoreClosed,
+    ForkedProcess,
+    InvalidTableName,
+    RequestTooLarge,
+    RowOutOfRange,
+    TableDamaged,
     TimeLimitExceeded,
-    Unavailable,
     VersionNotFound,
+    WrongLoop,
 )
 
 if TYPE_CHECKING:
@@ -26,9 +30,13 @@ if TYPE_CHECKING:
     from engram_client.cluster.patience import PatienceBudget
     from engram_client.table_info import TableInfo
 
-OF_THE_NODE: Final = (Unavailable, TimeLimitExceeded, ProtocolError, StoreClosed)
-"""Failures after which a node is left out."""
+REFUSALS: Final = (*NOT_THERE, TableDamaged, RequestTooLarge, RowOutOfRange, InvalidTableName)
+"""What a node says that answers and does not give these rows. After any other failure it is left out."""
 
+OF_THIS_PROCESS: Final = (ForkedProcess, WrongLoop)
+"""Failures of which no node is to blame."""
+
+_NO_FAULT: Final = (*REFUSALS, *OF_THIS_PROCESS)
 _ROUNDING: Final = 1 + 1e-6  # timers may be a trifle early
 
 
@@ -91,7 +99,7 @@ class Asking:
             raise
         except EngramError as error:
             failures[node.id] = error
-            if isinstance(error, OF_THE_NODE) and not self.cluster.is_closed and self.left > 0:
+            if not isinstance(error, _NO_FAULT) and not self.cluster.is_closed and self.left > 0:
                 if isinstance(error, TimeLimitExceeded) and node.answered_at > began:
                     nodes.gave_up(node, self._now() - began, work)  # it is slow, and not away
                 else:

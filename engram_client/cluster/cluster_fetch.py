@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from engram_client.cluster.asking import OF_THE_NODE, Asking, Cluster
+from engram_client.cluster.asking import OF_THIS_PROCESS, Asking, Cluster
 from engram_client.cluster.avoided import NOT_THERE, Avoided
 from engram_client.cluster.linked_node import Load
 from engram_client.cluster.part_race import PartRace, all_of
 from engram_client.cluster.shard_split import places_within
 from engram_client.errors import (
     EngramError,
+    ProtocolError,
     RowsNotHeld,
     StoreClosed,
-    TableDamaged,
     TimeLimitExceeded,
     Unavailable,
 )
@@ -30,7 +30,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 0.5
 _MOST_DOUBLINGS: Final = 16  # of pauses and of patience: by then nothing ends them but the time limit
 _LOOK_SECONDS: Final = 2.0  # for a newer map, which a node may have spoken of that nobody has
-_OTHERS_MAY_DO: Final = (*OF_THE_NODE, *NOT_THERE, TableDamaged)
+_MAY_PASS: Final = (*NOT_THERE, Unavailable, TimeLimitExceeded, ProtocolError, StoreClosed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class ClusterFetch:
         left = self._asking.left
         if self._cluster.is_closed:
             raise StoreClosed("the store was closed during the fetch") from failure
-        if not isinstance(failure, _OTHERS_MAY_DO):
+        if isinstance(failure, OF_THIS_PROCESS):
             raise failure
         if left <= 0:
             raise self._given_up(tried) from failure
@@ -132,8 +132,8 @@ class ClusterFetch:
 
     async def _next_round(self, tried: Tried) -> Tried:
         """Every replica of some row has failed: look for a newer map, and begin again after a pause; or raise."""
-        if tried.failures and all(isinstance(failure, TableDamaged) for failure in tried.failures):
-            raise tried.failures[-1]
+        if tried.last is not None and not any(isinstance(failure, _MAY_PASS) for failure in tried.failures):
+            raise tried.last  # one replica may be wrong or damaged; what all say is so
         pause = min(_FIRST_PAUSE_SECONDS * 2**tried.rounds, _LONGEST_PAUSE_SECONDS)
         left = self._asking.left
         if left <= pause:

@@ -8,7 +8,17 @@ from support.fake_cluster import TABLE, FakeCluster, shard_map_of, sharded
 from support.virtual_clock import run_virtually
 
 from engram_client.cluster.hedging import HedgeSettings
-from engram_client.errors import Unavailable, VersionNotFound
+from engram_client.errors import (
+    EngramError,
+    ForkedProcess,
+    InvalidTableName,
+    ProtocolError,
+    RequestTooLarge,
+    RowOutOfRange,
+    TableDamaged,
+    Unavailable,
+    VersionNotFound,
+)
 
 FIRST, SECOND = np.arange(100), np.arange(100, 200)  # rows of the two shards
 BOTH = np.arange(200)
@@ -78,3 +88,54 @@ def test_of_several_nodes_that_were_asked_as_a_hedge_only_the_one_that_failed_is
         assert now() < ends + 0.019 + _PAUSE_SECONDS
 
     run_virtually(let_a_request_and_half_of_its_hedge_fail())
+
+
+async def fetch_while_a_node_fails_with(error):
+    cluster = FakeCluster(shard_map_of(2, sharded([(0, 1)])))
+    table = await cluster.client.get_table(TABLE, "", 1.0)
+    for _ in range(30):
+        cluster.nodes[0].fails_with = [error] * 50
+        await cluster.fetch_of(table, FIRST)
+    return cluster.client.nodes[0].health.ready
+
+
+@pytest.mark.parametrize("kind", [EngramError, ProtocolError, Unavailable])
+def test_a_node_that_fails_with_anything_odd_costs_no_fetch_and_is_left_out(kind):
+    assert not run_virtually(fetch_while_a_node_fails_with(kind("odd")))
+
+
+@pytest.mark.parametrize("kind", [RequestTooLarge, RowOutOfRange, InvalidTableName, TableDamaged, VersionNotFound])
+def test_a_node_that_refuses_what_another_gives_costs_no_fetch(kind):
+    assert run_virtually(fetch_while_a_node_fails_with(kind("not this")))
+
+
+@pytest.mark.parametrize(
+    "kind", [EngramError, RequestTooLarge, RowOutOfRange, InvalidTableName, TableDamaged, ForkedProcess]
+)
+def test_what_all_replicas_say_is_raised_at_once(kind):
+    async def fail_everywhere():
+        cluster = FakeCluster(shard_map_of(2, sharded([(0, 1)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        for node in cluster.nodes:
+            node.fails_with = [kind("no")] * 50
+        with pytest.raises(kind, match="^no$"):
+            await cluster.fetch_of(table, FIRST)
+
+        assert asyncio.get_running_loop().time() < 1.0
+
+    run_virtually(fail_everywhere())
+
+
+def test_what_this_process_did_wrong_is_no_fault_of_a_node():
+    async def ask_after_a_fork():
+        cluster = FakeCluster(shard_map_of(2, sharded([(0, 1)])))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        for node in cluster.nodes:
+            node.fails_with = [ForkedProcess("this process was forked")] * 50
+        with pytest.raises(ForkedProcess):
+            await cluster.fetch_of(table, FIRST)
+
+        assert sum(len(node.lookups) for node in cluster.nodes) == 1
+        assert all(cluster.client.nodes[number].health.ready for number in range(2))
+
+    run_virtually(ask_after_a_fork())
