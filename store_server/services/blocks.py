@@ -31,6 +31,8 @@ log = structlog.get_logger()
 SERVICE: Final = "engram_store.v1.BlockService"
 MOST_BLOCKS_A_CALL: Final = 1024
 _CALLS_AT_ONCE: Final = 4  # that read a disk: lookups of others need it too
+_MANIFESTS_AT_ONCE: Final = 2  # in the same threads, and behind no large copy
+_READ_SECONDS: Final = 60.0
 _Request = TypeVar("_Request", bound=Message)
 _Result = TypeVar("_Result")
 
@@ -38,14 +40,19 @@ _Result = TypeVar("_Result")
 class BlockService:
     """Reads blocks of the versions in `root` in the threads of `executor`, and compares each with its digest.
 
-    `quarantine` is called, in such a thread, for a block that is not what was published; it is not sent.
+    `quarantine` is called, in such a thread, for a block that is not what was published; it is not sent. A caller that
+    reads nothing for `read_seconds` is let go, so that others have its turn.
     """
 
-    def __init__(self, root: DataRoot, executor: Executor, quarantine: Quarantine) -> None:
+    def __init__(
+        self, root: DataRoot, executor: Executor, quarantine: Quarantine, *, read_seconds: float = _READ_SECONDS
+    ) -> None:
         self._root = root
         self._executor = executor
         self._quarantine = quarantine
+        self._read_seconds = read_seconds
         self._turns = asyncio.Semaphore(_CALLS_AT_ONCE)
+        self._manifest_turns = asyncio.Semaphore(_MANIFESTS_AT_ONCE)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what serves this service."""
@@ -58,7 +65,8 @@ class BlockService:
     async def _get_manifest(self, message: bytes, context: Context) -> bytes:
         try:
             request = _parsed(pb.GetManifestRequest(), message)
-            manifest = await self._in_thread(self._manifest, request.table, request.version)
+            async with self._manifest_turns:
+                manifest = await self._in_thread(self._manifest, request.table, request.version)
         except LookupFailed as failed:
             await failures.abort(context, failed)
         return pb.GetManifestResponse(manifest=manifest).SerializeToString()
@@ -69,12 +77,16 @@ class BlockService:
             async with self._turns:
                 try:
                     while (reply := await self._in_thread(reader.next_reply)) is not None:
-                        await context.write(reply)
+                        async with asyncio.timeout(self._read_seconds):
+                            await context.write(reply)
                 finally:  # also when the caller has gone: a thread may be reading just now
                     with contextlib.suppress(RuntimeError):  # the node is stopping, and its threads with it
                         self._executor.submit(reader.close)
         except LookupFailed as failed:
             await failures.abort(context, failed)
+        except TimeoutError:
+            says = f"the caller read nothing for {self._read_seconds:g} s"
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, says)
 
     def _manifest(self, table: str, version: str) -> bytes:
         with _told_to_the_caller():

@@ -1,6 +1,7 @@
 """Blocks of versions over the wire, as any gRPC client sees them."""
 
 import asyncio
+import contextlib
 import threading
 
 import grpc
@@ -154,6 +155,25 @@ async def test_callers_that_go_free_their_turn_for_others(root):
         blocks = await asyncio.wait_for(read(channel, root), 20)
 
     assert len(blocks) == 5
+
+
+async def test_callers_that_read_nothing_lose_their_turn_to_others(tmp_path):
+    """Blocks that no connection takes in unread."""
+    root = tmp_path / "root"
+    write_table(root, "t", random_rows(64 << 10, 1024))
+    version = manifest_of(root, "t").version
+    async with contextlib.AsyncExitStack() as stack:
+        address = await stack.enter_async_context(block_node(root, read_seconds=0.1))
+        for _ in range(4):
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
+            request = pb.ReadBlocksRequest(table="t", version=version, first_block=0, num_blocks=64)
+            stack.callback(stubs.BlockServiceStub(channel).ReadBlocks(request).cancel)
+            await channel.channel_ready()
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
+
+        blocks = await asyncio.wait_for(read(channel, root, 0, 1), 20)
+
+    assert [number for number, _ in blocks] == [0]
 
 
 async def test_a_few_calls_read_at_once_and_the_others_wait(root):

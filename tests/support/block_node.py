@@ -22,12 +22,16 @@ def quarantine(stored: StoredVersion, block: int) -> None:
 
 @contextlib.asynccontextmanager
 async def block_node(
-    root: Path, quarantine: Callable[[StoredVersion, int], None] = quarantine, *, socket: Path | None = None
+    root: Path,
+    quarantine: Callable[[StoredVersion, int], None] = quarantine,
+    *,
+    socket: Path | None = None,
+    read_seconds: float = 60.0,
 ) -> AsyncIterator[str]:
     """Serve the blocks of a data root, at a free port or a Unix socket, as long as the block lasts; yields where."""
     server = grpc.aio.server(options=GRPC_OPTIONS)
     with ThreadPoolExecutor(8) as executor:
-        service = BlockService(DataRoot.open(root), executor, quarantine)
+        service = BlockService(DataRoot.open(root), executor, quarantine, read_seconds=read_seconds)
         server.add_generic_rpc_handlers((service.handler(),))
         port = server.add_insecure_port(f"unix:{socket}" if socket else "127.0.0.1:0")
         await server.start()
