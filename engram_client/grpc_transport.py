@@ -127,6 +127,8 @@ class GrpcTransport:
         try:
             await self._fetch_on_stream(table, pieces, timeout)
         except VersionNotFound as error:  # found by who described it and not by who was asked, or just dropped
+            if not self._retries:  # a node of a cluster describes what others hold, too
+                raise
             raise Unavailable(f"the node describes the version and does not find it: {error}") from error
 
     async def _fetch_on_stream(
