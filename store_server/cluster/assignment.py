@@ -131,5 +131,5 @@ def _shortage(placing: Placing, sizes: Sequence[int], capacities: Sequence[int])
     return (
         f"{without + above} bytes of rows have no place: {copies} copies of all versions need {sum(sizes) * copies} "
         f"bytes, and the {len(capacities)} nodes that stay can hold {sum(capacities)}, in whole shards; add nodes or "
-        "memory, or drop a version"
+        "memory, or take the previous versions of a set out with `engram-store forget`"
     )

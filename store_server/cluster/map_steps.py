@@ -12,12 +12,13 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from engram_store.shard_map import Node, Shard, ShardedVersion, ShardMap, VersionKey
-from store_server.cluster.assignment import DOMAIN_LABELS, assign
+from store_server.cluster.assignment import DOMAIN_LABELS, Assignment, assign, shard_sizes
 from store_server.cluster.empty_nodes import without_empty
 from store_server.cluster.lost_nodes import LossSettings, lost_nodes
 from store_server.cluster.map_size import size_complaint
 from store_server.cluster.membership import Members, next_members
 from store_server.cluster.next_holders import held_shards, next_shards
+from store_server.cluster.node_shares import capacities_of
 from store_server.cluster.registration import NodeRegistration
 from store_server.cluster.retirement import RetirementSettings, overdue, retired_versions
 from store_server.cluster.set_switch import importance, switched
@@ -68,8 +69,8 @@ def next_map(
     - Shards go to the nodes that `assign` chooses: `next_shards` says when those hold them and when others leave.
     - A set's pending versions become current, and what was current previous, once every shard of all of them has all
       its holders: as many as replicas, or as nodes neither draining nor lost.
-    - Versions that no set names stay for their readers, until they are `overdue`; the longest retired leave before
-      that if there is no room for all others without.
+    - Versions that no set names stay for their readers, until they are `overdue`. The longest retired leave before
+      that if there is no room otherwise, for them or for all others; no more of them than make room.
     - A map of more than MAX_MAP_BYTES is not proposed.
 
     Nodes are believed: one that is about to drop a shard must first register without it, and drop it only when the map
@@ -85,7 +86,8 @@ def next_map(
 
     found = without(0)
     if retired and found.lacks:
-        found = without(bisect_left(range(len(retired)), True, key=lambda number: not without(number).lacks))
+        least = without(len(retired)).missing
+        found = without(bisect_left(range(len(retired)), True, key=lambda number: without(number).missing <= least))
     is_possible = found.shard_map != known and not found.is_too_large
     return MapStep(
         replace(found.shard_map, epoch=known.epoch + 1) if is_possible else None,
@@ -101,6 +103,8 @@ class _Following(NamedTuple):
     """Sentences on what there is no room for."""
     complaints: tuple[str, ...]
     is_too_large: bool
+    missing: tuple[bool, int, bool]
+    """Whether it is too large, the bytes that named versions have no room for, and whether any has not: to compare."""
 
 
 def _following(
@@ -109,13 +113,27 @@ def _following(
     """Return the map that follows without the versions that are `gone`."""
     stays = sum(not node.draining and node.id not in lost for node in members.nodes)
     enough = min(known.replicas, stays) if stays else known.replicas
-    versions, shortage, complaints = _next_versions(known, members, lost, gone, enough, domain_labels)
+    versions, assignment, complaints = _next_versions(known, members, lost, gone, enough, domain_labels)
     sets = {name: switched(each, versions, enough) for name, each in known.sets.items()}
     nodes, versions = without_empty(members.nodes, {*lost, *members.left}, versions, known.replicas)
     following = replace(known, nodes=nodes, versions=versions, sets=sets)
     too_large = size_complaint(following)
-    lacks = tuple(each for each in (shortage, too_large) if each)
-    return _Following(following, lacks, tuple(complaints), bool(too_large))
+    lacks = tuple(each for each in (assignment.shortage, too_large) if each)
+    missing = bool(too_large), _missing_bytes(known, members.nodes, assignment, enough), bool(lacks)
+    return _Following(following, lacks, tuple(complaints), bool(too_large), missing)
+
+
+def _missing_bytes(known: ShardMap, nodes: Sequence[Node], assignment: Assignment, enough: int) -> int:
+    """Return the bytes of the versions that sets name that have no place, and those that nodes have no room for."""
+    named = importance(known.sets.values())
+    load, missing = [0] * len(nodes), 0
+    for key, targets in assignment.targets.items():
+        for size, chosen in zip(shard_sizes(known.versions[key]), targets, strict=True):
+            missing += size * max(0, enough - len(chosen)) if key in named else 0
+            for place in chosen:
+                load[place] += size
+    capacities = capacities_of([node.capacity_bytes for node in nodes], sum(load))
+    return missing + sum(max(0, each - capacity) for each, capacity in zip(load, capacities, strict=True))
 
 
 def _next_versions(
@@ -125,13 +143,13 @@ def _next_versions(
     gone: Collection[VersionKey],
     enough: int,
     domain_labels: Sequence[str],
-) -> tuple[dict[VersionKey, ShardedVersion], str, list[str]]:
-    """Return the versions that are not gone, with the holders that follow, what has no place, and complaints."""
+) -> tuple[dict[VersionKey, ShardedVersion], Assignment, list[str]]:
+    """Return the versions that are not gone, with the holders that follow, who is to hold them, and complaints."""
     rank = importance(known.sets.values(), known.versions)
     keys = sorted((key for key in known.versions if key not in gone), key=lambda key: (rank[key], key))
     versions = [known.versions[key] for key in keys]
     says = {version.key: _says(version, members) for version in versions}
-    targets, shortage = assign(
+    assignment = assign(
         members.nodes,
         versions,
         known.replicas,
@@ -144,10 +162,10 @@ def _next_versions(
     complaints: list[str] = []
     for version in versions:
         key, is_current = version.key, rank[version.key] == 0
-        shards = next_shards(version, targets[key], says[key], enough=enough, is_current=is_current)
+        shards = next_shards(version, assignment.targets[key], says[key], enough=enough, is_current=is_current)
         following[key] = replace(version, shards=shards)
         complaints += _denied(following[key], says[key], members.nodes)
-    return following, shortage, complaints
+    return following, assignment, complaints
 
 
 def _says(version: ShardedVersion, members: Members) -> dict[int, set[int]]:

@@ -137,6 +137,17 @@ def test_a_version_that_fits_in_no_case_is_complained_of_when_all_retired_ones_h
     assert "have no place" in complaints[0]
 
 
+def test_a_retired_version_stays_where_its_room_is_no_use_to_the_others():
+    nodes = [a_node("n0", 9 * SHARD_BYTES), a_node("n1", SHARD_BYTES)]
+    current = held(a_version(3, *CURRENT), [(0, 1), (0,), (0,)])
+    known = a_map(nodes, held(a_version(1, *OLDEST), [(0,)]), held(a_version(1, *OLDER), [(0,)]), current)
+
+    following, complaints = next_map(known, said(known), {}, SETTINGS)
+
+    assert set((following or known).versions) == {OLDEST, OLDER, CURRENT}
+    assert "have no place" in complaints[0]
+
+
 def large(key):
     """A version whose shards are two thirds of what a map may hold."""
     version = held(a_version(1, *key), [(0, 1)])
