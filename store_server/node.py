@@ -90,7 +90,7 @@ class Node:
         await asyncio.to_thread(self._catalog.reload)
         self._check_in_memory()
         served = [state.opened_current() is not None for state in self._catalog.tables.values()]
-        if served and not any(served):
+        if served and not any(served) and self._in_cluster is None:  # one of a cluster may fetch them again
             raise NothingToServe(f"not one of the {len(served)} tables can be served; the log above says why")
         self._server.add_generic_rpc_handlers(
             (self._lookups.handler(), self._tables.handler(), self._cluster.handler())

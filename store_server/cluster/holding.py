@@ -12,10 +12,12 @@ import numpy as np
 import structlog
 
 from store_server.cluster.copies import Copies
+from store_server.cluster.damaged_copies import mend_copies
 from store_server.cluster.fetching import Fetching, copy_from
 from store_server.cluster.letting_go import LettingGo
 from store_server.cluster.own_holdings import OwnHoldings
 from store_server.cluster.scrub import BadBlock, Scrub, taken_out
+from store_server.cluster.still_to_come import bytes_to_come
 from store_server.cluster.waking_stop import WakingStop
 from store_server.cluster.wanted import WantedShard, wanted_shards
 from store_server.storage import StorageError, root_writer
@@ -56,11 +58,12 @@ class Holding:
         self._own = OwnHoldings(root)
         copies = Copies(root.path)
         self._copies = copies
+        self._found_disk_full = threading.Event()
         self._fetching = Fetching(
             root,
             copies,
             done=self._tell,
-            disk_full=self._note_disk_full,
+            disk_full=self._found_disk_full.set,
             bytes_per_second=config.copy_bytes_per_second,
         )
         self._letting_go = LettingGo(root, copies, config.keep_seconds, find=self._own.stored)
@@ -128,11 +131,16 @@ class Holding:
         if shard_map is None or all(node.id != self._config.node_id for node in shard_map.nodes):
             return False
         held = self._own()
+        current = [version.key for version in shard_map.current_versions()]
+        mend_copies(self._root, self._copies, self._own.damaged - self._fetching.under_way, current=current)
         wanted = wanted_shards(shard_map, self._config.node_id)
         missing = [shard for shard in wanted if not _is_in(held.blocks.get(shard.key, ()), shard)]
         self._follow_current(shard_map, held)
-        to_come = sum(_bytes_of(shard, shard_map) for shard in missing)
+        to_come = bytes_to_come(self._root, shard_map, missing, held, self._fetching.shards_under_way)
         has_less = self._letting_go.look(_blocks_of(wanted, shard_map), self._fetching.under_way, to_come)
+        if self._found_disk_full.is_set() and not self._letting_go.makes_room:
+            self._promise_no_more(held)
+        self._found_disk_full.clear()
         if not self._letting_go.makes_room:
             self._fetching.fetch(missing, held.blocks.keys())
         return has_less
@@ -173,20 +181,14 @@ class Holding:
             stated = self._config.capacity_bytes
             log.warning("the disk has less room than stated", stated_bytes=stated, room_bytes=room)
 
-    def _note_disk_full(self) -> None:
+    def _promise_no_more(self, held: Holdings) -> None:
         """Promise no more than is held: others are to hold the rest. Until the node starts again."""
-        self._room_bytes = max(1, OwnHoldings(self._root)().num_bytes)
+        self._room_bytes = max(1, held.num_bytes)
         log.error("the disk is full, the node takes no more rows", room_bytes=self._room_bytes)
 
 
 def _is_in(ranges: BlockRanges, shard: WantedShard) -> bool:
     return any(first <= shard.first and shard.end <= end for first, end in ranges)
-
-
-def _bytes_of(shard: WantedShard, shard_map: ShardMap) -> int:
-    version = shard_map.versions[shard.key]
-    end_row = min(shard.end * version.block_rows, version.num_rows)
-    return (end_row - shard.first * version.block_rows) * version.row_bytes
 
 
 def _blocks_of(wanted: Sequence[WantedShard], shard_map: ShardMap) -> Mapping[VersionKey, NDArray[np.bool_]]:

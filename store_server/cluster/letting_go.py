@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import structlog
 
-from store_server.storage import RootBusy, root_writer
+from store_server.cluster.removal import remove_version
+from store_server.storage import RootBusy, StorageError, TableNotFound, VersionNotFound
 from store_server.storage.arrivals import remove_arrivals
 from store_server.storage.block_writer import BlockWriter
 from store_server.storage.durable import bytes_free
@@ -92,7 +93,8 @@ class LettingGo:
             if key not in under_way:
                 stored = self._find(key)
                 if stored is None:
-                    self._forget(key, is_wanted=key in wanted)
+                    if not _lies_there(self._root, key):
+                        self._forget(key, is_wanted=key in wanted)
                 else:
                     has_less |= self._look_at(key, stored, wanted.get(key), 0.0 if lacks_room else self._keep_seconds)
         self.makes_room &= lacks_room
@@ -135,14 +137,8 @@ class LettingGo:
 
     def _remove(self, key: VersionKey) -> None:
         """Remove a version, and its table with the last one. While another writes to the data root, it stays."""
-        with suppress(RootBusy), root_writer(self._root.path) as writer:
-            others = [version for version in self._root.versions(key.table) if version != key.version]
-            if not others:
-                writer.drop_table(key.table)
-            else:
-                if self._root.current_version(key.table) == key.version:
-                    writer.make_current(key.table, others[0])
-                writer.drop(*key)
+        with suppress(RootBusy):
+            remove_version(self._root, key)
             log.info("version removed, which has left the shard map", table=key.table, version=key.version)
             self._forget(key, is_wanted=False)
 
@@ -151,3 +147,14 @@ class LettingGo:
         self._known.pop(key, None)
         if not is_wanted:
             self._copies.discard(key)
+
+
+def _lies_there(root: DataRoot, key: VersionKey) -> bool:
+    """Tell whether there is a version, also one that cannot be read."""
+    try:
+        root.version_path(*key)
+    except (TableNotFound, VersionNotFound):
+        return False
+    except StorageError:
+        return True
+    return True

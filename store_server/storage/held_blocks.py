@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from store_server.storage.stored_version import StoredVersion
 
 HELD: Final = "held.json"
-_FORMAT: Final = 1
+HELD_FORMAT: Final = 1
 BlockRanges: TypeAlias = "Iterable[tuple[int, int]]"
 """Half-open: (first, end) blocks."""
 
@@ -58,8 +58,12 @@ class HeldContent(NamedTuple):
 def held_content(data: bytes, num_blocks: int) -> HeldContent:
     """Return what the content of a held.json says; raises ValueError for anything else."""
     content = json.loads(data)
-    if not isinstance(content, dict) or content.get("format") != _FORMAT or not isinstance(content.get("blocks"), list):
-        raise ValueError(f"must be an object of format {_FORMAT} with a list of blocks, got {content!r:.200}")
+    if (
+        not isinstance(content, dict)
+        or content.get("format") != HELD_FORMAT
+        or not isinstance(content.get("blocks"), list)
+    ):
+        raise ValueError(f"must be an object of format {HELD_FORMAT} with a list of blocks, got {content!r:.200}")
     ranges: list[tuple[int, int]] = []
     for found in content["blocks"]:
         if not isinstance(found, list) or [type(border) for border in found] != [int, int]:
@@ -73,7 +77,7 @@ def held_content(data: bytes, num_blocks: int) -> HeldContent:
 
 def held_json(is_held: NDArray[np.bool_], removals: int = 0) -> bytes:
     """Return the content of held.json for blocks (num_blocks,)."""
-    return json.dumps({"format": _FORMAT, "blocks": ranges_of(is_held), "removals": removals}).encode() + b"\n"
+    return json.dumps({"format": HELD_FORMAT, "blocks": ranges_of(is_held), "removals": removals}).encode() + b"\n"
 
 
 def held_bytes(manifest: Manifest, is_held: NDArray[np.bool_]) -> int:

@@ -16,6 +16,7 @@ from support.tables import write_table
 from engram_store.shard_map import VersionKey
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.meeting_point import meeting_point_at
+from store_server.cluster.own_holdings import OwnHoldings
 from store_server.cluster.publication import living_cluster
 from store_server.config import ServerConfig
 from store_server.node import Node, running
@@ -249,6 +250,23 @@ async def test_a_block_that_somebody_quarantined_is_fetched_again(cluster, origi
         writer.let_go([(2, 3)])
 
     await cluster.until(lambda: cluster.held("a", key) == list(range(NUM_BLOCKS)))
+
+
+@pytest.mark.parametrize("damaged", ["versions/*/table.json", "CURRENT"])
+async def test_a_node_whose_only_table_is_damaged_starts_and_gets_it_back_from_the_others(cluster, origin, damaged):
+    await cluster.start("a", "b")
+    key = await cluster.publish(origin)
+    await cluster.map_when(is_settled(key))
+    await cluster.stop("a")
+    path = next(cluster.root("a").table_path("rows").glob(damaged))
+    content = bytearray(path.read_bytes())
+    content[20] ^= 1 << 7
+    path.write_bytes(content)
+
+    await cluster.start("a")
+
+    await cluster.until(lambda: OwnHoldings(cluster.root("a"))().blocks.get(key) == ((0, NUM_BLOCKS),))
+    list(verify(cluster.root("a"), *key))
 
 
 async def test_a_node_with_less_room_on_its_disk_than_stated_says_how_much_it_has(cluster):

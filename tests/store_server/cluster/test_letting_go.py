@@ -129,6 +129,14 @@ def test_the_current_version_of_a_data_root_goes_too_and_another_becomes_it(scen
     assert (scene.root.versions("rows"), scene.root.current_version("rows")) == ([other], other)
 
 
+def test_a_version_that_cannot_be_read_just_now_stays_one_that_was_copied(scene):
+    manifest = scene.root.version_path(*scene.key) / "table.json"
+    manifest.rename(manifest.with_name("away"))
+    scene.look(None, after=0)
+
+    assert scene.key in Copies(scene.root.path)
+
+
 def test_what_was_not_copied_by_the_node_is_never_touched(scene):
     scene.copies.discard(scene.key)
 
