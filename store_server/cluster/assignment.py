@@ -8,11 +8,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from engram_store.shard_map import Node, ShardedVersion, VersionKey
 from store_server.cluster.balancing import settle
-from store_server.cluster.failure_domains import domains_of
+from store_server.cluster.failure_domains import DOMAIN_LABELS, domains_of
 from store_server.cluster.node_shares import capacities_of
 from store_server.cluster.placing import Numbers, Placing
 
-DOMAIN_LABELS: Final = ("zone", "rack")
 FoundAt: TypeAlias = Mapping[VersionKey, Mapping[int, Collection[int]]]
 Targets: TypeAlias = Mapping[VersionKey, tuple[tuple[int, ...], ...]]
 # Each round only makes things better, so they come to an end; mostly the second finds nothing left to do.

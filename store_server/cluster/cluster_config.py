@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from engram_store.shard_map import MAX_CAPACITY_BYTES
+from store_server.cluster.failure_domains import DOMAIN_LABELS
 from store_server.cluster.retirement import RetirementSettings
 from store_server.listen_address import ANY_HOST, ListenAddress
 
@@ -26,7 +28,7 @@ class ClusterConfig:
     address: str = ""
     """HOST:PORT where clients and other nodes reach this node; "" for where it listens."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Failure domains, such as {"zone": "a"}."""
+    """The failure domains that the node is in, such as {"zone": "a"}: one for each of DOMAIN_LABELS, or for some."""
     capacity_bytes: int = 0
     """Bytes of rows that the node can hold; 0 for as many as the others on average."""
     replicas: int = 2
@@ -60,12 +62,12 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if not _NODE_ID.fullmatch(self.node_id):
             raise ValueError(
-                "a node of a cluster needs an id: 1 to 100 letters, digits, dots, dashes and underscores, the first a "
-                f"letter or a digit, got {self.node_id!r:.120}"
+                "a node of a cluster needs an id (--node-id): 1 to 100 letters, digits, dots, dashes and underscores, "
+                f"the first a letter or a digit, got {self.node_id!r:.120}"
             )
-        for key, value in self.labels.items():
-            if not (_LABEL.fullmatch(key) and _LABEL.fullmatch(value)):
-                raise ValueError(f"a label is KEY=VALUE of letters, digits and ._/-, such as zone=a, got {key}={value}")
+        self._check_labels()
+        if not 0 <= self.capacity_bytes <= MAX_CAPACITY_BYTES:
+            raise ValueError(f"capacity_bytes must be at least 0 and at most 2**62, got {self.capacity_bytes}")
         if self.address:
             _check_reachable(self.address)
         if not 1 <= self.replicas <= 100:
@@ -74,19 +76,29 @@ class ClusterConfig:
             raise ValueError(f"lease_seconds must be at least 1 and at most 3600, got {self.lease_seconds}")
         if not self.lease_seconds < self.lost_after_seconds <= self.all_lost_after_seconds:
             raise ValueError(
-                f"lost_after_seconds must be above lease_seconds, {self.lease_seconds}, and at most "
-                f"all_lost_after_seconds, {self.all_lost_after_seconds}, got {self.lost_after_seconds}"
+                f"lost_after_seconds (--lost-after) must be above lease_seconds, {self.lease_seconds}, and at most "
+                f"all_lost_after_seconds (--all-lost-after), {self.all_lost_after_seconds}, got "
+                f"{self.lost_after_seconds}"
             )
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("a certificate and its key belong together: give both or neither")
         self._check_holding()
 
+    def _check_labels(self) -> None:
+        for key, value in self.labels.items():
+            if not (_LABEL.fullmatch(key) and _LABEL.fullmatch(value)):
+                raise ValueError(f"a label is KEY=VALUE of letters, digits and ._/-, such as zone=a, got {key}={value}")
+            if key not in DOMAIN_LABELS:
+                raise ValueError(
+                    f"a label is one of {', '.join(DOMAIN_LABELS)}, by which copies are spread, got {key}={value}"
+                )
+
     def _check_holding(self) -> None:
-        for name in ("copy_bytes_per_second", "scrub_bytes_per_second"):
-            if (rate := getattr(self, name)) is not None and rate <= 0:
-                raise ValueError(f"{name} must be above 0, got {rate:g}")
+        for name, option in (("copy_bytes_per_second", "--copy-rate"), ("scrub_bytes_per_second", "--scrub-rate")):
+            if (rate := getattr(self, name)) is not None and not rate > 0:
+                raise ValueError(f"{name} ({option}) must be above 0, got {rate:g}")
         if not self.keep_seconds >= 0:
-            raise ValueError(f"keep_seconds must not be negative, got {self.keep_seconds:g}")
+            raise ValueError(f"keep_seconds (--keep-seconds) must not be negative, got {self.keep_seconds:g}")
         RetirementSettings(after_seconds=self.retire_after_seconds, at_latest_seconds=self.retire_at_latest_seconds)
 
 

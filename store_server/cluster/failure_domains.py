@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from engram_store.shard_map import Node
 
+DOMAIN_LABELS: Final = ("zone", "rack")
+"""The labels that name failure domains, the widest first: the same on all nodes, which must place shards alike."""
 Domain: TypeAlias = tuple[tuple[str, str], ...]
 
 

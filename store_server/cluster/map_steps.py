@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from engram_store.shard_map import Node, Shard, ShardedVersion, ShardMap, VersionKey
-from store_server.cluster.assignment import DOMAIN_LABELS, Assignment, assign, shard_sizes
+from store_server.cluster.assignment import Assignment, assign, shard_sizes
 from store_server.cluster.empty_nodes import without_empty
+from store_server.cluster.failure_domains import DOMAIN_LABELS
 from store_server.cluster.lost_nodes import LossSettings, lost_nodes
 from store_server.cluster.map_size import size_complaint
 from store_server.cluster.membership import Members, next_members

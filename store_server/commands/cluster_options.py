@@ -1,4 +1,4 @@
-"""Options of a command that runs a node of a cluster."""
+"""Options of commands that run a node of a cluster, or speak to its etcd."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ Labels: TypeAlias = Annotated[
         "--label",
         metavar="KEY=VALUE",
         rich_help_panel=_PANEL,
-        help="A failure domain, such as zone=a or rack=7: copies of a row are spread over them. May be given several "
-        "times.",
+        help="A failure domain, zone=NAME or rack=NAME, or both: copies of a row are spread over zones, and in a zone "
+        "over racks.",
     ),
 ]
 Capacity: TypeAlias = Annotated[
@@ -143,7 +143,7 @@ CaFile: TypeAlias = Annotated[
 ]
 CertFile: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--etcd-cert", metavar="FILE", rich_help_panel=_PANEL, help="Certificate of this node for etcd."),
+    typer.Option("--etcd-cert", metavar="FILE", rich_help_panel=_PANEL, help="Certificate to show to etcd."),
 ]
 KeyFile: TypeAlias = Annotated[
     Path | None, typer.Option("--etcd-key", metavar="FILE", rich_help_panel=_PANEL, help="Key of that certificate.")
