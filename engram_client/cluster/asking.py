@@ -21,11 +21,12 @@ from engram_client.errors import (
     VersionNotFound,
     WrongLoop,
 )
+from engram_store.shard_map import VersionKey
 
 if TYPE_CHECKING:
     from engram_client.arrays import Int64Array, Uint8Array
     from engram_client.cluster.hedging import HedgeBudget, HedgeSettings
-    from engram_client.cluster.linked_node import NodePart
+    from engram_client.cluster.linked_node import LinkedNode, NodePart
     from engram_client.cluster.linked_nodes import LinkedNodes
     from engram_client.cluster.patience import PatienceBudget
     from engram_client.table_info import TableInfo
@@ -70,6 +71,7 @@ class Asking:
         self.cluster = cluster
         self.table = table
         self.timeout = timeout
+        self._version = VersionKey(table.name, table.version)
         self._out = out
         self._now = asyncio.get_running_loop().time
         self._deadline = self._now() + timeout
@@ -83,6 +85,10 @@ class Asking:
         """Return the units of work in a part."""
         return units(len(part.rows) * self.table.row_bytes)
 
+    def is_spare(self, node: LinkedNode) -> bool:
+        """Tell whether a node may be asked for what need not be asked."""
+        return node.is_free and not node.refusals.include(self._version, self.cluster.epoch, self._now())
+
     async def ask(
         self, part: NodePart, places: Int64Array | None, failures: dict[str, EngramError], rounds: int
     ) -> None:
@@ -91,6 +97,7 @@ class Asking:
         After each of `rounds` in which every replica of some row has failed, nodes are given twice as long.
         """
         nodes, node, work, began = self.cluster.nodes, part.node, self.work(part), self._now()
+        epoch = self.cluster.epoch
         node.last_asked = (self.table, part.rows)
         try:
             await self._fetch(part, places, rounds)
@@ -99,6 +106,8 @@ class Asking:
             raise
         except EngramError as error:
             failures[node.id] = error
+            if isinstance(error, REFUSALS):
+                node.refusals.note(self._version, epoch, self._now())
             if not isinstance(error, _NO_FAULT) and not self.cluster.is_closed and self.left > 0:
                 if isinstance(error, TimeLimitExceeded) and node.answered_at > began:
                     nodes.gave_up(node, self._now() - began, work)  # it is slow, and not away

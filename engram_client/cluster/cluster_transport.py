@@ -110,7 +110,7 @@ class ClusterTransport:
             choose,
             holders=layout.holders,
             row_bytes=table.row_bytes,
-            standing=self.nodes.standing,
+            standing=partial(self.nodes.standing, version=VersionKey(table.name, table.version), epoch=self.epoch),
             dice=self._dice,
             avoided=numbers,
         )

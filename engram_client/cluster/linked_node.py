@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from engram_client.cluster.latency import NodeLatency
 from engram_client.cluster.node_health import NodeHealth
+from engram_client.cluster.refusals import Refusals
 
 if TYPE_CHECKING:
     from engram_client.arrays import Int64Array, Uint8Array
@@ -57,6 +58,7 @@ class LinkedNode:
         self.link = link
         self.health = NodeHealth()
         self.latency = NodeLatency()
+        self.refusals = Refusals()
         self.is_leaving = False
         """Whether it is about to leave the cluster, by the map."""
         self.is_stopping = False

@@ -18,7 +18,7 @@ from engram_client.cluster.replica_choice import Standing
 from engram_client.errors import RowsNotHeld, TableDamaged, TableNotFound, VersionNotFound
 
 if TYPE_CHECKING:
-    from engram_store.shard_map import ShardMap
+    from engram_store.shard_map import ShardMap, VersionKey
 
 _TRIAL_SECONDS: Final = 1.0
 _MOST_TRIAL_BYTES: Final = 1 << 20
@@ -80,11 +80,12 @@ class LinkedNodes:
         """Return the node with an address."""
         return next((node for node in self._by_number if node.address == address), None)
 
-    def standing(self, number: int) -> Standing:
-        """Return how a node stands, for the choice among replicas."""
+    def standing(self, number: int, version: VersionKey, epoch: int) -> Standing:
+        """Return how a node stands, for the choice among replicas of a version by the map of an epoch."""
         node, now = self._by_number[number], asyncio.get_running_loop().time()
         seconds = node.latency.seconds(self.usual_unit_seconds, now)
-        return Standing(node.health.ready, node.work_under_way, seconds, node.is_draining, node.has_room)
+        has_refused = node.refusals.include(version, epoch, now)
+        return Standing(node.health.ready, node.work_under_way, seconds, node.is_draining, node.has_room, has_refused)
 
     def answered(self, node: LinkedNode, seconds: float, work: float) -> None:
         """Take note that a node answered."""

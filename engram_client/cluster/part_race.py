@@ -65,7 +65,7 @@ class PartRace:
             parts = cluster.split(self._asking.table, self._part.rows, self._avoided)
         except VersionNotFound:  # a newer map has come, without the version; who was asked may still have it
             return []
-        if any(part.node.id in self._avoided or not part.node.is_free for part in parts):
+        if any(part.node.id in self._avoided or not self._asking.is_spare(part.node) for part in parts):
             return []
         return parts if cluster.hedges.take(len(parts)) else []
 

@@ -15,7 +15,8 @@ _ANOTHER_REQUEST: Final = 1.0  # units of work, besides the rows in it
 class Standing(NamedTuple):
     """How a node stands: whether it is worth asking, units of work it has, and seconds that it takes for each.
 
-    And whether it is draining: it answers, and is about to leave or to stop; and whether it may get one more request.
+    And whether it is draining: it answers, and is about to leave or to stop; whether it may get one more request; and
+    whether it has lately refused rows of the version.
     """
 
     is_ready: bool
@@ -23,6 +24,7 @@ class Standing(NamedTuple):
     seconds_a_unit: float
     is_draining: bool = False
     has_room: bool = True
+    has_refused: bool = False
 
 
 def choose(
@@ -39,7 +41,7 @@ def choose(
     The largest group first, each at the holder that would be done with it soonest: after the work that it has, of this
     fetch too, at the rate at which it answers. A node more costs a request more, so that few rows go to few nodes.
     Nodes that have no room are asked only where there is no other, those that are draining only where there are not
-    even such, then those that are not ready, and avoided ones last.
+    even such, then those that have refused, those that are not ready, and avoided ones last.
     Of those that are nearly equal any is asked: the best by a little would get all, and nothing be learnt of others.
     """
     chosen: dict[int, int] = {}
@@ -48,7 +50,7 @@ def choose(
     def cost(number: int) -> tuple[tuple[bool, ...], float]:
         node = standing(number)
         seconds = (node.work_under_way + work_of_fetch.get(number, _ANOTHER_REQUEST) + work) * node.seconds_a_unit
-        last_resort = (number in avoided, not node.is_ready, node.is_draining, not node.has_room)
+        last_resort = (number in avoided, not node.is_ready, node.has_refused, node.is_draining, not node.has_room)
         return last_resort, seconds * dice.uniform(1.0, _NEARLY_EQUAL)
 
     for group in sorted(rows_of_group, key=lambda group: -rows_of_group[group]):
