@@ -27,11 +27,16 @@ BlockRanges: TypeAlias = "Iterable[tuple[int, int]]"
 
 
 def held_blocks(stored: StoredVersion) -> NDArray[np.bool_]:
-    """Return which blocks of a version are held now, (num_blocks,). Raises TableDamaged, StorageFailure."""
+    """Return which blocks of a version are held now, (num_blocks,).
+
+    Raises TableDamaged, and StorageFailure for a version that was removed, too.
+    """
     path = stored.directory / HELD
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if not stored.directory.is_dir():  # else what was removed just now would be held as a whole
+            raise StorageFailure(stored.directory, f"version {stored.version} was removed") from error
         return np.ones(stored.manifest.num_blocks, np.bool_)
     except OSError as error:
         raise StorageFailure(path, error.strerror or str(error)) from error

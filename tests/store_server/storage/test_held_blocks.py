@@ -24,6 +24,7 @@ from store_server.storage import (
     StorageError,
     TableDamaged,
     VersionUnavailable,
+    root_writer,
     verify,
 )
 from store_server.storage.block_writer import BlockWriter
@@ -367,3 +368,19 @@ with writer_of(Path(sys.argv[1]), "t") as writer:
 
     assert json.loads(held_json(part).read_text()) == {"format": 1, "blocks": [[0, 4], [5, 6]], "removals": 40}
     list(verify(DataRoot.open(part), "t", manifest.version))
+
+
+@pytest.mark.parametrize("is_part", [True, False], ids=["part", "whole"])
+def test_a_version_that_was_removed_holds_nothing(
+    root: Path, manifest: Manifest, publish: Callable[..., str], *, is_part: bool
+) -> None:
+    if is_part:
+        make_part(root, "t", ROWS, manifest, [1])
+    else:
+        publish(root, "t", ROWS)
+    stored = DataRoot.open(root).stored_version("t", manifest.version)
+    with root_writer(root) as writer:
+        writer.drop_table("t")
+
+    with pytest.raises(StorageError, match=f"version {manifest.version} was removed"):
+        held_blocks(stored)
