@@ -16,7 +16,7 @@ from store_server.cluster.damaged_copies import mend_copies
 from store_server.cluster.fetching import Fetching, copy_from
 from store_server.cluster.letting_go import LettingGo
 from store_server.cluster.own_holdings import OwnHoldings
-from store_server.cluster.scrub import BadBlock, Scrub, taken_out
+from store_server.cluster.scrub import BadBlock, NotWanted, Scrub, taken_out
 from store_server.cluster.still_to_come import bytes_to_come
 from store_server.cluster.waking_stop import WakingStop
 from store_server.cluster.wanted import WantedShard, wanted_shards
@@ -164,7 +164,7 @@ class Holding:
                 copy_from(self._root, shard.key, (bad.block, bad.block + 1), shard.sources, stop=self._stop)
                 self._tell()
                 return
-        raise LookupError("the shard map does not say that this node is to hold it")
+        raise NotWanted("the shard map does not say that this node is to hold it")
 
     def _tell(self) -> None:
         """Say from any thread that other blocks are held now, and look what follows."""

@@ -49,12 +49,17 @@ def taken_out(root: DataRoot, stored: StoredVersion, block: int) -> list[BadBloc
     return [BadBlock(each.table, each.version, block) for each in outcome.left]
 
 
+class NotWanted(Exception):
+    """Nobody is to hold a block any more, so nobody repairs it."""
+
+
 class Scrub:
     """Compares all held blocks of all versions in `root` with their digests, at a set rate.
 
     A bad block is quarantined: it is held no longer, and so not served. `changed` is called at once, for whoever tells
     others what is held; then `repair` is asked to bring it back, and again after each round until it is held. It
-    returns once the block is held, raises what it likes, and is called in the scrub's thread, as `changed` is.
+    returns once the block is held, raises NotWanted if it need not be, else what it likes, and is called in the scrub's
+    thread, as `changed` is.
     A version that has no digests yet is left out.
     """
 
@@ -129,6 +134,9 @@ class Scrub:
     def _bring_back(self, bad: BadBlock) -> None:
         try:
             self._repair(bad)
+        except NotWanted:  # if it is wanted again, it is fetched as any other
+            self.quarantined.discard(bad)
+            return
         except Exception as error:  # whatever a source does, the other blocks are to be read too
             log.error("bad block not repaired", table=bad.table, version=bad.version, block=bad.block, error=str(error))
             return

@@ -14,7 +14,7 @@ from store_server.catalog import Catalog
 from store_server.cluster.block_source import FileSource
 from store_server.cluster.copying import copy_blocks
 from store_server.cluster.pace import Pace
-from store_server.cluster.scrub import BadBlock, Scrub
+from store_server.cluster.scrub import BadBlock, NotWanted, Scrub
 from store_server.config import ServerConfig
 from store_server.storage import DataRoot, RowsNotHeld, verify
 from store_server.storage.held_blocks import held_blocks
@@ -134,6 +134,25 @@ def test_a_block_that_cannot_be_repaired_stays_out_and_is_tried_again_after_a_ro
 
     assert len(asked) == 3
     assert not served.scrub.quarantined
+    served.catalog.close()
+
+
+def test_a_block_that_nobody_is_to_hold_any_more_stays_out_and_is_asked_for_once(replica):
+    asked = []
+
+    def repair(bad):
+        asked.append(bad)
+        raise NotWanted
+
+    flip_a_bit(replica)
+    served = ServedRoot(replica, repair)
+    for _ in range(2):
+        served.scrub.read_all(threading.Event())
+
+    assert len(asked) == 1
+    assert not served.scrub.quarantined
+    with pytest.raises(RowsNotHeld):
+        served.row(BAD_ROW)
     served.catalog.close()
 
 
