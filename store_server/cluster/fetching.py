@@ -90,6 +90,11 @@ class Fetching:
         """Versions of which something is being copied."""
         return {name.key for name, future in self._running.items() if not future.done()}
 
+    @property
+    def shards_under_way(self) -> set[ShardName]:
+        """Shards that are being copied."""
+        return {name for name, future in self._running.items() if not future.done()}
+
     def fetch(self, missing: Sequence[WantedShard], arrived: Collection[VersionKey]) -> None:
         """Begin with as many of the missing shards as is possible now; `arrived` are the versions that are here."""
         self._collect({ShardName(shard.key, shard.number) for shard in missing})
