@@ -79,9 +79,9 @@ class ShardMapCache:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
 
-    def offer(self, response: GetShardMapResponse) -> bool:
+    async def offer(self, response: GetShardMapResponse) -> bool:
         """Take note of what a node says; tells whether a newer map was taken. Raises ProtocolError if it is wrong."""
-        self._claims.hear(response)
+        await self._claims.hear(response)
         return self._take(self._claims.confirmed())
 
     def _take(self, believed: ShardMap | None) -> bool:
@@ -97,7 +97,7 @@ class ShardMapCache:
         answers = 0
         for address in self._addresses():
             try:
-                is_newer = self.offer(await self._ask(address, self.newest.epoch, _ASK_SECONDS))
+                is_newer = await self.offer(await self._ask(address, self.newest.epoch, _ASK_SECONDS))
             except StoreClosed:
                 return
             except EngramError:

@@ -45,7 +45,7 @@ class Plant:
 
 
 class _TakesAnyMap(ShardMapCache):
-    def offer(self, response: GetShardMapResponse) -> bool:
+    async def offer(self, response: GetShardMapResponse) -> bool:
         if not response.HasField("map") or response.map.epoch == self.newest.epoch:
             return False
         self.newest = from_message(response.map)

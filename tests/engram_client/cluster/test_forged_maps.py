@@ -8,7 +8,8 @@ from support.fake_cluster import FakeCluster, shard_map_of, sharded
 from support.virtual_clock import run_virtually
 
 from engram_client.cluster.map_claims import MapClaims
-from engram_store.shard_map import to_message
+from engram_client.errors import ProtocolError
+from engram_store.shard_map import MAX_MAP_BYTES, to_message
 from engram_store.v1 import cluster_service_pb2 as pb
 
 PAIRS = [(0, 1), (1, 2), (2, 3), (3, 0)]
@@ -19,11 +20,11 @@ FORGED = shard_map_of(4, sharded([(2,), (2,), (2,), (2,)]), epoch=6)
 FAR_FORGED = shard_map_of(1, sharded([(0,)] * 4), epoch=10**9)
 
 
-def claims_of(*maps):
+async def claims_of(*maps):
     claims = MapClaims(KNOWN)
     for each in maps:
         is_news = each.epoch > KNOWN.epoch
-        claims.hear(pb.GetShardMapResponse(epoch=each.epoch, map=to_message(each) if is_news else None))
+        await claims.hear(pb.GetShardMapResponse(epoch=each.epoch, map=to_message(each) if is_news else None))
     return claims
 
 
@@ -42,8 +43,36 @@ def claims_of(*maps):
         ([FAR_FORGED, NEXT, NEXT], NEXT),
     ],
 )
-def test_a_map_needs_the_word_of_two(maps, confirmed):
-    assert claims_of(*maps).confirmed() == confirmed
+async def test_a_map_needs_the_word_of_two(maps, confirmed):
+    claims = await claims_of(*maps)
+
+    assert claims.confirmed() == confirmed
+
+
+async def test_a_map_of_many_shards_keeps_nobody_waiting_and_is_parsed_once():
+    large = shard_map_of(4, sharded(PAIRS * 1000), epoch=6)
+    claims, response = MapClaims(KNOWN), pb.GetShardMapResponse(epoch=6, map=to_message(large))
+
+    hearing = asyncio.create_task(claims.hear(response))
+    await asyncio.sleep(0)
+    assert not hearing.done()
+    await hearing
+    again = asyncio.create_task(claims.hear(response))
+    await asyncio.sleep(0)
+    assert again.done()
+
+    assert claims.confirmed() == large
+
+
+async def test_a_map_that_is_larger_than_any_can_be_is_refused():
+    message = to_message(NEXT)
+    message.nodes[0].address = "z" * MAX_MAP_BYTES
+    claims = MapClaims(KNOWN)
+
+    with pytest.raises(ProtocolError, match=r"epoch 6: it has 1,048,\d+ bytes, at most 1,048,576 are possible"):
+        await claims.hear(pb.GetShardMapResponse(epoch=6, map=message))
+
+    assert claims.newest() is None
 
 
 @pytest.mark.parametrize("forged", [FORGED, FAR_FORGED], ids=["of the next epoch", "of an epoch far ahead"])
