@@ -18,6 +18,7 @@ from engram_client.errors import (
     RowOutOfRange,
     TableDamaged,
     TimeLimitExceeded,
+    Unavailable,
     VersionNotFound,
     WrongLoop,
 )
@@ -56,7 +57,10 @@ class Cluster(Protocol):
         ...
 
     def split(self, table: TableInfo, rows: Int64Array, avoided: Collection[str]) -> list[NodePart]:
-        """Divide rows by the newest map; raises VersionNotFound when it does not know the version."""
+        """Divide rows by the newest map; raises VersionNotFound when it does not know the version.
+
+        Raises Unavailable when it knows nobody who holds some of the rows.
+        """
         ...
 
     async def look(self, timeout: float, at_least: int = 0) -> None:
@@ -152,6 +156,6 @@ class Asking:
         """Tell whether another node has any of the rows."""
         try:
             parts = self.cluster.split(self.table, part.rows, {part.node.id})
-        except VersionNotFound:  # a newer map has come, without the version; who was asked may still have it
+        except (VersionNotFound, Unavailable):  # by a newer map it has nobody; who was asked may have it still
             return False
         return any(other.node is not part.node for other in parts)

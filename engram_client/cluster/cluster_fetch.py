@@ -72,8 +72,11 @@ class ClusterFetch:
         while True:
             epoch = self._cluster.epoch
             avoided = tried.avoided.in_epoch(epoch)
-            parts = self._cluster.split(self._asking.table, rows, avoided)
-            if any(part.node.id in avoided for part in parts):
+            try:
+                parts = self._cluster.split(self._asking.table, rows, avoided)
+            except Unavailable as error:  # by the newest map nobody has some of the rows; a newer one may come
+                parts, tried = [], replace(tried, failures=(*tried.failures, error))
+            if not parts or any(part.node.id in avoided for part in parts):
                 tried = await self._next_round(tried)
                 continue
             # Counted before anything is waited for: fetches that begin at the same moment see each other's work.

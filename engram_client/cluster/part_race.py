@@ -63,7 +63,7 @@ class PartRace:
         cluster = self._asking.cluster
         try:
             parts = cluster.split(self._asking.table, self._part.rows, self._avoided)
-        except VersionNotFound:  # a newer map has come, without the version; who was asked may still have it
+        except (VersionNotFound, Unavailable):  # by a newer map it has nobody; who was asked may have it still
             return []
         if any(part.node.id in self._avoided or not self._asking.is_spare(part.node) for part in parts):
             return []

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from engram_client.cluster.latency import units
+from engram_client.errors import Unavailable
 
 _NEARLY_EQUAL: Final = 2.0
 _ANOTHER_REQUEST: Final = 1.0  # units of work, besides the rows in it
@@ -43,7 +44,11 @@ def choose(
     Nodes that have no room are asked only where there is no other, those that are draining only where there are not
     even such, then those that have refused, those that are not ready, and avoided ones last.
     Of those that are nearly equal any is asked: the best by a little would get all, and nothing be learnt of others.
+    Raises Unavailable if a group has no holders.
     """
+    if not all(holders[group] for group in rows_of_group):
+        num_rows = sum(rows for group, rows in rows_of_group.items() if not holders[group])
+        raise Unavailable(f"nobody holds {num_rows} of the rows by the shard map")
     chosen: dict[int, int] = {}
     work_of_fetch: dict[int, float] = {}
 
