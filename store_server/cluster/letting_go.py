@@ -17,7 +17,7 @@ from store_server.storage import RootBusy, StorageError, TableNotFound, VersionN
 from store_server.storage.arrivals import remove_arrivals
 from store_server.storage.block_writer import BlockWriter
 from store_server.storage.durable import bytes_free
-from store_server.storage.held_blocks import held_blocks, ranges_of
+from store_server.storage.held_blocks import held_blocks, is_published_whole, ranges_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,6 +95,8 @@ class LettingGo:
                 if stored is None:
                     if not _lies_there(self._root, key):
                         self._forget(key, is_wanted=key in wanted)
+                elif is_published_whole(stored):
+                    self._forget(key, is_wanted=False)  # somebody published it here since: it is theirs
                 else:
                     has_less |= self._look_at(key, stored, wanted.get(key), 0.0 if lacks_room else self._keep_seconds)
         self.makes_room &= lacks_room

@@ -43,6 +43,11 @@ def held_blocks(stored: StoredVersion) -> NDArray[np.bool_]:
     return parse_held(stored, data)
 
 
+def is_published_whole(stored: StoredVersion) -> bool:
+    """Tell whether a version was published here and has never lacked a block; False for whatever was copied."""
+    return not (stored.directory / HELD).exists()
+
+
 def parse_held(stored: StoredVersion, data: bytes) -> NDArray[np.bool_]:
     """Return what the content of a held.json says, (num_blocks,); raises TableDamaged when it says nothing sound."""
     try:

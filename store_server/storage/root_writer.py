@@ -29,7 +29,7 @@ from store_server.storage.errors import (
     VersionIsCurrent,
     VersionNotFound,
 )
-from store_server.storage.held_blocks import held_blocks
+from store_server.storage.held_blocks import is_published_whole
 from store_server.storage.names import check_table_name
 from store_server.storage.root_lock import root_lock
 from store_server.storage.version_writer import VersionWriter
@@ -130,7 +130,8 @@ class RootWriter:
     def publish_patch(self, name: str, staging: Path, manifest: Manifest) -> bool:
         """Move a version of a table that is there out of `staging` into place and make it current.
 
-        One of the same content that is there whole stays instead, and is not read: a patch costs what it changes.
+        One of the same content that was published here stays instead, and is not read: a patch costs what it changes.
+        A copy of it, which its node may take away again, does not.
         Returns False if that was current already. Raises RootNotWritable.
         """
         with disk_errors_named(self.root.path):
@@ -215,7 +216,7 @@ class RootWriter:
         """Tell whether exactly this version lies in the root; its rows are read, so that a damaged one is replaced."""
         try:
             stored = self.root.stored_version(name, manifest.version)
-            if stored.manifest != manifest or not held_blocks(stored).all():  # held in another way, or in part
+            if stored.manifest != manifest or not is_published_whole(stored):  # held in another way, or by copying
                 return False
             for _ in checked_blocks(stored):
                 pass
@@ -224,9 +225,9 @@ class RootWriter:
         return True
 
     def _has_whole(self, name: str, version: str) -> bool:
-        """Tell whether a version lies in the root with all its blocks, as far as its manifest and file sizes tell."""
+        """Tell whether a version was published here whole, and its manifest and file sizes are right still."""
         try:
-            return bool(held_blocks(self.root.stored_version(name, version)).all())
+            return is_published_whole(self.root.stored_version(name, version))
         except StorageError:
             return False
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from support.parts import make_part, manifest_of
+from support.patches import patch_table
 from support.rows import random_rows
 from support.tables import write_table
 
@@ -144,6 +145,22 @@ def test_what_was_not_copied_by_the_node_is_never_touched(scene):
         scene.look(None, after=after)
 
     assert scene.held == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("publish", ["import", "patch"])
+def test_a_copy_that_somebody_publishes_here_is_not_the_nodes_to_take_away_any_more(scene, publish):
+    if publish == "import":
+        write_table(scene.root.path, "rows", ROWS)
+    else:
+        write_table(scene.root.path, "rows", np.concatenate([ROWS[:1] ^ 1, ROWS[1:]]))
+        patch_table(scene.root.path, "rows", [0], ROWS[:1])
+
+    for after in (0, KEEP_SECONDS, 0, LOOKUP_SECONDS):
+        scene.look(None, after=after)
+
+    assert scene.root.current_version("rows") == scene.key.version
+    assert scene.held == [0, 1, 2, 3]
+    assert scene.key not in Copies(scene.root.path)
 
 
 def test_a_version_that_is_being_copied_is_left_alone(scene):
