@@ -83,10 +83,14 @@ class PartRace:
 
 async def all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run all at once; the first that fails ends the others."""
+    caller = asyncio.current_task()
+    cancels = caller.cancelling() if caller is not None else 0
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]
     except BaseExceptionGroup as failed:
+        if caller is not None and caller.cancelling() > cancels:  # which the group forgets for the failure
+            raise asyncio.CancelledError from None
         raise failed.exceptions[0] from None
     if any(task.cancelled() for task in tasks):  # by others than us, which is no failure to the group
         raise Unavailable("a part of the fetch was broken off")
