@@ -102,7 +102,7 @@ class Asking:
         """
         nodes, node, work, began = self.cluster.nodes, part.node, self.work(part), self._now()
         epoch = self.cluster.epoch
-        node.last_asked = (self.table, part.rows)
+        node.will_be_asked(self.table, part.rows)
         try:
             await self._fetch(part, places, rounds)
         except asyncio.CancelledError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from engram_client.cluster.latency import NodeLatency
 from engram_client.cluster.node_health import NodeHealth
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from engram_client.arrays import Int64Array, Uint8Array
     from engram_client.table_info import TableInfo
     from engram_store.v1.cluster_service_pb2 import GetShardMapResponse
+
+_MOST_TRIAL_BYTES: Final = 1 << 20
 
 
 class NodeLink(Protocol):
@@ -70,7 +72,11 @@ class LinkedNode:
         self.work_under_way = 0.0
         self.requests_under_way = 0
         self.last_asked: tuple[TableInfo, Int64Array] | None = None
-        """A table and rows of it that the node holds: what to try it with."""
+        """A table and some rows of it that the node holds: what to try it with."""
+
+    def will_be_asked(self, table: TableInfo, rows: Int64Array) -> None:
+        """Remember a few of the rows: a copy, as they are a part of what the caller may soon overwrite."""
+        self.last_asked = (table, rows[: max(1, _MOST_TRIAL_BYTES // table.row_bytes)].copy())
 
     @property
     def is_draining(self) -> bool:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap, VersionKey
 
 _TRIAL_SECONDS: Final = 1.0
-_MOST_TRIAL_BYTES: Final = 1 << 20
 _GREETING_SECONDS: Final = 5.0
 _FIRST_LOOK_SECONDS: Final = 0.25  # whether a node that is about to stop has
 _LONGEST_LOOK_SECONDS: Final = 2.0
@@ -199,7 +198,6 @@ class LinkedNodes:
             await node.link.list_tables(_TRIAL_SECONDS)
             return 1.0
         table, rows = node.last_asked
-        rows = rows[: max(1, _MOST_TRIAL_BYTES // table.row_bytes)]
         out = np.empty((len(rows), table.row_bytes), np.uint8)
         await node.link.fetch(table, rows, out, _TRIAL_SECONDS)
         return units(out.nbytes)

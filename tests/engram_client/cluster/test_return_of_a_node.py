@@ -121,3 +121,17 @@ def test_a_node_that_returns_is_asked_for_everything_where_there_is_no_other():
         await asyncio.gather(*(cluster.fetch_of(table, ROWS[:50], timeout=0.1) for _ in range(60)))
 
     run_virtually(lose_the_other())
+
+
+def test_of_a_large_fetch_only_a_few_rows_of_its_own_are_remembered_for_a_trial():
+    async def fetch_much():
+        cluster = FakeCluster(shard_map_of(1, sharded([(0,)], shard_rows=1_000_000)))
+        table = await cluster.client.get_table(TABLE, "", 1.0)
+        rows = np.arange(1_000_000)
+        await cluster.fetch_of(table, rows)
+        _, remembered = cluster.client.nodes[0].last_asked
+
+        assert 0 < remembered.nbytes < rows.nbytes / 10
+        assert not np.shares_memory(remembered, rows)
+
+    run_virtually(fetch_much())
