@@ -1,4 +1,4 @@
-"""The shard map in a file: written by hand, by `publish`, or mounted by whatever runs the nodes."""
+"""The shard map in a file: written by hand, or mounted by whatever runs the nodes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from engram_store.shard_map import InvalidShardMap, read_shard_map, write_shard_map
+from engram_store.shard_map import MAX_MAP_BYTES, InvalidShardMap, read_shard_map, write_shard_map
 from store_server.cluster.map_source import MapSourceFailed
 from store_server.storage.durable import replace_file
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SCHEME: Final = "file"
 _LOOK_SECONDS: Final = 0.5
+_MOST_BYTES: Final = 16 * MAX_MAP_BYTES  # as JSON a map is a few times as long as what may travel
 _Looks: TypeAlias = tuple[int, int, int]  # what tells one content of the file from another
 _NO_FILE: Final = (0, 0, 0)
 _NOT_LOOKED_YET: Final = (-1, -1, -1)
@@ -65,7 +66,11 @@ class FileMapSource:
     def _read(self) -> ShardMap | None:
         """Return the map, None if there is no file."""
         try:
-            return read_shard_map(self._path.read_bytes())
+            with self._path.open("rb") as file:
+                text = file.read(_MOST_BYTES + 1)
+            if len(text) > _MOST_BYTES:
+                raise MapSourceFailed(f"{self._path}: the file of a shard map has at most {_MOST_BYTES:,} bytes")
+            return read_shard_map(text)
         except FileNotFoundError:
             return None
         except InvalidShardMap as error:

@@ -61,6 +61,14 @@ async def test_a_file_that_cannot_be_read_is_a_source_that_fails(path, source):
         await heard(source.follow())
 
 
+async def test_a_file_that_is_too_large_for_a_map_is_not_read_to_its_end(path, source):
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+    with pytest.raises(MapSourceFailed, match=r"map\.json: the file of a shard map has at most 16,777,216 bytes"):
+        await heard(source.follow())
+
+
 async def test_a_map_is_swapped_only_for_the_one_that_was_expected(path, source):
     assert not await source.compare_and_swap(1, later(FIRST))
     assert not path.exists()
