@@ -30,7 +30,7 @@ log = structlog.get_logger()
 GRPC_OPTIONS: Final = (
     # Two servers that share a port in silence would answer each other's clients.
     ("grpc.so_reuseport", 0),
-    ("grpc.max_send_message_length", 16 << 20),
+    ("grpc.max_send_message_length", -1),  # replies to lookups have their own limit, manifests that of who copies
     # Clients may ping every ten seconds to notice a node that vanished.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     # A client that vanished in mid-stream is noticed, and its stream ended, within a minute.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from store_server.storage import DataRoot
 
 _THREADS: Final = 4
-_OPTIONS: Final = (("grpc.so_reuseport", 0), ("grpc.max_send_message_length", 16 << 20))
+_OPTIONS: Final = (("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1))
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from store_server.storage import Manifest
 
 WAIT_SECONDS: Final = 20.0  # for a manifest, for a block
+MOST_MANIFEST_BYTES: Final = 256 << 20  # a manifest has 35 bytes a block, so this is one of 8 TB
 _NODE_AT_A_SOCKET: Final = "grpc://unix:///"
 
 

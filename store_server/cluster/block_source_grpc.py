@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from engram_store.v1 import block_service_pb2 as pb
-from store_server.cluster.block_source import SourceFailed
+from store_server.cluster.block_source import MOST_MANIFEST_BYTES, SourceFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from store_server.storage import Manifest
 
-_MOST_MESSAGE_BYTES: Final = 16 << 20
+_AROUND_BYTES: Final = 1024
 _SERVICE: Final = "/engram_store.v1.BlockService"
 _BLOCKS_A_CALL: Final = 16
 _OPTIONS: Final = (
-    ("grpc.max_receive_message_length", _MOST_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MOST_MANIFEST_BYTES + _AROUND_BYTES),
     ("grpc.use_local_subchannel_pool", 1),  # a large copy has a connection of its own
 )
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from store_server.cluster.block_source import SourceFailed
+from store_server.cluster.block_source import MOST_MANIFEST_BYTES, SourceFailed
 from store_server.cluster.http_files import HttpFiles
 from store_server.storage import InvalidTableSpec, Manifest, StorageError
 from store_server.storage.data_root import MANIFEST, TABLES, VERSIONS
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from store_server.storage.files.block_places import BlockPlaces
 
-_MOST_SMALL_FILE_BYTES: Final = 256 << 20  # a manifest has 35 bytes a block, so this is one of 8 TB
 _FLAT: Final = "mmap"
 
 
@@ -110,7 +109,7 @@ class HttpSource:
             raise SourceFailed(self.url, f"{HELD} does not say which blocks are held: {error}") from error
 
     def _small_file(self, table: str, version: str, name: str) -> bytes | None:
-        return self._files.whole(self._place(table, version, name), most_bytes=_MOST_SMALL_FILE_BYTES)
+        return self._files.whole(self._place(table, version, name), most_bytes=MOST_MANIFEST_BYTES)
 
     def _place(self, table: str, version: str, name: str) -> str:
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engram_store.shard_map import ShardedVersion, ShardMap, TableSet, VersionKey
 from store_server.cluster.assignment import assign, shard_sizes
+from store_server.cluster.block_source import MOST_MANIFEST_BYTES
 from store_server.cluster.map_size import size_complaint
 from store_server.cluster.set_switch import importance
 from store_server.cluster.shard_layout import shards_after
@@ -114,6 +115,11 @@ def _check_copyable(table: str, manifest: Manifest) -> None:
         raise CannotPublish(
             f"version {manifest.version} of table {table!r} lies in files of a checkpoint, which are not copied to "
             "nodes: import it, and publish that"
+        )
+    if (num_bytes := len(manifest.to_json())) > MOST_MANIFEST_BYTES:
+        raise CannotPublish(
+            f"version {manifest.version} of table {table!r} has a manifest of {num_bytes:,} bytes, and nodes take one "
+            f"of at most {MOST_MANIFEST_BYTES:,}: cut it into several tables"
         )
     if not manifest.block_digests:
         raise CannotPublish(

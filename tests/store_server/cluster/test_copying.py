@@ -1,6 +1,7 @@
 """Blocks copied from sources that are right, wrong, cut short, slow, or gone."""
 
 import asyncio
+import dataclasses
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from support.tables import write_table
 from store_server.cluster.block_source import FileSource, InvalidSourceUrl, SourceFailed, block_source
 from store_server.cluster.copying import CopyStopped, copy_blocks
 from store_server.cluster.right_blocks import CannotCopy
-from store_server.storage import DataRoot, RowsNotHeld, StorageError, root_writer, verify
+from store_server.storage import DataRoot, Manifest, RowsNotHeld, StorageError, root_writer, verify
 from store_server.storage.arrivals import remove_arrivals
 from store_server.storage.held_blocks import held_blocks
 
@@ -96,6 +97,26 @@ async def test_wanted_blocks_come_from_any_source(root, origin, version, kind):
     assert (manifest.row_format, manifest.fingerprint) == ("bfloat16", "fp")
     with pytest.raises(RowsNotHeld):
         root.open_backend("m/t", version).gather(np.array([0]), np.empty((1, 264), np.uint8))
+
+
+async def test_a_manifest_of_half_a_million_blocks_comes_from_a_node(tmp_path, origin):
+    """That of a table of half a terabyte in blocks of a mebibyte; here they have one row."""
+    digests = tuple(f"{block:032x}" for block in range(500_000))
+    manifest = dataclasses.replace(
+        manifest_of(origin, "m/t"),
+        num_rows=len(digests),
+        block_rows=1,
+        block_digests=digests,
+        data_bytes=len(digests) * 264,
+    )
+    make_part(tmp_path / "part", "m/t", ROWS, manifest, [])
+    async with block_node(tmp_path / "part") as address:
+        source = block_source(f"grpc://{address}")
+        sent = await asyncio.to_thread(source.manifest, "m/t", manifest.version)
+        source.close()
+
+    assert len(sent) > 16 << 20
+    assert Manifest.from_json(sent).version == manifest.version
 
 
 async def test_blocks_come_from_a_node_at_a_socket_too(root, origin, version, tmp_path):
