@@ -13,6 +13,13 @@ from engram_client.table_info import Described, TableInfo
 from engram_client.transport import Transport
 
 
+class CurrentVersions:
+    """What handles read from: one value for all handles of a set, so that they move at one moment, for any thread."""
+
+    def __init__(self, *infos: TableInfo) -> None:
+        self.infos = {info.name: info for info in infos}
+
+
 class Table(Described):
     """One version of one table, made by `Store.table`.
 
@@ -27,16 +34,24 @@ class Table(Described):
         next_rows = await pending  # uint8 (*next_ids.shape, table.row_bytes)
     """
 
-    def __init__(self, transport: Transport, info: TableInfo, fingerprint: str | None, timeout: float) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        info: TableInfo,
+        fingerprint: str | None,
+        timeout: float,
+        current: CurrentVersions | None = None,
+    ) -> None:
         self._transport = transport
         self._fingerprint = fingerprint
         self._timeout = timeout
-        self._info = _checked(info, fingerprint)
+        self._name = _checked(info, fingerprint).name
+        self._current = current or CurrentVersions(info)  # shared by the handles of a set
 
     @property
     def info(self) -> TableInfo:
         """All of the description."""
-        return self._info
+        return self._current.infos[self._name]
 
     async def fetch(self, ids: Ids, *, out: Uint8Array | None = None, timeout: float | None = None) -> Uint8Array:
         """Return rows uint8 (*ids.shape, row_bytes), in the order asked for, repeats included.
@@ -74,7 +89,7 @@ class Table(Described):
     ) -> Coroutine[None, None, Uint8Array]:
         """Check the arguments now and return the coroutine that does the rest, for a task or another loop to run."""
         limit = self._timeout if timeout is None else check_timeout(timeout)
-        info = self._info  # once: another thread may refresh, and ids checked for one version must not read another
+        info = self.info  # once: another thread may refresh, and ids checked for one version must not read another
         rows = as_rows(ids, info.num_rows, info.name)
         buffer = as_output(out, (*rows.shape, info.row_bytes))
         return self._fetch(info, rows, buffer, limit)
@@ -85,15 +100,11 @@ class Table(Described):
         Raises what Store.table does; the handle then stays where it is.
         """
         info = await self._transport.get_table(self.name, "", self._timeout if timeout is None else timeout)
-        self.move_to(self.checked(info))
+        self._current.infos = {**self._current.infos, self._name: self.checked(info)}
 
     def checked(self, info: TableInfo) -> TableInfo:
         """Return `info` if this handle may move to it; raises FingerprintMismatch."""
         return _checked(info, self._fingerprint)
-
-    def move_to(self, info: TableInfo) -> None:
-        """Read from now on what `info` describes, which `checked` has returned."""
-        self._info = info
 
     async def _fetch(self, info: TableInfo, rows: Int64Array, buffer: Uint8Array, timeout: float) -> Uint8Array:
         if rows.size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from engram_client.errors import TableNotFound, TableSetNotFound
-from engram_client.table import Table
+from engram_client.table import CurrentVersions, Table
 from engram_client.table_info import TableInfo
 from engram_client.transport import Transport
 
@@ -22,8 +22,11 @@ class TableSet(Mapping[str, Table]):
         await layers.refresh()  # between two steps of a model: both layers, or neither
     """
 
-    def __init__(self, transport: Transport, name: str, tables: dict[str, Table], timeout: float) -> None:
+    def __init__(
+        self, transport: Transport, name: str, tables: dict[str, Table], current: CurrentVersions, timeout: float
+    ) -> None:
         self.name = name
+        self._current = current
         self._transport = transport
         self._tables = tables
         self._timeout = timeout
@@ -40,7 +43,7 @@ class TableSet(Mapping[str, Table]):
     @property
     def versions(self) -> dict[str, str]:
         """Table to the version that its handle reads."""
-        return {name: table.version for name, table in self._tables.items()}
+        return {name: info.version for name, info in self._current.infos.items()}
 
     async def refresh(self, *, timeout: float | None = None) -> None:
         """Move all handles to the versions that are current now. Fetches under way stay on theirs.
@@ -52,9 +55,7 @@ class TableSet(Mapping[str, Table]):
         infos = {info.name: info for info in described}
         for name in self._tables.keys() - infos.keys():
             raise TableNotFound(f"table {name!r} is in set {self.name!r} no more")
-        moves = [(table, table.checked(infos[name])) for name, table in self._tables.items()]
-        for table, info in moves:
-            table.move_to(info)
+        self._current.infos = {name: table.checked(infos[name]) for name, table in self._tables.items()}
 
 
 async def open_table_set(
@@ -64,8 +65,9 @@ async def open_table_set(
     infos = await _described(transport, name, opening_timeout)
     for table in fingerprints.keys() - {info.name for info in infos}:
         raise TableNotFound(f"set {name!r} has no table {table!r}; it has {[info.name for info in infos]}")
-    tables = {info.name: Table(transport, info, fingerprints.get(info.name), timeout) for info in infos}
-    return TableSet(transport, name, tables, timeout)
+    current = CurrentVersions(*infos)
+    tables = {info.name: Table(transport, info, fingerprints.get(info.name), timeout, current) for info in infos}
+    return TableSet(transport, name, tables, current, timeout)
 
 
 async def _described(transport: Transport, name: str, timeout: float) -> list[TableInfo]:

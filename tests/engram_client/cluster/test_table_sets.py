@@ -1,5 +1,10 @@
 """The handles of a set move together, or stay where they are together."""
 
+import asyncio
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 import engram_client
@@ -46,6 +51,35 @@ async def test_all_handles_move_together():
 
     assert [table.version for table in handles] == ["v2", "v3"]
     assert layers.versions == {"a": "v2", "b": "v3"}
+
+
+def test_other_threads_see_all_handles_move_or_none():
+    def infos(version):
+        return [info(f"t{number}", version) for number in range(100)]
+
+    seen = set()
+    transport = Descriptions(*infos("v0"))
+    usual_seconds = sys.getswitchinterval()
+    with asyncio.Runner() as runner, ThreadPoolExecutor(1) as other_thread:
+        layers = runner.run(Store(transport, 1.0).table_set("model"))
+        all_moved = threading.Event()
+
+        def watch():
+            while not all_moved.is_set():
+                seen.add(frozenset(layers.versions.values()))
+
+        sys.setswitchinterval(1e-6)
+        try:
+            watching = other_thread.submit(watch)
+            for number in range(300):
+                transport.infos = infos(f"v{number}")
+                runner.run(layers.refresh())
+        finally:
+            all_moved.set()
+            sys.setswitchinterval(usual_seconds)
+        watching.result()
+
+    assert {len(versions) for versions in seen} == {1}
 
 
 @pytest.mark.parametrize(
