@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
+from engram_client.cluster.at_once import end
 from engram_client.errors import EngramError
 
 
@@ -52,7 +53,7 @@ class Overtaking:
                 return _succeeded(self._other)
             return False
         finally:
-            await _ended(self._other)
+            await end((self._other,))
 
     def _begin_other(self) -> None:
         other = self._begin()
@@ -67,21 +68,6 @@ class Overtaking:
 
     def _was_cancelled_by_us(self) -> bool:
         return self._task is not None and self._task.uncancel() <= self._cancelling
-
-
-async def _ended(other: asyncio.Task[None]) -> None:
-    """End a task. A cancel that comes meanwhile waits too: until the task has ended it may still write."""
-    if other.done():
-        return
-    other.cancel()
-    cancelled = None
-    while not other.done():
-        try:
-            await asyncio.wait((other,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
 
 
 def _succeeded(task: asyncio.Task[None]) -> bool:

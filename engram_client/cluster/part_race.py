@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from engram_client.cluster.at_once import all_of
 from engram_client.cluster.hedging import hedge_delay
 from engram_client.cluster.linked_node import Load
 from engram_client.cluster.overtaking import Overtaking
@@ -79,18 +79,3 @@ class PartRace:
         finally:
             for load in loads:
                 load.end()
-
-
-async def all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all at once; the first that fails ends the others."""
-    caller = asyncio.current_task()
-    cancels = caller.cancelling() if caller is not None else 0
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in works]
-    except BaseExceptionGroup as failed:
-        if caller is not None and caller.cancelling() > cancels:  # which the group forgets for the failure
-            raise asyncio.CancelledError from None
-        raise failed.exceptions[0] from None
-    if any(task.cancelled() for task in tasks):  # by others than us, which is no failure to the group
-        raise Unavailable("a part of the fetch was broken off")
