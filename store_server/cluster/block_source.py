@@ -73,6 +73,9 @@ def block_source(url: str, *, wait_seconds: float = WAIT_SECONDS) -> BlockSource
         has_port = parts.port is not None
     except ValueError as error:
         raise InvalidSourceUrl(f"{url!r:.300} is no source of blocks: {error}") from error
+    if "?" in url or "#" in url:
+        says = "what stands behind ? or # would be asked for nowhere; a ? or # of a path is %3F or %23"
+        raise InvalidSourceUrl(f"{url!r:.300} is no source of blocks: {says}")
     if has_place and parts.scheme == "file" and not parts.netloc:
         return FileSource(Path(unquote(parts.path)))
     if has_place and parts.scheme in ("http", "https") and not parts.username:

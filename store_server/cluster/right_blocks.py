@@ -1,7 +1,8 @@
 """Asks sources one after the other until one gives what has the right digest.
 
-The name of a version is the digest of its manifest, which has the digest of each block: so it does not matter who gives
-them.
+The name of a version is the digest of its manifest, which has the digest of each block: so what an accident changed is
+found, whoever gives it. Somebody who forges blocks with intent could give them the right digests: sources are trusted
+not to.
 """
 
 from __future__ import annotations
@@ -76,14 +77,20 @@ class RightBlocks:
         return got
 
     def _fetch_from(self, source: BlockSource, first: int, end: int, got: dict[int, bytes]) -> list[str]:
-        """Add the right ones of the blocks that are lacking; returns what is wrong with the others."""
+        """Add the right ones of the blocks that are lacking; returns what is wrong with the others.
+
+        A source that sends a block twice, or out of order, has failed: it could go on for ever.
+        """
         wrong = []
         is_lacking = np.array([block not in got for block in range(first, end)])
         for begin, stop in ranges_of(is_lacking):
-            asked = range(first + begin, first + stop)
+            asked, least = range(first + begin, first + stop), first + begin
             for block, rows in source.blocks(self._table, self._manifest, asked.start, len(asked)):
                 if block not in asked:
                     raise SourceFailed(source.url, f"sends block {block}, asked for {asked.start} to {asked.stop - 1}")
+                if block < least:
+                    raise SourceFailed(source.url, f"sends block {block} again, or after later ones")
+                least = block + 1
                 fault = self._fault(block, rows)
                 if fault is None:
                     got[block] = rows

@@ -34,7 +34,8 @@ class BlockServiceStub(object):
     """BlockService hands out whole blocks of versions, for nodes that are to hold them too.
 
     Who fetches a block compares it with the digest in the manifest, and the manifest with the name of the version, which
-    is its digest. So blocks may come from anybody.
+    is its digest. So what was changed by accident is found, on a disk or on the way. The digests are no proof against who
+    forges blocks with intent: sources are to be trusted, as the nodes of a cluster trust each other.
     """
 
     def __init__(self, channel):
@@ -59,7 +60,8 @@ class BlockServiceServicer(object):
     """BlockService hands out whole blocks of versions, for nodes that are to hold them too.
 
     Who fetches a block compares it with the digest in the manifest, and the manifest with the name of the version, which
-    is its digest. So blocks may come from anybody.
+    is its digest. So what was changed by accident is found, on a disk or on the way. The digests are no proof against who
+    forges blocks with intent: sources are to be trusted, as the nodes of a cluster trust each other.
     """
 
     def GetManifest(self, request, context):
@@ -101,7 +103,8 @@ class BlockService(object):
     """BlockService hands out whole blocks of versions, for nodes that are to hold them too.
 
     Who fetches a block compares it with the digest in the manifest, and the manifest with the name of the version, which
-    is its digest. So blocks may come from anybody.
+    is its digest. So what was changed by accident is found, on a disk or on the way. The digests are no proof against who
+    forges blocks with intent: sources are to be trusted, as the nodes of a cluster trust each other.
     """
 
     @staticmethod

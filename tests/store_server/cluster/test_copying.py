@@ -399,6 +399,26 @@ def test_who_waits_for_a_silent_source_is_woken_and_the_source_gives_nothing_any
         source.close()
 
 
+class EndlessSource(FakeSource):
+    """Sends one wrong block again and again."""
+
+    def blocks(self, table, manifest, first, count):  # noqa: ARG002
+        while True:
+            self.asked.append((first, count))
+            yield first, b"wrong"
+
+
+def test_a_source_that_sends_a_block_without_end_has_failed(root, origin, version):
+    endless = EndlessSource(origin)
+
+    with pytest.raises(CannotCopy, match="fake: sends block 1 again, or after later ones"):
+        copy_blocks(root, "m/t", version, [(1, 3)], [endless])
+    assert len(endless.asked) == 2
+
+    copy_blocks(root, "m/t", version, [(1, 3)], [EndlessSource(origin), FileSource(origin)])
+    assert_right(root, version, [1, 2])
+
+
 def test_a_table_that_cannot_have_its_name_is_refused(root, origin, version):
     with pytest.raises((StorageError, CannotCopy), match=r"'\.\./t' is not a table name"):
         copy_blocks(root, "../t", version, None, [FileSource(origin)])
