@@ -120,21 +120,20 @@ class NodeTransport:
         timeout: float,
         *,
         places: Int64Array | None = None,
-        patience: float | None = None,
     ) -> None:
         """Put `rows` (n,) into `out` (n, row_bytes): large fetches in one part a worker, the parts at once.
 
-        `places` and `patience` as for GrpcTransport.fetch.
+        `places` as for GrpcTransport.fetch.
         """
         whole = _Part(rows, out, places)
         num_workers = sum(worker.answers for worker in self._workers) if self._workers else 0
         num_parts = min(num_workers, max(1, whole.num_bytes // PIECE_BYTES))
         if num_parts == 0:
-            await self._direct.fetch(table, rows, out, timeout, places=places, patience=patience)
+            await self._direct.fetch(table, rows, out, timeout, places=places)
         elif num_parts == 1:
-            await self._fetch_part(table, whole, timeout, patience)
+            await self._fetch_part(table, whole, timeout)
         else:
-            await self._fetch_parts(table, whole.divided(num_parts), timeout, patience)
+            await self._fetch_parts(table, whole.divided(num_parts), timeout)
 
     async def close(self) -> None:
         """Close all connections; what is under way fails with StoreClosed. Raises WrongLoop as GrpcTransport does."""
@@ -149,15 +148,15 @@ class NodeTransport:
         for worker in workers:
             await worker.transport.close()
 
-    async def _fetch_parts(self, table: TableInfo, parts: list[_Part], timeout: float, patience: float | None) -> None:
+    async def _fetch_parts(self, table: TableInfo, parts: list[_Part], timeout: float) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for part in parts:
-                    group.create_task(self._fetch_part(table, part, timeout, patience))
+                    group.create_task(self._fetch_part(table, part, timeout))
         except BaseExceptionGroup as failed:  # the first to fail has ended the others
             raise failed.exceptions[0] from None
 
-    async def _fetch_part(self, table: TableInfo, part: _Part, timeout: float, patience: float | None) -> None:
+    async def _fetch_part(self, table: TableInfo, part: _Part, timeout: float) -> None:
         """Ask one worker, and when it is gone or silent another; at last the address of the URL, until the time limit.
 
         Each gets half of the time that is left to say something, so that some remains for the others.
@@ -169,9 +168,8 @@ class NodeTransport:
             tried.add(worker)
             try:
                 with worker.carrying(part.num_bytes):
-                    its_patience = min(left / 2, patience or left)
                     await worker.transport.fetch(
-                        table, part.rows, part.out, left, places=part.places, patience=its_patience
+                        table, part.rows, part.out, left, places=part.places, patience=left / 2
                     )
             except TimeLimitExceeded:
                 self._doubt(worker, answers=worker.answers)  # perhaps it is only slow
@@ -182,7 +180,7 @@ class NodeTransport:
                     raise
                 self._doubt(worker, answers=False)
             except EngramError:
-                break
+                tried.update(self._workers)  # what is an error is said at the address of the URL
             else:
                 if worker.transport.draining:
                     self._doubt(worker, answers=True)
@@ -190,7 +188,7 @@ class NodeTransport:
             left = deadline - now()
         if left <= 0:
             raise Unavailable(f"table {table.name!r} of {self._address}: no worker answered within {timeout:g} s")
-        await self._direct.fetch(table, part.rows, part.out, left, places=part.places, patience=patience)
+        await self._direct.fetch(table, part.rows, part.out, left, places=part.places)
 
     def _least_busy(self, tried: set[_Worker]) -> _Worker | None:
         """Return the worker with the least to do; one in doubt only where there is no other: it may hang."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 
 import numpy as np
@@ -169,6 +170,26 @@ async def test_when_no_worker_is_left_the_address_of_the_url_is_tried_until_the_
 
         with pytest.raises(errors.Unavailable, match=r"gave up after 0\.\d+ s.*broke the stream"):
             await table.fetch([1], timeout=0.5)
+
+
+async def test_what_a_worker_took_to_fail_is_gone_from_the_time_of_the_next_one():
+    async def fail_late(request, send):
+        await asyncio.sleep(0.4)
+        await send(lookup.LookupStreamResponse(id=request.id, version="another", rows=b""))
+
+    direct, *its_workers = FakeNode(ROWS), FakeNode(ROWS), FakeNode(ROWS)
+    async with direct.listening() as url, workers(*its_workers), engram_client.connect(url) as store:
+        direct.workers = its_workers[0].workers
+        table = await store.table("t")
+        await fetch_until_all_answer(table, its_workers)
+        for node in its_workers:
+            node.script = fail_late
+        direct.script = never_answer
+
+        with pytest.raises(errors.TimeLimitExceeded) as caught:
+            await table.fetch([1], timeout=1)
+
+    assert float(re.search(r"no answer within ([\d.]+) s", str(caught.value))[1]) <= 0.6
 
 
 async def test_ports_at_which_nobody_or_somebody_else_listens_are_left_alone():
