@@ -6,6 +6,7 @@ who decide by it: the client where to look up, nodes what to hold.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -19,7 +20,13 @@ MAX_MAP_BYTES: Final = 1 << 20
 """Of a map as a message: what etcd takes in one value by default is a little more."""
 MAX_CAPACITY_BYTES: Final = 1 << 62
 """That a node can say that it has room for."""
+_MOST_EPOCHS: Final = 1 << 62
 _MOST_ROWS: Final = 1 << 62
+_MOST_ROW_BYTES: Final = 1 << 20
+_MOST_BLOCKS: Final = 1 << 24
+"""Of a version: nodes look at each of them whenever they look what they are to hold."""
+_TABLE: Final = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MOST_ROWS_A_LOOKUP: Final = 131_072
 _MOST_BYTES_A_LOOKUP: Final = 3 << 20
 
@@ -102,15 +109,24 @@ class ShardMap:
     sets: Mapping[str, TableSet] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.epoch < 1:
-            raise InvalidShardMap(f"the epoch of a shard map must be at least 1, got {self.epoch}")
+        if not 1 <= self.epoch <= _MOST_EPOCHS:
+            raise InvalidShardMap(
+                f"the epoch of a shard map must be at least 1 and at most {_MOST_EPOCHS}, got {self.epoch}"
+            )
         if not 1 <= self.replicas <= max(1, len(self.nodes)):
             raise InvalidShardMap(
                 f"replicas must be at least 1 and at most the number of nodes, {len(self.nodes)}, got {self.replicas}"
             )
         _check_unique("id of a node", [node.id for node in self.nodes])
         _check_unique("address of a node", [node.address for node in self.nodes])
+        for node in self.nodes:
+            if not 0 <= node.capacity_bytes <= MAX_CAPACITY_BYTES:
+                raise InvalidShardMap(
+                    f"the capacity of node {node.id!r} must be at least 0 and at most {MAX_CAPACITY_BYTES} bytes, got "
+                    f"{node.capacity_bytes}"
+                )
         for version in self.versions.values():
+            _check_size(version)
             _check_shards(version, len(self.nodes))
         self._check_sets()
 
@@ -268,13 +284,31 @@ def _check_unique(what: str, names: list[str]) -> None:
         seen.add(name)
 
 
-def _check_shards(version: ShardedVersion, num_nodes: int) -> None:
-    where = f"version {version.version!r} of table {version.table!r}"
-    for name in ("num_rows", "row_bytes", "block_rows"):
-        if not 1 <= getattr(version, name) <= _MOST_ROWS:
+def _check_size(version: ShardedVersion) -> None:
+    """See that a node can have such a version on its disk, in a directory of that name."""
+    where = _name_of(version)
+    for what, name, allowed in (("table", version.table, _TABLE), ("version", version.version, _VERSION)):
+        if not allowed.fullmatch(name):
             raise InvalidShardMap(
-                f"{where}: {name} must be at least 1 and at most {_MOST_ROWS}, got {getattr(version, name)}"
+                f"{where:.400}: no {what} can have that name; letters, digits, dots, dashes and underscores are "
+                f"possible, the first a letter or a digit{', and slashes between' if what == 'table' else ''}"
             )
+    for name, most in (("num_rows", _MOST_ROWS), ("row_bytes", _MOST_ROW_BYTES), ("block_rows", _MOST_ROWS)):
+        if not 1 <= getattr(version, name) <= most:
+            raise InvalidShardMap(
+                f"{where}: {name} must be at least 1 and at most {most}, got {getattr(version, name)}"
+            )
+    num_blocks = -(-version.num_rows // version.block_rows)
+    if num_blocks > _MOST_BLOCKS:
+        raise InvalidShardMap(f"{where}: it must have at most {_MOST_BLOCKS} blocks, got {num_blocks}: more block_rows")
+
+
+def _name_of(version: ShardedVersion) -> str:
+    return f"version {version.version!r} of table {version.table!r}"
+
+
+def _check_shards(version: ShardedVersion, num_nodes: int) -> None:
+    where = _name_of(version)
     start = 0
     for number, shard in enumerate(version.shards):
         if shard.end_row <= start:

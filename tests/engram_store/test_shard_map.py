@@ -48,6 +48,15 @@ def with_shards(*shards):
     return replace(MAP, versions={VERSION.key: replace(VERSION, shards=shards), NEXT.key: NEXT})
 
 
+NO_TABLES = ("", "bad name!", "../x", "a//b", "/a", "a/", "a\n", "a" * 201)
+NO_VERSIONS = ("", "../x", "a/b", ".", "v\n", "v" * 101)
+
+
+def with_version(**changes):
+    version = replace(VERSION, **changes)
+    return replace(MAP, versions={version.key: version}, sets={})
+
+
 def test_a_map_is_the_same_as_a_message_and_as_json():
     assert parse_shard_map(to_message(MAP).SerializeToString()) == MAP
     assert read_shard_map(write_shard_map(MAP)) == MAP
@@ -75,7 +84,7 @@ def test_a_table_has_the_current_version_of_its_set():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: replace(MAP, epoch=0), "epoch of a shard map must be at least 1, got 0"),
+        (lambda: replace(MAP, epoch=0), "epoch of a shard map must be at least 1 and at most"),
         (lambda: replace(MAP, replicas=0), "replicas must be at least 1 and at most the number of nodes, 3, got 0"),
         (lambda: replace(MAP, replicas=4), "at most the number of nodes, 3, got 4"),
         (lambda: replace(MAP, nodes=(*MAP.nodes[:2], replace(MAP.nodes[2], id="a"))), "the id of a node a twice"),
@@ -113,6 +122,19 @@ def test_a_table_has_the_current_version_of_its_set():
         (
             lambda: replace(MAP, versions={VERSION.key: replace(VERSION, num_rows=1 << 63), NEXT.key: NEXT}),
             "num_rows must be at least 1 and at most",
+        ),
+        (lambda: with_version(row_bytes=1 << 31), "row_bytes must be at least 1 and at most 1048576, got 2147483648"),
+        (lambda: with_version(block_rows=0), "block_rows must be at least 1"),
+        (
+            lambda: with_version(num_rows=1 << 40, block_rows=1, shards=(Shard(end_row=1 << 40, holders=(0,)),)),
+            "at most 16777216 blocks, got 1099511627776",
+        ),
+        *((lambda name=name: with_version(table=name), "no table can have that name") for name in NO_TABLES),
+        *((lambda name=name: with_version(version=name), "no version can have that name") for name in NO_VERSIONS),
+        (lambda: replace(MAP, epoch=(1 << 64) - 1), "at most 4611686018427387904, got 18446744073709551615"),
+        (
+            lambda: replace(MAP, nodes=(replace(MAP.nodes[0], capacity_bytes=1 << 63), *MAP.nodes[1:])),
+            "the capacity of node 'a' must be at least 0 and at most",
         ),
     ],
 )
