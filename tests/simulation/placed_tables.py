@@ -38,6 +38,7 @@ class TableSize:
             fingerprint="",
             block_digests=("of", "each", "block"),
             is_attached=False,
+            to_json=lambda: "",  # its size is all that is asked
         )
 
 
