@@ -1,4 +1,7 @@
 """A table on many nodes: which of them to ask for which rows, and whom else when one fails, hesitates or is overtaken.
 
-`cluster_transport` and `shard_map_cache` do the asking; the other modules decide, and know neither clocks nor networks.
+`node_or_cluster` finds the cluster, `cluster_transport` is what tables are read by. A fetch goes down through
+`cluster_fetch`, `part_race` and `asking` to the links of `linked_nodes`; `shard_map_cache` looks for newer maps. Those
+wait and keep time. What they go by is decided apart, without clocks and networks: `shard_split`, `replica_choice`,
+`hedging`, `latency`, `node_health`, `refusals`, `avoided` and `map_claims`.
 """

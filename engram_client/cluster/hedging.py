@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 _MOST_SAVED: Final = 50.0  # hedges, for the moment in which a node goes and all that was asked of it waits
 _LENGTHEN, _SHORTEN = 1.1, 0.999
 _LONGEST_FACTOR: Final = 10.0
-_MOST: Final = 0.75
-_TIMES_MOST: Final = 3.0
+_USUAL_SHARE: Final = 0.75  # of answers: what takes longer than these may be slow for a reason of its own
+_TIMES_USUAL: Final = 3.0  # the seconds in which those come: what takes longer is slow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HedgeSettings:
-    """How much may be asked twice, and after which time."""
+    """How much may be asked twice, and after which time; and after which silence another is asked instead."""
 
     budget: float = 0.05
     """Requests that may be hedges, as a share of all others; 0 hedges never."""
@@ -30,7 +30,7 @@ class HedgeSettings:
 
 
 class HedgeBudget:
-    """Requests earn hedges: the sum of hedges never exceeds `budget` times that of requests."""
+    """Requests earn hedges: the sum of hedges never exceeds `budget` times that of requests, whatever their bytes."""
 
     def __init__(self, settings: HedgeSettings) -> None:
         self.requests = 0
@@ -59,8 +59,8 @@ class HedgeBudget:
 
 def hedge_delay(usual: UsualLatency, work: float, settings: HedgeSettings) -> float | None:
     """Return the seconds after which a request of so much work is hedged, None while it is unknown what is usual."""
-    most, nearly_all = usual.quantile(work, _MOST), usual.quantile(work, settings.quantile)
+    most, nearly_all = usual.quantile(work, _USUAL_SHARE), usual.quantile(work, settings.quantile)
     if not settings.budget or most is None or nearly_all is None:
         return None
     # Where one answer of twenty is slow, the quantile is that of the slow ones.
-    return max(min(nearly_all, _TIMES_MOST * most), settings.least_delay_seconds)
+    return max(min(nearly_all, _TIMES_USUAL * most), settings.least_delay_seconds)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from engram_client.cluster.latency import units
 from engram_client.errors import Unavailable
 
-_NEARLY_EQUAL: Final = 2.0
+_NEARLY_EQUAL: Final = 2.0  # times the seconds of the best: so much may be chance where a few answers were measured
 _ANOTHER_REQUEST: Final = 1.0  # units of work, besides the rows in it
 
 
