@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from store_server.storage.files.block_places import BlockPlaces
 
 _FLAT: Final = "mmap"
+_HELD_SECONDS: Final = 10.0  # a block that goes meanwhile is a wrong one at the worst, and asked for elsewhere
 
 
 class HttpSource:
@@ -36,6 +38,7 @@ class HttpSource:
         self.url = url
         self._files = HttpFiles(url, wait_seconds)
         self._places_of: dict[tuple[str, str], BlockPlaces] = {}
+        self._held_of: dict[tuple[str, str], tuple[float, NDArray[np.bool_]]] = {}
 
     def manifest(self, table: str, version: str) -> bytes:
         """See BlockSource.manifest."""
@@ -99,7 +102,14 @@ class HttpSource:
         )
 
     def _held(self, table: str, manifest: Manifest) -> NDArray[np.bool_]:
-        """Return which blocks are held there now, (num_blocks,)."""
+        """Return which blocks are held there, now or a moment ago, (num_blocks,)."""
+        key, now = (table, manifest.version), time.monotonic()
+        found = self._held_of.get(key)
+        if found is None or now - found[0] > _HELD_SECONDS:
+            found = self._held_of[key] = now, self._held_now(table, manifest)
+        return found[1]
+
+    def _held_now(self, table: str, manifest: Manifest) -> NDArray[np.bool_]:
         data = self._small_file(table, manifest.version, HELD)
         if data is None:
             return np.ones(manifest.num_blocks, np.bool_)

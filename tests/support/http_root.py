@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,8 +18,10 @@ class RootHandler(http.server.BaseHTTPRequestHandler):
     unruly = ""
     unruly_file = "rows.bin"
     ends: threading.Event
+    asked: Counter[str]
 
     def do_GET(self) -> None:
+        self.asked[self.path.rpartition("/")[2]] += 1
         path = self.root / unquote(self.path).lstrip("/")
         if not path.is_file():
             self._answer(404, b"")
@@ -96,10 +99,13 @@ class RootHandler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def http_root(root: Path, unruly: str = "", unruly_file: str = "rows.bin") -> Iterator[str]:
-    """Serve a data root as long as the block lasts; yields its URL."""
+def http_root(
+    root: Path, unruly: str = "", unruly_file: str = "rows.bin", *, asked: Counter[str] | None = None
+) -> Iterator[str]:
+    """Serve a data root as long as the block lasts; yields its URL. `asked` counts requests by the names of files."""
     ends = threading.Event()
     settings = {"root": root, "unruly": unruly, "unruly_file": unruly_file, "ends": ends}
+    settings["asked"] = Counter() if asked is None else asked
     handler = type("Handler", (RootHandler,), settings)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -99,6 +100,15 @@ def test_what_a_web_server_does_wrong_with_either_file_is_named_and_no_wrong_blo
             copy_blocks(root, "t", version, [(bad_block, bad_block + 1)], [source])
         copy_blocks(root, "t", version, None, [source, FileSource(origin)])
 
+    assert np.array_equal(rows_of(root), PATCHED)
+
+
+def test_which_blocks_are_held_there_is_not_asked_for_each_batch(root: DataRoot, origin: Path) -> None:
+    asked: Counter[str] = Counter()
+    with http_root(origin, asked=asked) as url, closing(block_source(url)) as source:
+        copy_blocks(root, "t", manifest_of(origin, "t").version, None, [source], batch_bytes=1)
+
+    assert (asked["held.json"], asked["rows.bin"] + asked["changed.bin"]) == (1, NUM_BLOCKS)
     assert np.array_equal(rows_of(root), PATCHED)
 
 
