@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from store_server.cluster.holding import Holding
+from store_server.cluster.map_against_disk import MapAgainstDisk
 from store_server.cluster.member import ClusterMember
 from store_server.cluster.own_holdings import OwnHoldings
 from store_server.cluster.recent_reads import RecentReads
@@ -29,6 +30,7 @@ class NodeInCluster:
         self._config = config
         self._catalog = catalog
         self._own_holdings = OwnHoldings(root)
+        self._map_against_disk = MapAgainstDisk(root)
         self._reads = RecentReads(root.path, catalog.asked_for, config.retire_after_seconds)
         self._member = ClusterMember(config, root.path, self._holdings, limited=self._limited, new_map=self._new_map)
         self._holding = Holding(config, root, self._member.known, changed=self._member.holdings_changed)
@@ -49,9 +51,11 @@ class NodeInCluster:
             await self._holding.start()
 
     async def looked_at_root(self) -> None:
-        """Tell the process that speaks for the node what was read from this one lately."""
+        """Tell the process that speaks for the node what was read from this one lately; that one checks the map."""
         if not self._config.speaks_for_node:
             await asyncio.to_thread(self._reads.tell)
+        elif self.known.newest is not None:
+            await asyncio.to_thread(self._map_against_disk.look, self.known.newest)
 
     async def close(self) -> None:
         """Stop, and let others see that the node is away."""
