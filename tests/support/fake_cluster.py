@@ -20,6 +20,8 @@ from engram_store.v1 import cluster_service_pb2 as pb
 
 ROW_BYTES = 16
 TABLE = "t"
+PAIRS = [(0, 1), (1, 2), (2, 3), (3, 0)]
+"""Who holds each of four shards on four nodes, each of them twice."""
 
 
 def rows_of(version: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -67,13 +69,13 @@ class FakeClusterNode:
     lookups: list[NDArray[np.int64]] = field(default_factory=list)
 
     async def get_shard_map(self, known_epoch: int, timeout: float) -> pb.GetShardMapResponse:
-        await self._work(timeout, None)
+        await self._work(timeout)
         newest = self.shard_map
         is_news = newest.epoch > known_epoch
         return pb.GetShardMapResponse(epoch=newest.epoch, map=to_message(newest) if is_news else None)
 
     async def list_tables(self, timeout: float) -> list[TableInfo]:
-        await self._work(timeout, None)
+        await self._work(timeout)
         return []
 
     async def fetch(
@@ -84,10 +86,9 @@ class FakeClusterNode:
         timeout: float,
         *,
         places: NDArray[np.int64] | None = None,
-        patience: float | None = None,
     ) -> None:
         self.lookups.append(rows)
-        await self._work(timeout, patience)
+        await self._work(timeout)
         if self.fails_with:
             raise self.fails_with.pop(0)
         self._check_held(table, rows)
@@ -96,10 +97,9 @@ class FakeClusterNode:
     async def close(self) -> None:
         pass
 
-    async def _work(self, timeout: float, patience: float | None) -> None:
-        limit = timeout if patience is None else min(timeout, patience)
+    async def _work(self, timeout: float) -> None:
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(timeout):
                 if not self.is_up:
                     await asyncio.sleep(0)
                     raise Unavailable(f"node {self.number} is down")
@@ -111,7 +111,7 @@ class FakeClusterNode:
                 if not self.is_up:
                     raise Unavailable(f"node {self.number} went down")
         except TimeoutError as error:
-            raise TimeLimitExceeded(f"no answer within {limit:g} s") from error
+            raise TimeLimitExceeded(f"no answer within {timeout:g} s") from error
 
     def _check_held(self, table: TableInfo, rows: NDArray[np.int64]) -> None:
         version = self.shard_map.versions.get((table.name, table.version))
