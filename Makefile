@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-gpu test-attack test-publish test-lowest simulate chaos load lint proto clean
+.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos load lint proto clean
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-attach bench-cold-rows bench-end-to-end
 help:
@@ -43,9 +43,14 @@ test-publish: install
 	$(BIN)/pytest -m long -o faulthandler_timeout=0 tests/store_server/commands/test_publish_under_load.py \
 		tests/store_server/commands/test_publisher_killed.py
 
+## test-long       every test that takes minutes, those of the two targets above among them (an hour)
+test-long: install
+	$(BIN)/pytest -m long -o faulthandler_timeout=0
+
 # The client must install into environments that pin old versions: its tests once more, with the lowest it is promised to
 # run with. They need no server: the nodes they speak to are scripted.
 LOWEST_VENV := .venv-lowest
+WITH_SERVERS := test_real_nodes.py test_rolling_restart.py test_missing_version.py
 $(LOWEST_VENV)/installed: Makefile pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST_VENV)
 	$(LOWEST_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt \
@@ -55,6 +60,7 @@ $(LOWEST_VENV)/installed: Makefile pyproject.toml constraints-lowest.txt
 ## test-lowest     the client's tests with the lowest versions of its dependencies
 test-lowest: $(LOWEST_VENV)/installed
 	$(LOWEST_VENV)/bin/pytest tests/engram_store tests/engram_client/test_misbehaving_nodes.py \
+		tests/engram_client/cluster $(addprefix --ignore=tests/engram_client/cluster/,$(WITH_SERVERS)) \
 		tests/engram_client/hashing tests/engram_client/test_token_map_file.py tests/engram_client/test_node_transport.py \
 		tests/engram_client/test_formats.py tests/engram_client/test_formats_quantized.py
 
@@ -113,17 +119,18 @@ bench-attach: install
 bench-cold-rows: install
 	$(BIN)/python tests/bench/cold_rows.py
 
-## simulate        a cluster's client against 10,000 made-up clusters and 20 of 1,000 nodes (BENCH=options: others; minutes)
+## simulate        a cluster's client and placement in 10,000 made-up clusters and 20 of 1,000 nodes (SIMULATE=options; minutes)
 simulate: install
-ifdef BENCH
-	PYTHONPATH=tests $(BIN)/python -m simulation $(BENCH)
+ifdef SIMULATE
+	PYTHONPATH=tests $(BIN)/python -m simulation $(SIMULATE)
 else
 	PYTHONPATH=tests $(BIN)/python -m simulation --seeds 10000 --nodes 3-12
 	PYTHONPATH=tests $(BIN)/python -m simulation --seeds 20 --nodes 1000
 endif
 
-# With network namespaces, which take root, each node has an address and a link of its own; else some are left out.
-## chaos           four nodes under load, one of them killed, stopped, cut off, far or unreliable (CHAOS=options; 10 minutes)
+# With network namespaces, which take root, each node has an address and a link of its own; else some are left out, as are
+# those with etcd where that is missing.
+## chaos           four nodes under load, which are killed, stopped, cut off, far or without etcd (CHAOS=options; 15 minutes)
 chaos: install
 	PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS)
 
