@@ -43,6 +43,8 @@ def diff(
 
     Blocks with the same digest in both are not read. Rows that only one of them has are counted as added or gone.
     """
+    if ids_file is not None and not ids_file.parent.is_dir():  # before all is compared
+        raise typer.BadParameter(f"{ids_file} is to be in {ids_file.parent}, which is no directory", param_hint="--ids")
     data_root = DataRoot.open(root)
     one = data_root.stored_version(name, old)
     other = data_root.stored_version(name, new or data_root.current_version(name))

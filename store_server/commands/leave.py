@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -44,17 +45,17 @@ def leave(
         if cancel:
             asyncio.run(_stay(config, node))
         else:
-            with progress_bar(f"emptying {node}", None) as advance:
-                asyncio.run(_leave(config, node, timeout, _of_bytes_to_go(advance)))
+            asyncio.run(_leave(config, node, timeout))
     typer.echo(f"stays  {node}" if cancel else f"not needed any more  {node}  stop it now")
 
 
-async def _leave(config: ClusterConfig, node: str, timeout: float, progress: Callable[[int], None]) -> None:
+async def _leave(config: ClusterConfig, node: str, timeout: float) -> None:
     from store_server.cluster.departure import leave as leave_cluster
     from store_server.cluster.publication import living_cluster
 
     async with living_cluster(config) as cluster:
-        await leave_cluster(cluster, node, timeout=timeout, progress=progress)
+        with ExitStack() as stack:
+            await leave_cluster(cluster, node, timeout=timeout, progress=_of_bytes_to_go(node, stack))
 
 
 async def _stay(config: ClusterConfig, node: str) -> None:
@@ -65,13 +66,16 @@ async def _stay(config: ClusterConfig, node: str) -> None:
         await stay(cluster, node)
 
 
-def _of_bytes_to_go(advance: Callable[[int], None]) -> Callable[[int], None]:
-    """Return what shows how many bytes have gone, given how many are to go."""
-    before: int | None = None
+def _of_bytes_to_go(node: str, stack: ExitStack) -> Callable[[int], None]:
+    """Return what shows how many bytes have gone, given how many are to go: from the first word of that on."""
+    advance: Callable[[int], None] | None = None
+    before = 0
 
     def progress(to_go: int) -> None:
-        nonlocal before
-        if before is not None:
+        nonlocal advance, before
+        if advance is None:
+            advance = stack.enter_context(progress_bar(f"emptying {node}", None))
+        else:
             advance(before - to_go)
         before = to_go
 

@@ -75,3 +75,11 @@ def test_versions_with_other_rows_are_not_compared(run: Callable, root: Path) ->
     assert "row_bytes is 264 in version" in narrow.error
     assert "row_format is '' in version" in other.error
     assert "has no version" in missing.error
+
+
+def test_a_file_of_ids_in_no_directory_is_refused_before_anything_is_read(
+    run: Callable, root: Path, tmp_path: Path
+) -> None:
+    refused = run("diff", root, "t", "old", "--ids", tmp_path / "none" / "ids.npy")
+
+    assert f"{tmp_path / 'none'}, which is no directory" in " ".join(refused.err.replace("│", " ").split())

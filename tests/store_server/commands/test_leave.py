@@ -86,3 +86,4 @@ def test_what_cannot_leave_is_refused_in_one_line(cluster, run, tmp_path):
         assert "has no node 'n9'" in run("leave", "n9", "--cluster", cluster.url, *more).error
         in_file = run("leave", "n0", "--cluster", f"file://{tmp_path}/map.json", *more)
         assert "the map of this cluster is a file" in in_file.error
+        assert len(in_file.err.splitlines()) == 1  # no progress bar
