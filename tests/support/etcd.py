@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,17 +13,11 @@ from pathlib import Path
 import grpc
 import pytest
 from aetcd import rpc
+from support.network import free_ports
 
 START_SECONDS = 60
 PROGRAM = shutil.which("etcd")
 needs_etcd = pytest.mark.skipif(PROGRAM is None, reason="needs etcd (Debian: apt-get install etcd-server)")
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on just now."""
-    with contextlib.ExitStack() as sockets:
-        found = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
-        return [each.getsockname()[1] for each in found]
 
 
 class Etcd:

@@ -47,7 +47,7 @@ class Loopback:
     """All at 127.0.0.1, on ports that were free; those after a node's first one are for its workers."""
 
     def __init__(self, num_nodes: int, *, ports_a_node: int = 1) -> None:
-        self._listen = [f"127.0.0.1:{port}" for port in _free_ports(num_nodes, ports_a_node)]
+        self._listen = [f"127.0.0.1:{port}" for port in free_ports(num_nodes, ports_a_node)]
 
     def listen(self, number: int) -> str:
         return self._listen[number]
@@ -59,7 +59,7 @@ class Loopback:
         return ()
 
 
-def _free_ports(number: int, in_a_row: int) -> list[int]:
+def free_ports(number: int, in_a_row: int = 1) -> list[int]:
     """Return ports of which so many are free, each with those that follow it."""
     with contextlib.ExitStack() as stack:
         ports: list[int] = []

@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import TypeVar
 
 Value = TypeVar("Value")
@@ -31,6 +31,14 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now
+
+
+async def seconds_of(work: Awaitable[object]) -> float:
+    """Await something; returns how long it took by the clock of the loop."""
+    now = asyncio.get_running_loop().time
+    began = now()
+    await work
+    return now() - began
 
 
 def run_virtually(coroutine: Coroutine[object, object, Value]) -> Value:

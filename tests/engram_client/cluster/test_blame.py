@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 from support.fake_cluster import TABLE, FakeCluster, shard_map_of, sharded
-from support.virtual_clock import run_virtually
+from support.virtual_clock import run_virtually, seconds_of
 
 from engram_client.cluster.hedging import HedgeSettings
 from engram_client.errors import (
@@ -23,13 +23,6 @@ from engram_client.errors import (
 FIRST, SECOND = np.arange(100), np.arange(100, 200)  # rows of the two shards
 BOTH = np.arange(200)
 _PAUSE_SECONDS = 0.01  # of a round in which nobody was left to ask
-
-
-async def seconds_of(work):
-    now = asyncio.get_running_loop().time
-    began = now()
-    await work
-    return now() - began
 
 
 def test_a_node_that_holds_some_of_the_rows_by_a_newer_map_is_asked_for_those_at_once():

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.fake_cluster import ROW_BYTES, TABLE, FakeCluster, rows_of, shard_map_of, sharded
-from support.virtual_clock import run_virtually
+from support.fake_cluster import PAIRS, ROW_BYTES, TABLE, FakeCluster, rows_of, shard_map_of, sharded
+from support.virtual_clock import run_virtually, seconds_of
 
 from engram_client.cluster.hedging import HedgeSettings
 from engram_client.errors import (
@@ -21,7 +21,6 @@ from engram_client.errors import (
     VersionNotFound,
 )
 
-PAIRS = [(0, 1), (1, 2), (2, 3), (3, 0)]
 ROWS = np.random.default_rng(0).integers(0, 400, 200)
 
 
@@ -37,13 +36,6 @@ def virtually(test):
 
     run.__name__, run.__doc__ = test.__name__, test.__doc__
     return run
-
-
-async def seconds_of(work):
-    now = asyncio.get_running_loop().time
-    began = now()
-    await work
-    return now() - began
 
 
 def lookups(cluster):
@@ -358,6 +350,9 @@ async def test_a_node_that_breaks_the_protocol_is_left_out():
 
     for _ in range(20):
         await cluster.fetch(np.arange(50))
+
+    assert len(cluster.nodes[0].fails_with) == 4  # it was asked once
+    assert not cluster.client.nodes[0].health.ready
 
 
 @virtually

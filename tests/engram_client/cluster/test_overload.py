@@ -3,12 +3,11 @@
 import asyncio
 
 import numpy as np
-from support.fake_cluster import TABLE, FakeCluster, shard_map_of, sharded
+from support.fake_cluster import PAIRS, TABLE, FakeCluster, shard_map_of, sharded
 from support.virtual_clock import run_virtually
 
 from engram_client.cluster.hedging import HedgeSettings
 
-PAIRS = [(0, 1), (1, 2), (2, 3), (3, 0)]
 SERVICE_SECONDS = 0.02
 
 

@@ -5,10 +5,8 @@ import random
 
 import numpy as np
 import pytest
-from support.fake_cluster import TABLE, FakeCluster, shard_map_of, sharded
+from support.fake_cluster import PAIRS, TABLE, FakeCluster, shard_map_of, sharded
 from support.virtual_clock import run_virtually
-
-PAIRS = [(0, 1), (1, 2), (2, 3), (3, 0)]
 
 
 async def lookups_of_an_idle_client(cluster, num_fetches, num_rows):

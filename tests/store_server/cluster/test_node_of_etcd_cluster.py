@@ -7,7 +7,8 @@ import signal
 import grpc
 import pytest
 from structlog.testing import capture_logs
-from support.etcd import free_ports, needs_etcd, running_etcd
+from support.etcd import needs_etcd, running_etcd
+from support.network import free_ports
 from support.processes import node_process
 from support.rows import random_rows
 from support.tables import write_table

@@ -5,7 +5,8 @@ import signal
 import socket
 
 import pytest
-from support.etcd import free_ports, needs_etcd
+from support.etcd import needs_etcd
+from support.network import free_ports
 from support.set_of_versions import NUM_ROWS, NUM_TABLES, SECONDS, reads, write_versions
 
 pytestmark = needs_etcd
