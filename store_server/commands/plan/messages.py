@@ -25,7 +25,7 @@ _GRPC_PREFIX_BYTES: Final = 5
 _HTTP2_HEADER_BYTES: Final = 9
 _HTTP2_FRAME_BYTES: Final = 16 << 10
 _TYPICAL_TABLE: Final = "v41-flash/layer-14"
-_TYPICAL_VERSION: Final = "0123456789abcdef"
+_TYPICAL_VERSION: Final = "0123456789abcdef" * 2
 _TYPICAL_ID: Final = 1_000_000
 _DEFAULTS: Final = ServerConfig(root=Path())
 

@@ -69,7 +69,7 @@ def test_v41_at_a_million_tokens_a_second_takes_39_nodes_of_1_8_million_rows(run
     assert shown[6:13] == [
         "memory          202.758 GB x 2 copies / (274.878 GB x 0.7) = 2.108 -> 3 nodes",
         "disk            202.758 GB x 2 copies x 2 versions / (2,000 GB x 0.7) = 0.5793 -> 1 node",
-        "network         107.7 Gbit/s / (25 Gbit/s x 0.7) = 6.156 -> 7 nodes",
+        "network         107.7 Gbit/s / (25 Gbit/s x 0.7) = 6.157 -> 7 nodes",
         "rows            48,000,000 rows/s / (1,800,000 rows/s x 0.7) = 38.1 -> 39 nodes",
         "replicas        2 copies of each row, on a node each -> 2 nodes",
         "one node lost   27 fully used suffice for all of it, and 1 to lose -> 28 nodes",
