@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -13,12 +14,14 @@ from store_server.commands.arguments import Root
 from store_server.commands.cluster_access import ClusterUrl, access_of, cluster_failures
 from store_server.commands.failure import CommandFailed
 from store_server.commands.progress import progress_bar
+from store_server.listen_address import UNIX
 from store_server.storage import DataRoot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from store_server.cluster.cluster_config import ClusterConfig
+    from store_server.cluster.registration import NodeRegistration
     from store_server.storage import Manifest
 
 EXAMPLES: Final = (
@@ -38,7 +41,10 @@ def publish(
     set_name: Annotated[str, typer.Option("--set", metavar="NAME", help="The set of tables that switches together.")],
     serve_on: Annotated[
         str,
-        typer.Option(metavar="HOST:PORT", help="Where nodes fetch from this command; port 0 picks a free one."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where nodes fetch from this command, an address that all of them reach; port 0 picks a free one.",
+        ),
     ] = "127.0.0.1:0",
     source: Annotated[
         str | None,
@@ -112,10 +118,12 @@ async def _publish(
     from store_server.cluster.publication import living_cluster
 
     async with AsyncExitStack() as stack:
-        if source is None:
-            source = f"grpc://{await stack.enter_async_context(serving_blocks(root, serve_on))}"
-        block_source(source).close()  # raises for a URL that no node could use
         cluster = await stack.enter_async_context(living_cluster(config))
+        if source is None:
+            address = await stack.enter_async_context(serving_blocks(root, serve_on))
+            require_reached(address, await cluster.living())
+            source = f"grpc://{address}"
+        block_source(source).close()  # raises for a URL that no node could use
         await cluster.publish(
             set_name,
             manifests,
@@ -125,6 +133,24 @@ async def _publish(
             timeout=timeout,
             progress=progress,
         )
+
+
+def require_reached(address: str, living: Mapping[str, NodeRegistration]) -> None:
+    """See that nodes, by id, can fetch from an address of this host; on loopback they would ask themselves."""
+    for name, each in sorted(living.items()) if _is_loopback(address) else ():
+        if not _is_loopback(each.node.address):
+            raise CommandFailed(
+                f"nodes are to fetch from {address}, which only this host reaches, and node {name} is at "
+                f"{each.node.address}: give --serve-on an address of this host that all nodes reach, or --source"
+            )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, or the path of a socket
+        return host == "localhost" or address.startswith(UNIX)
 
 
 def _manifests(root: DataRoot, tables: Sequence[str]) -> dict[str, Manifest]:
