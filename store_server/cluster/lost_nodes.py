@@ -12,7 +12,7 @@ from engram_store.shard_map import Node
 class LossSettings:
     """How long a node is waited for. Seconds."""
 
-    lost_after_seconds: float = 30.0
+    lost_after_seconds: float = 60.0
     """A node that is away for as long is lost: others are to hold its shards."""
     all_lost_after_seconds: float = 600.0
     """The same where half of the nodes or more, and at least two, went away together: that was rather the network."""
