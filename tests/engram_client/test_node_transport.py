@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import re
-import socket
 
 import numpy as np
 import pytest
 from support.fake_node import BreakStream, FakeNode
+from support.network import free_ports
 from support.rows import random_rows
 
 import engram_client
@@ -44,12 +44,6 @@ def name_workers(nodes, ports, node="n"):
 
 def port_of(url):
     return int(url.rpartition(":")[2])
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def fetch_until(table, condition):
@@ -196,7 +190,7 @@ async def test_ports_at_which_nobody_or_somebody_else_listens_are_left_alone():
     """As behind a proxy that gives the ports of a node other numbers."""
     node, sibling, stranger = FakeNode(ROWS), FakeNode(ROWS), FakeNode(random_rows(20_000, 264, seed=9))
     async with workers(node, sibling) as url, stranger.listening() as elsewhere, engram_client.connect(url) as store:
-        ports = [port_of(url), free_port(), port_of(elsewhere), int(node.workers.listen[1])]
+        ports = [port_of(url), *free_ports(1), port_of(elsewhere), int(node.workers.listen[1])]
         name_workers((node, sibling), ports)
         name_workers((stranger,), ports, node="another")
         table = await store.table("t")
@@ -230,7 +224,7 @@ async def test_a_worker_that_hangs_costs_no_fetch_and_is_left_out():
 async def test_a_worker_left_out_stays_so_when_a_fetch_from_before_gives_it_up():
     node, hanging = FakeNode(ROWS), HeldNode()
     async with workers(node, hanging) as url, engram_client.connect(url) as store:
-        only_worker = [hanging.workers.listen[1], free_port()]
+        only_worker = [hanging.workers.listen[1], *free_ports(1)]
         name_workers((node, hanging), only_worker)
         table = await store.table("t")
         await fetch_until(table, lambda: hanging.requests)
@@ -254,7 +248,7 @@ async def test_a_large_fetch_that_comes_to_a_halt_is_taken_to_another():
     node, halting, asked = FakeNode(ROWS), FakeNode(ROWS, max_rows_per_lookup=100_000), []
     node.table.max_rows_per_lookup = 100_000
     async with workers(node, halting) as url, engram_client.connect(url, timeout=1) as store:
-        name_workers((node, halting), [halting.workers.listen[1], free_port()])
+        name_workers((node, halting), [halting.workers.listen[1], *free_ports(1)])
         table = await store.table("t")
         await fetch_until(table, lambda: halting.requests)
         halting.script, before = answer_the_first_only, len(node.requests)
