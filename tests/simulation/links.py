@@ -1,6 +1,7 @@
 """A client's way to a simulated node. Replies come when they come, and write if somebody still waits for them."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from simulation.nodes import SimulatedNode
 from simulation.watch import ClientWatch, Fetch
 
-from engram_client.errors import EngramError, StoreClosed, TimeLimitExceeded, Unavailable
+from engram_client.errors import StoreClosed, TimeLimitExceeded, Unavailable
 from engram_client.table_info import TableInfo
 from engram_store.v1 import cluster_service_pb2 as pb
 
@@ -34,6 +35,7 @@ class PendingQuestion:
         return self._link.is_cut
 
     def answer(self, value: Any) -> None:
+        self._link.draining = self._link.node.announces_stop
         if self.reply.done():
             self._link.watch.late_replies += 1
             if not self._link.writes_late_replies:
@@ -50,7 +52,6 @@ class PendingQuestion:
 class SimulatedLink:
     """A NodeLink."""
 
-    draining = False
     writes_late_replies = False
     """Only for a bug that is planted."""
 
@@ -61,6 +62,10 @@ class SimulatedLink:
         self.kept: list[PendingQuestion] = []
         self.is_closed = False
         self.is_released = False
+        self.draining = False
+        """Whether the node announced its stop when it last answered."""
+        self.heard_at = -math.inf
+        """When it last brought rows to a user's fetch."""
         self.first_failure: float | None = None
         """When a user's fetch first found out about the present fault of the node."""
         self._under_way: dict[PendingQuestion, None] = {}
@@ -79,26 +84,30 @@ class SimulatedLink:
         timeout: float,
         *,
         places: NDArray[np.int64] | None = None,
-        patience: float | None = None,
     ) -> None:
         fetch = self.watch.fetch_into(out)  # None for a trial in the background
         where = slice(None) if places is None else places
-        limit = timeout if patience is None else min(timeout, patience)
 
         def take(value: NDArray[np.uint8]) -> None:
             out[where] = value
 
         question = PendingQuestion(self, lambda node: node.rows(table, rows), take, len(rows) * table.row_bytes)
         if fetch is None:
-            await self._wait_for(question, limit)
+            await self._wait_for(question, timeout)
             return
         self.watch.asked(fetch, self, rows, where)
-        outcome = "rows"
+        outcome, began = "rows", self.node.loop.time()
         try:
-            await self._wait_for(question, limit)
+            await self._wait_for(question, timeout)
+            self.heard_at = self.node.loop.time()
+        except Unavailable:
+            outcome = Unavailable.__name__
+            self.note_that_it_is_away(fetch)
+            raise
         except BaseException as error:
             outcome = type(error).__name__
-            self._note_failure(fetch, error, limit < timeout)
+            if isinstance(error, asyncio.CancelledError) and self.heard_at <= began:
+                self.watch.gave_up(fetch, self, where)
             raise
         finally:
             self.watch.heard(fetch, self, where, outcome)
@@ -133,16 +142,9 @@ class SimulatedLink:
             timer.cancel()
             del self._under_way[question]
 
-    def _note_failure(self, fetch: Fetch, error: BaseException, was_patience: bool) -> None:
-        """Remember that the client was told: by a refusal, or by silence that was not the end of the fetch itself."""
-        is_news = isinstance(error, Unavailable) or (isinstance(error, TimeLimitExceeded) and was_patience)
+    def note_that_it_is_away(self, fetch: Fetch) -> None:
+        """Remember that the client was told, by a refusal or by silence, if the node is away."""
         now = self.node.loop.time()
         is_faulty = self.is_cut or not self.node.is_up or self.node.is_stopped or self.node.announces_stop
-        if (
-            is_news
-            and is_faulty
-            and self.first_failure is None
-            and now < fetch.deadline
-            and isinstance(error, EngramError)
-        ):
+        if is_faulty and self.first_failure is None and now < fetch.deadline:
             self.first_failure = now

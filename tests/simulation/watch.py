@@ -41,10 +41,20 @@ class Fetch:
     asked: NDArray[np.int16]  # how often each row is being asked for at the moment
     cancelled: float | None = None
     refused_by: set[int] = field(default_factory=set)  # nodes that did not give it rows
+    given_up: "list[GivenUp]" = field(default_factory=list)
 
     @property
     def deadline(self) -> float:
         return self.began + self.timeout
+
+
+@dataclass(slots=True, eq=False)
+class GivenUp:
+    """Rows that a node was not waited for any more, while nobody else was being asked for them."""
+
+    link: "SimulatedLink"
+    rows: NDArray[np.bool_]
+    when: float
 
 
 @dataclass(slots=True, eq=False)
@@ -131,6 +141,7 @@ class ClientWatch:
         else:
             self.requests += 1
         fetch.asked[where] += 1
+        self._learn_of_silence(fetch, where)
         if link.first_failure is not None and self._now() > link.first_failure and self._had_choice(fetch, link, rows):
             self._violate(fetch, f"asks n{link.node.number}, of which it is known to be away, though others are ready")
 
@@ -139,6 +150,20 @@ class ClientWatch:
         if outcome != "rows":
             fetch.refused_by.add(link.node.number)
         self._say(fetch, f"hears from n{link.node.number}: {outcome}")
+
+    def gave_up(self, fetch: Fetch, link: "SimulatedLink", where: NDArray[np.int64] | slice) -> None:
+        """Take note of a cancelled request that was not overtaken: its node was silent, or the fetch has ended."""
+        if fetch.cancelled is None and not self.is_closing and (fetch.asked[where] == 1).all():
+            rows = np.zeros(len(fetch.rows), np.bool_)
+            rows[where] = True
+            fetch.given_up.append(GivenUp(link, rows, self._now()))
+
+    def _learn_of_silence(self, fetch: Fetch, where: NDArray[np.int64] | slice) -> None:
+        """A fetch that asks at once again for what it gave up goes on: it was the silence that ended the request."""
+        for each in fetch.given_up:
+            if each.when == self._now() and each.rows[where].any():
+                each.link.note_that_it_is_away(fetch)
+        fetch.given_up = [each for each in fetch.given_up if each.when == self._now()]
 
     def check_epoch(self) -> None:
         epoch = self.transport.maps.newest.epoch
