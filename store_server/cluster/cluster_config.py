@@ -109,6 +109,6 @@ def _check_reachable(address: str) -> None:
         parsed = None
     if parsed is None or (not parsed.path and (parsed.port == 0 or parsed.host in ANY_HOST)):
         raise ValueError(
-            "address must be where others reach this node, HOST:PORT with a port of 1 to 65535 or unix:///PATH, got "
-            f"{address!r:.200}"
+            "address (--advertise) must be where others reach this node, HOST:PORT with a port of 1 to 65535 or "
+            f"unix:///PATH, got {address!r:.200}"
         )

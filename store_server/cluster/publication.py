@@ -50,6 +50,11 @@ class LivingCluster:
         """Use `living_cluster`."""
         self._meeting = meeting
 
+    @property
+    def has_registry(self) -> bool:
+        """Whether nodes register: not where the map is a file."""
+        return self._meeting.registry is not None
+
     async def shard_map(self) -> ShardMap:
         """Return the map as it is now."""
         async with aclosing(self._meeting.source.follow()) as maps:  # type: ignore[type-var]  # it is a generator

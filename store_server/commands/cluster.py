@@ -23,7 +23,7 @@ EXAMPLES: Final = ("engram-store cluster etcd://10.0.0.9:2379/prod",)
 
 
 def cluster(
-    url: Annotated[str, typer.Argument(metavar="URL", help="etcd://[USER@]HOST:PORT[,HOST:PORT]/NAME")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="etcd://[USER@]HOST:PORT[,HOST:PORT]/NAME or file:///PATH")],
     password_file: cluster_options.PasswordFile = None,
     etcd_ca: cluster_options.CaFile = None,
     etcd_cert: cluster_options.CertFile = None,
@@ -37,15 +37,15 @@ def cluster(
         typer.echo(line)
 
 
-def lines(shard_map: ShardMap, living: Mapping[str, NodeRegistration]) -> Iterator[str]:
-    """Yield what there is to say of a map, given what the nodes say that are registered, by id."""
+def lines(shard_map: ShardMap, living: Mapping[str, NodeRegistration] | None) -> Iterator[str]:
+    """Yield what there is to say of a map, given what the nodes say that are registered, by id; None if none are."""
     yield f"cluster {shard_map.cluster}  epoch {shard_map.epoch}  replicas {shard_map.replicas}"
     held = _bytes_by_node(shard_map)
     for place, node in enumerate(shard_map.nodes):
-        state = ("alive" if node.id in living else "away") + (", leaving" if node.draining else "")
+        state = _state(node.id, living) + (", leaving" if node.draining else "")
         of = f" of {node.capacity_bytes:,}" if node.capacity_bytes else ""
         labels = "".join(f"  {key}={value}" for key, value in sorted(node.labels.items()))
-        stored = f", {living[node.id].bytes_used:,} stored" if node.id in living else ""
+        stored = f", {living[node.id].bytes_used:,} stored" if living and node.id in living else ""
         yield f"node  {node.id}  {node.address}  {state}  {held[place]:,}{of} bytes{stored}{labels}"
     for name, each in sorted(shard_map.sets.items()):
         for state, versions in (("current", each.current), ("previous", each.previous), ("pending", each.pending)):
@@ -55,6 +55,12 @@ def lines(shard_map: ShardMap, living: Mapping[str, NodeRegistration]) -> Iterat
     for key in sorted(shard_map.versions):
         line = _of_version(shard_map.versions[key], shard_map.replicas)
         yield line if key in rank else f"{line}, retired"
+
+
+def _state(node_id: str, living: Mapping[str, NodeRegistration] | None) -> str:
+    if living is None:
+        return "not registered"
+    return "alive" if node_id in living else "away"
 
 
 def _of_version(version: ShardedVersion, replicas: int) -> str:
@@ -73,8 +79,8 @@ def _bytes_by_node(shard_map: ShardMap) -> list[int]:
     return held
 
 
-async def _look(config: ClusterConfig) -> tuple[ShardMap, Mapping[str, NodeRegistration]]:
+async def _look(config: ClusterConfig) -> tuple[ShardMap, Mapping[str, NodeRegistration] | None]:
     from store_server.cluster.publication import living_cluster
 
     async with living_cluster(config) as cluster:
-        return await cluster.shard_map(), await cluster.living()
+        return await cluster.shard_map(), (await cluster.living() if cluster.has_registry else None)

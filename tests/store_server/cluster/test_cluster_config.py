@@ -26,7 +26,7 @@ from store_server.config import ServerConfig
         ({"labels": {"zones": "a"}}, "got zones=a"),
         ({"capacity_bytes": -1}, "capacity_bytes must be at least 0 and at most 2**62, got -1"),
         ({"capacity_bytes": 1 << 63}, "got 9223372036854775808"),
-        ({"address": "10.0.0.7"}, "address must be where others reach this node, HOST:PORT with a port of 1 to 65535"),
+        ({"address": "10.0.0.7"}, "address (--advertise) must be where others reach this node, HOST:PORT with a port"),
         ({"address": "h:0"}, "got 'h:0'"),
         ({"address": "0.0.0.0:50051"}, "got '0.0.0.0:50051'"),
         ({"address": "unix://"}, "got 'unix://'"),

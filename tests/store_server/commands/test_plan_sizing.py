@@ -38,7 +38,7 @@ def test_a_million_tokens_of_v41_by_hand() -> None:
     assert plan.demands == {
         "memory": 3,  # 202.758 GB x 2 / (274.878 GB x 0.7) = 2.108
         "disk": 1,  # 202.758 GB x 2 x 2 / (2,000 GB x 0.7) = 0.579
-        "network": 7,  # 107.7 Gbit/s / (25 Gbit/s x 0.7) = 6.156
+        "network": 7,  # 107.7 Gbit/s / (25 Gbit/s x 0.7) = 6.157
         "rows": 40,
         "replicas": 2,
         "one node lost": 28,  # at 27 nodes 6,591.8 requests/s take 26.637 s
