@@ -50,8 +50,8 @@ def test_bytes_on_the_wire_by_hand() -> None:
     traffic = traffic_of(MILLION, 7)
 
     rows = 1e6 * 48 / (1e6 / 8192 * 2) / 7 / 4  # a seventh of a fetch has 7.4 MB, which are four pieces of 2 MiB
-    request = rows * 8 + (9 + 20 + 18 + 4) + 5 + (rows * 8 + 51) / 16384 * 9
-    reply = rows * 264 + (9 + 18 + 4) + 5 + (rows * 264 + 31) / 16384 * 9
+    request = rows * 8 + (9 + 20 + 34 + 4) + 5 + (rows * 8 + 67) / 16384 * 9
+    reply = rows * 264 + (9 + 34 + 4) + 5 + (rows * 264 + 47) / 16384 * 9
     assert traffic.rows_a_request == pytest.approx(rows)
     assert traffic.requests_per_second == pytest.approx(6835.9375)
     assert traffic.received_bits_per_second == pytest.approx(6835.9375 * request * 1538 / 1448 * 8, rel=1e-6)
