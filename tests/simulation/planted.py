@@ -96,9 +96,9 @@ class _SplittingOneRowOff(ClusterTransport):
         return _OneRowOff(self.maps.newest.versions[(table.name, table.version)])
 
 
-class _IgnoresTimeLimits(SimulatedLink):
-    async def fetch(self, table: TableInfo, rows: NDArray[np.int64], *args: Any, **options: Any) -> None:
-        await super().fetch(table, rows, args[0], _LONG_SECONDS, places=options.get("places"))
+class _WithoutTimeLimits(ClusterTransport):
+    async def fetch(self, table: TableInfo, rows: NDArray[np.int64], out: NDArray[np.uint8], _: float) -> None:
+        await super().fetch(table, rows, out, _LONG_SECONDS)
 
 
 NOTHING_PLANTED = Plant(what="nothing")
@@ -110,7 +110,7 @@ PLANTS = {
     "neighbour": Plant(
         what="the first row of a shard is asked of the shard before", transport_type=_SplittingOneRowOff
     ),
-    "no-time-limit": Plant(what="a node is waited for past the time limit", link=_IgnoresTimeLimits),
+    "no-time-limit": Plant(what="a fetch goes on past its time limit", transport_type=_WithoutTimeLimits),
     "leaves-early": Plant(what="a holder leaves when another joins, not when that one has it", stepping=LeavingEarly),
     "no-grace": Plant(what="nodes that went away together are lost as soon as one alone", stepping=WithoutGrace),
     "blind": Plant(what="time in which nobody could be seen counts as time away", stepping=CountingBlindly),

@@ -177,6 +177,11 @@ class ClientWatch:
         if self._now() > limit + TOLERANCE_SECONDS:
             self._violate(fetch, f"ended {self._now() - limit:.3f} s after its time limit, its cancellation or the end")
 
+    def _can_learn(self) -> bool:
+        """Tell whether two of the nodes that the client knows of answer with the map that they know."""
+        known = [self.world.nodes[number_at(node.address)] for node in self.transport.maps.newest.nodes]
+        return sum(node.is_good and node.hands_out is None for node in known) >= 2
+
     def _check_failure(self, fetch: Fetch, error: BaseException) -> None:
         key = VersionKey(fetch.table.name, fetch.table.version)
         if isinstance(error, asyncio.CancelledError):
@@ -186,7 +191,12 @@ class ClientWatch:
         elif isinstance(error, VersionNotFound):
             is_right = self.world.agreed.is_dropped(key)
         elif isinstance(error, TimeLimitExceeded | Unavailable):
-            is_right = self.world.may_fail or fetch.timeout < AMPLE_SECONDS or self.world.agreed.is_dropped(key)
+            is_right = (
+                self.world.may_fail
+                or fetch.timeout < AMPLE_SECONDS
+                or self.world.agreed.is_dropped(key)
+                or not self._can_learn()
+            )
         else:
             is_right = self.world.may_fail and isinstance(error, EngramError)
         if not is_right:
