@@ -28,6 +28,10 @@ ClusterUrl: TypeAlias = Annotated[
     ),
 ]
 
+SetName: TypeAlias = Annotated[
+    str, typer.Option("--set", metavar="NAME", help="The set of tables, which switches together.")
+]
+
 
 def access_of(
     url: str, password_file: Path | None, ca_file: Path | None, cert_file: Path | None, key_file: Path | None

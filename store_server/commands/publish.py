@@ -11,7 +11,7 @@ import typer
 
 from store_server.commands import cluster_options
 from store_server.commands.arguments import Root
-from store_server.commands.cluster_access import ClusterUrl, access_of, cluster_failures
+from store_server.commands.cluster_access import ClusterUrl, SetName, access_of, cluster_failures
 from store_server.commands.failure import CommandFailed
 from store_server.commands.progress import progress_bar
 from store_server.listen_address import UNIX
@@ -38,7 +38,7 @@ def publish(
         typer.Argument(metavar="TABLE...", help="Tables; TABLE@VERSION for another version than the current one."),
     ],
     cluster: ClusterUrl,
-    set_name: Annotated[str, typer.Option("--set", metavar="NAME", help="The set of tables that switches together.")],
+    set_name: SetName,
     serve_on: Annotated[
         str,
         typer.Option(

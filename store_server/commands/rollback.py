@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from store_server.commands import cluster_options
-from store_server.commands.cluster_access import ClusterUrl, access_of, cluster_failures
+from store_server.commands.cluster_access import ClusterUrl, SetName, access_of, cluster_failures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ EXAMPLES: Final = ("engram-store rollback --cluster etcd://10.0.0.9:2379/prod --
 
 def rollback(
     cluster: ClusterUrl,
-    set_name: Annotated[str, typer.Option("--set", metavar="NAME", help="The set of tables.")],
+    set_name: SetName,
     password_file: cluster_options.PasswordFile = None,
     etcd_ca: cluster_options.CaFile = None,
     etcd_cert: cluster_options.CertFile = None,

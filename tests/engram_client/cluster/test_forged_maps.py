@@ -104,6 +104,8 @@ def test_the_last_node_that_answers_is_believed():
 
         await cluster.fetch(np.arange(400))
 
+        assert cluster.client.maps.newest == cluster.nodes[0].shard_map
+
     run_virtually(lose_all_but_one())
 
 
