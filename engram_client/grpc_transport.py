@@ -178,7 +178,9 @@ class GrpcTransport:
             except grpc.aio.AioRpcError as error:
                 raise error_of_call(error, self._target) from error
             except asyncio.CancelledError:
-                if self._closed:  # closing the channel cancels what is under way
+                # Closing the channel cancels what is under way; so may the caller, at the same moment.
+                task = asyncio.current_task()
+                if self._closed and task is not None and not task.cancelling():
                     raise StoreClosed(f"the store at {self._target} was closed") from None
                 raise
             except DecodeError as error:

@@ -139,12 +139,12 @@ class NodeTransport:
         """Close all connections; what is under way fails with StoreClosed. Raises WrongLoop as GrpcTransport does."""
         await self._direct.close()
         self._closed = True
+        workers, self._workers = self._workers, []  # nobody asks any more for one that is not among them
         tasks = [task for task in (*self._asking, *self._closing) if not task.get_loop().is_closed()]
         for task in self._asking.intersection(tasks):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        workers, self._workers = self._workers, []
         for worker in workers:
             await worker.transport.close()
 

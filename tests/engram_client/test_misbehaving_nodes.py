@@ -331,6 +331,26 @@ async def test_closing_a_store_ends_what_is_under_way():
             await pending
 
 
+async def test_who_is_cancelled_while_the_store_is_closed_stays_cancelled():
+    node = FakeNode(ROWS)
+    node.may_list.clear()
+    async with node.listening() as url:
+        store = engram_client.connect(url)
+        asking = asyncio.create_task(store.tables())
+        async with asyncio.timeout(10):
+            while node.listed == 0:
+                await asyncio.sleep(0)
+
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0)  # it has begun, and asking has not heard of it
+        asking.cancel()
+
+        await closing
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        node.may_list.set()
+
+
 async def test_a_store_may_be_closed_while_its_first_stream_is_only_being_opened():
     async with FakeNode(ROWS).listening() as url:
         store = engram_client.connect(url)

@@ -431,6 +431,22 @@ async def test_closing_ends_what_workers_have_under_way():
             node.may_answer.set()
 
 
+async def test_closing_ends_the_search_for_workers_that_do_not_answer():
+    node = FakeNode(ROWS)
+    async with workers(node) as url:
+        name_workers((node,), free_ports(2))
+        store = engram_client.connect(url)
+        node.may_list.clear()
+        await store.table("t")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while node.listed == 0:  # asked whether it has other workers by now
+                await asyncio.sleep(0)
+
+            await store.close()
+
+        node.may_list.set()
+
+
 @pytest.mark.parametrize(
     ("address", "listen", "expected"),
     [
