@@ -12,7 +12,7 @@ import structlog
 import uvloop
 
 from store_server.allocator import keep_freed_memory
-from store_server.cluster.registry import NodeIdTaken, RegistryRefuses
+from store_server.cluster.agreement.registry import NodeIdTaken, RegistryRefuses
 from store_server.file_limit import raise_file_limit
 from store_server.listen_address import CannotListen
 from store_server.node import Node, NodeFailed, running

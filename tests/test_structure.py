@@ -27,11 +27,11 @@ FOR_ANYONE = {"engram_client.hashing", "engram_client.compression", "engram_clie
 FILES_AT_THE_BORDER = {
     "engram_client": {"grpc_errors.py", "grpc_transport.py", "lookup_stream.py"},
     "store_server": {
-        "cluster/block_server.py",
-        "cluster/block_source_grpc.py",
-        "cluster/etcd_access.py",
-        "cluster/etcd_connection.py",
-        "cluster/etcd_members.py",
+        "cluster/blocks/block_server.py",
+        "cluster/blocks/block_source_grpc.py",
+        "cluster/agreement/etcd_access.py",
+        "cluster/agreement/etcd_connection.py",
+        "cluster/agreement/etcd_members.py",
         "failures.py",
         "node.py",
         "services/blocks.py",

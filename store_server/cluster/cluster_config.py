@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from engram_store.shard_map import MAX_CAPACITY_BYTES
-from store_server.cluster.failure_domains import DOMAIN_LABELS
-from store_server.cluster.retirement import RetirementSettings
+from store_server.cluster.next_map.retirement import RetirementSettings
+from store_server.cluster.placement.failure_domains import DOMAIN_LABELS
 from store_server.listen_address import ANY_HOST, ListenAddress
 
 _NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

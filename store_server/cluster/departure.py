@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from store_server.cluster.leaving import CannotLeave, is_leaving, leaving, needed_for, staying
+from store_server.cluster.next_map.leaving import CannotLeave, is_leaving, leaving, needed_for, staying
 
 if TYPE_CHECKING:
     from collections.abc import Callable

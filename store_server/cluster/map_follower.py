@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from store_server.cluster.map_source import MapSourceFailed
+from store_server.cluster.agreement.map_source import MapSourceFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engram_store.shard_map import ShardMap
+    from store_server.cluster.agreement.map_source import MapSource
     from store_server.cluster.known_map import KnownMap
-    from store_server.cluster.map_source import MapSource
 
 log = structlog.get_logger()
 _PAUSE_SECONDS: Final = 1.0

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from engram_store.shard_map import Node
+from store_server.cluster.agreement.map_source import MapSourceFailed
+from store_server.cluster.agreement.meeting_point import meeting_point_at
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.map_follower import follow_map
-from store_server.cluster.map_source import MapSourceFailed
-from store_server.cluster.meeting_point import meeting_point_at
 from store_server.cluster.participation import Participation
 from store_server.cluster.registration import NodeRegistration
 

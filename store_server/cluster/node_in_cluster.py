@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from store_server.cluster.holding import Holding
-from store_server.cluster.map_against_disk import MapAgainstDisk
+from store_server.cluster.holdings.holding import Holding
+from store_server.cluster.holdings.map_against_disk import MapAgainstDisk
+from store_server.cluster.holdings.own_holdings import OwnHoldings
 from store_server.cluster.member import ClusterMember
-from store_server.cluster.own_holdings import OwnHoldings
 from store_server.cluster.recent_reads import RecentReads
 
 if TYPE_CHECKING:

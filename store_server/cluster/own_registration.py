@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from store_server.cluster.agreement.map_source import MapSourceFailed
+from store_server.cluster.agreement.registry import NodeIdTaken, Registry, RegistryRefuses
 from store_server.cluster.cluster_config import ClusterConfig
-from store_server.cluster.map_source import MapSourceFailed
 from store_server.cluster.registration import NodeRegistration
-from store_server.cluster.registry import NodeIdTaken, Registry, RegistryRefuses
 from store_server.cluster.said_once import SaidOnce
 from store_server.storage import StorageError
 

@@ -15,16 +15,16 @@ from typing import Final
 import structlog
 
 from engram_store.shard_map import ShardMap
+from store_server.cluster.agreement.map_source import MapSource, MapSourceFailed
+from store_server.cluster.agreement.registry import Registry
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.known_map import KnownMap
-from store_server.cluster.map_repair import repair
-from store_server.cluster.map_source import MapSource, MapSourceFailed
-from store_server.cluster.map_steps import MapStep, first_map
+from store_server.cluster.next_map.map_repair import repair
+from store_server.cluster.next_map.map_steps import MapStep, first_map
+from store_server.cluster.next_map.waiting import Waiting
 from store_server.cluster.own_registration import OwnRegistration, set_or_after
 from store_server.cluster.registration import NodeRegistration
-from store_server.cluster.registry import Registry
 from store_server.cluster.said_once import SaidOnce
-from store_server.cluster.waiting import Waiting
 
 log = structlog.get_logger()
 _STEP_SECONDS: Final = 1.0

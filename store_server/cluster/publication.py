@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from store_server.cluster.map_source import MapSourceFailed
-from store_server.cluster.meeting_point import meeting_point_at
-from store_server.cluster.previous_versions import forgotten, rolled_back
-from store_server.cluster.publishing import (
+from store_server.cluster.agreement.map_source import MapSourceFailed
+from store_server.cluster.agreement.meeting_point import meeting_point_at
+from store_server.cluster.next_map.previous_versions import forgotten, rolled_back
+from store_server.cluster.next_map.publishing import (
     CannotPublish,
     bytes_held,
     is_current,
@@ -21,8 +21,8 @@ from store_server.cluster.publishing import (
 
 if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap
+    from store_server.cluster.agreement.meeting_point import MeetingPoint
     from store_server.cluster.cluster_config import ClusterConfig
-    from store_server.cluster.meeting_point import MeetingPoint
     from store_server.cluster.registration import NodeRegistration
     from store_server.storage import Manifest
 

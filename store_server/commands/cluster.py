@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from store_server.cluster.assignment import shard_sizes
-from store_server.cluster.set_switch import importance
+from store_server.cluster.next_map.set_switch import importance
+from store_server.cluster.placement.assignment import shard_sizes
 from store_server.commands import cluster_options
 from store_server.commands.cluster_access import access_of, cluster_failures
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from store_server.cluster.block_source import InvalidSourceUrl
+from store_server.cluster.agreement.map_source import MapSourceFailed
+from store_server.cluster.blocks.block_source import InvalidSourceUrl
 from store_server.cluster.cluster_config import ClusterConfig
-from store_server.cluster.leaving import CannotLeave
-from store_server.cluster.map_source import MapSourceFailed
-from store_server.cluster.publishing import CannotPublish
+from store_server.cluster.next_map.leaving import CannotLeave
+from store_server.cluster.next_map.publishing import CannotPublish
 from store_server.commands.failure import CommandFailed
 from store_server.listen_address import CannotListen
 

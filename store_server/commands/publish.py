@@ -113,8 +113,8 @@ async def _publish(
     allow_change: bool,
     progress: Callable[[int, int], None],
 ) -> None:
-    from store_server.cluster.block_server import serving_blocks
-    from store_server.cluster.block_source import block_source
+    from store_server.cluster.blocks.block_server import serving_blocks
+    from store_server.cluster.blocks.block_source import block_source
     from store_server.cluster.publication import living_cluster
 
     async with AsyncExitStack() as stack:

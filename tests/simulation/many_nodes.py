@@ -14,7 +14,7 @@ from support.living_nodes import SETTINGS, LivingNodes
 from support.placements import SHARD_BYTES, a_node, a_version
 
 from engram_store.shard_map import ShardMap, TableSet, VersionKey
-from store_server.cluster.map_steps import first_map
+from store_server.cluster.next_map.map_steps import first_map
 
 TABLES = ("layer-1", "layer-2")
 _ZONES = "abcde"

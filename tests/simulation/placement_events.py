@@ -10,10 +10,10 @@ from simulation.simulated_disk import PUBLISHER
 from simulation.simulated_etcd import SimulatedMeeting
 
 from engram_store.shard_map import VersionKey
-from store_server.cluster.map_source import MapSourceFailed
-from store_server.cluster.meeting_point import MeetingPoint
+from store_server.cluster.agreement.map_source import MapSourceFailed
+from store_server.cluster.agreement.meeting_point import MeetingPoint
+from store_server.cluster.next_map.publishing import CannotPublish
 from store_server.cluster.publication import LivingCluster
-from store_server.cluster.publishing import CannotPublish
 
 if TYPE_CHECKING:
     from simulation.placement import Placement

@@ -8,9 +8,9 @@ from simulation.stepping import SteppingOnce
 
 from engram_store.shard_map import ShardedVersion, ShardMap, TableSet, VersionKey
 from store_server.cluster.cluster_config import ClusterConfig
-from store_server.cluster.map_steps import MapStep
+from store_server.cluster.next_map.map_steps import MapStep
+from store_server.cluster.next_map.waiting import Waiting
 from store_server.cluster.registration import NodeRegistration
-from store_server.cluster.waiting import Waiting
 
 
 class LeavingEarly(SteppingOnce):

@@ -8,7 +8,7 @@ from simulation.agreed_map import number_at
 from simulation.nodes import SimulatedNode
 
 from engram_store.shard_map import ShardMap, VersionKey
-from store_server.cluster.wanted import WantedShard, wanted_shards
+from store_server.cluster.holdings.wanted import WantedShard, wanted_shards
 
 PUBLISHER = "file:///published"
 _SHARDS_AT_ONCE = 4

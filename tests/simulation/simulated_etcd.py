@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from simulation.nodes import SimulatedNode
 
 from engram_store.shard_map import ShardMap
-from store_server.cluster.map_source import MapSourceFailed
+from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.registration import NodeRegistration
 
 _TELLING_SECONDS = 0.1

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from simulation.nodes import SimulatedNode
 
 from engram_store.shard_map import ShardMap
-from store_server.cluster.map_steps import MapStep
+from store_server.cluster.next_map.map_steps import MapStep
 from store_server.cluster.participation import Participation
 from store_server.cluster.registration import NodeRegistration
 

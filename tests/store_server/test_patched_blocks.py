@@ -12,7 +12,7 @@ from support.patches import patch_table, with_rows
 from support.rows import random_rows
 from support.tables import write_table
 
-from store_server.cluster.block_source import block_source
+from store_server.cluster.blocks.block_source import block_source
 from store_server.storage import Manifest
 
 BLOCK_ROWS = 4_095

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from engram_store.shard_map import Node, ShardMap, VersionKey
-from store_server.cluster.lost_nodes import LossSettings
-from store_server.cluster.map_steps import next_map
+from store_server.cluster.next_map.lost_nodes import LossSettings
+from store_server.cluster.next_map.map_steps import next_map
+from store_server.cluster.next_map.set_switch import importance
 from store_server.cluster.registration import NodeRegistration
-from store_server.cluster.set_switch import importance
 
 SETTINGS = LossSettings(lost_after_seconds=30, all_lost_after_seconds=600)
 

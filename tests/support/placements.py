@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from engram_store.shard_map import Node, Shard, ShardedVersion
-from store_server.cluster.assignment import Targets
+from store_server.cluster.placement.assignment import Targets
 
 ROW_BYTES = 10
 BLOCK_ROWS = 10

@@ -18,10 +18,10 @@ from support.processes import NodeProcess, node_process
 from engram_store.shard_map import ShardMap, from_message
 from engram_store.v1.cluster_service_pb2 import GetShardMapRequest
 from engram_store.v1.cluster_service_pb2_grpc import ClusterServiceStub
+from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.cluster_config import ClusterConfig
-from store_server.cluster.map_source import MapSourceFailed
+from store_server.cluster.next_map.publishing import CannotPublish
 from store_server.cluster.publication import living_cluster
-from store_server.cluster.publishing import CannotPublish
 from store_server.cluster.registration import NodeRegistration
 from store_server.storage import DataRoot, StorageError
 from store_server.storage.held_blocks import held_blocks

@@ -5,9 +5,9 @@ import asyncio
 from structlog.testing import capture_logs
 from support.shard_maps import later, shard_map_of
 
+from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.map_follower import follow_map
-from store_server.cluster.map_source import MapSourceFailed
 
 FIRST = shard_map_of()
 PATIENCE_SECONDS = 30

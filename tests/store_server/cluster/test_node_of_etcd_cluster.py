@@ -18,9 +18,9 @@ from engram_store.v1 import cluster_service_pb2 as cluster
 from engram_store.v1 import cluster_service_pb2_grpc as cluster_stubs
 from engram_store.v1 import lookup_service_pb2 as lookup
 from engram_store.v1 import lookup_service_pb2_grpc as lookup_stubs
+from store_server.cluster.agreement.registry import NodeIdTaken, RegistryRefuses
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.known_map import KnownMap
-from store_server.cluster.registry import NodeIdTaken, RegistryRefuses
 from store_server.config import ServerConfig
 from store_server.node import running
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from engram_store.shard_map import Node
+from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.cluster_config import ClusterConfig
-from store_server.cluster.map_source import MapSourceFailed
 from store_server.cluster.own_registration import OwnRegistration
 from store_server.cluster.registration import NodeRegistration
 from store_server.cluster.said_once import SaidOnce

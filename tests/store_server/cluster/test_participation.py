@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 from support.shard_maps import later, shard_map_of
 
 from engram_store.shard_map import Node, Shard, ShardedVersion
+from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.known_map import KnownMap
-from store_server.cluster.map_source import MapSourceFailed
 from store_server.cluster.participation import Participation
 from store_server.cluster.registration import NodeRegistration
 

@@ -6,10 +6,10 @@ import pytest
 from support.shard_maps import later, shard_map_of
 
 from engram_store.shard_map import Node
-from store_server.cluster.map_source import MapSourceFailed
-from store_server.cluster.meeting_point import MeetingPoint
+from store_server.cluster.agreement.map_source import MapSourceFailed
+from store_server.cluster.agreement.meeting_point import MeetingPoint
+from store_server.cluster.next_map.publishing import CannotPublish
 from store_server.cluster.publication import LivingCluster
-from store_server.cluster.publishing import CannotPublish
 from store_server.cluster.registration import NodeRegistration
 from store_server.storage.manifest import Manifest
 

@@ -1,0 +1,66 @@
+"""Where the nodes of a cluster find its map and, in etcd, each other: what its URL names."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from store_server.cluster.agreement import file_map_source
+from store_server.cluster.agreement.etcd_url import SCHEMES, EtcdUrl
+from store_server.cluster.agreement.map_source import MapSource
+from store_server.cluster.agreement.registry import Registry
+from store_server.cluster.cluster_config import ClusterConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeetingPoint:
+    """What a node needs of it."""
+
+    source: MapSource
+    close: Callable[[], Awaitable[None]]
+    cluster: str | None = None
+    """Name of the cluster; None where only the map tells."""
+    registry: Registry | None = None
+    """None where somebody else writes the map, who knows the nodes."""
+
+
+def meeting_point_at(config: ClusterConfig) -> MeetingPoint:
+    """Return what the URL of a cluster names; connects to nothing yet. Raises ValueError."""
+    scheme = urlsplit(config.url).scheme
+    if scheme in SCHEMES:
+        return _in_etcd(config)
+    if scheme != file_map_source.SCHEME:
+        raise ValueError(f"a cluster is at file:///PATH, etcd://... or etcds://..., got {scheme}://")
+    source = file_map_source.FileMapSource(file_map_source.path_of(config.url))
+    return MeetingPoint(source=source, close=_nothing_to_close)
+
+
+def _in_etcd(config: ClusterConfig) -> MeetingPoint:
+    url = EtcdUrl.parse(config.url)
+    try:  # an extra: a cluster whose map is a file needs none of it
+        from store_server.cluster.agreement.etcd_access import EtcdAccess
+        from store_server.cluster.agreement.etcd_connection import EtcdConnection
+        from store_server.cluster.agreement.etcd_map_source import EtcdMapSource
+        from store_server.cluster.agreement.etcd_registry import EtcdRegistry
+    except ImportError as error:
+        raise ValueError(
+            f"a cluster in etcd needs one more package: pip install 'engram-store[etcd]' ({error})"
+        ) from error
+    access = EtcdAccess(
+        password_file=config.password_file,
+        ca_file=config.ca_file,
+        cert_file=config.cert_file,
+        key_file=config.key_file,
+    )
+    etcd = EtcdConnection(url, access)
+    return MeetingPoint(
+        source=EtcdMapSource(etcd, url),
+        registry=EtcdRegistry(etcd, url, config.lease_seconds),
+        cluster=url.name,
+        close=etcd.close,
+    )
+
+
+async def _nothing_to_close() -> None:
+    """Files are opened and closed at each look."""

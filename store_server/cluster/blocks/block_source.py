@@ -1,0 +1,150 @@
+"""Where blocks of a version come from: another data root, a data root behind HTTP, another node."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from store_server.storage import BlockDamaged, DataRoot, StorageError
+from store_server.storage.files.version_files import open_files
+from store_server.storage.held_blocks import held_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from store_server.storage import Manifest
+
+WAIT_SECONDS: Final = 20.0  # for a manifest, for a block
+MOST_MANIFEST_BYTES: Final = 256 << 20  # a manifest has 35 bytes a block, so this is one of 8 TB
+_NODE_AT_A_SOCKET: Final = "grpc://unix:///"
+
+
+class SourceFailed(Exception):
+    """A source gives nothing of what was asked for; the message says which source and why."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source, self.reason = source, reason
+        super().__init__(f"{source}: {reason}")
+
+
+class InvalidSourceUrl(Exception):
+    """A text names no source."""
+
+
+class BlockSource(Protocol):
+    """Gives manifests and blocks, which nobody has compared with anything yet. Every wait for a network has a limit."""
+
+    url: str
+
+    def manifest(self, table: str, version: str) -> bytes:
+        """Return table.json of a version. Raises SourceFailed."""
+        ...
+
+    def blocks(self, table: str, manifest: Manifest, first: int, count: int) -> Iterator[tuple[int, bytes]]:
+        """Yield those of `count` blocks from `first` on that the source has: number, rows. Raises SourceFailed."""
+        ...
+
+    def interrupt(self) -> None:
+        """Give nothing any more: who waits for a network gets SourceFailed. For any thread, before `close`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+def block_source(url: str, *, wait_seconds: float = WAIT_SECONDS) -> BlockSource:
+    """Return the source at file:///ROOT, http(s)://HOST/ROOT, grpc://HOST:PORT or grpc://unix:///PATH.
+
+    It connects when it is first asked. Raises InvalidSourceUrl.
+    """
+    from store_server.cluster.blocks.block_source_grpc import GrpcSource
+    from store_server.cluster.blocks.block_source_http import HttpSource
+
+    if url.startswith(_NODE_AT_A_SOCKET) and len(url) > len(_NODE_AT_A_SOCKET):
+        return GrpcSource(url.removeprefix("grpc://"), wait_seconds)
+    try:
+        parts = urlsplit(url)
+        has_place = bool(parts.path if parts.scheme == "file" else parts.hostname)
+        has_port = parts.port is not None
+    except ValueError as error:
+        raise InvalidSourceUrl(f"{url!r:.300} is no source of blocks: {error}") from error
+    if "?" in url or "#" in url:
+        says = "what stands behind ? or # would be asked for nowhere; a ? or # of a path is %3F or %23"
+        raise InvalidSourceUrl(f"{url!r:.300} is no source of blocks: {says}")
+    if has_place and parts.scheme == "file" and not parts.netloc:
+        return FileSource(Path(unquote(parts.path)))
+    if has_place and parts.scheme in ("http", "https") and not parts.username:
+        return HttpSource(url, wait_seconds)
+    if has_port and parts.scheme == "grpc" and not parts.path:
+        return GrpcSource(parts.netloc, wait_seconds)
+    wanted = "file:///ROOT, http://HOST/ROOT, https://HOST/ROOT, grpc://HOST:PORT or grpc://unix:///PATH"
+    raise InvalidSourceUrl(f"{url!r:.300} is no source of blocks: write {wanted}")
+
+
+def source_for_a_copy(url: str, *, wait_seconds: float = WAIT_SECONDS) -> BlockSource:
+    """Return the same, and for a URL that names no source one that fails: those beside it may give the blocks."""
+    try:
+        return block_source(url, wait_seconds=wait_seconds)
+    except InvalidSourceUrl as error:
+        return NoSource(url, str(error))
+
+
+class NoSource:
+    """Gives nothing."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self._reason = url, reason
+
+    def manifest(self, table: str, version: str) -> bytes:  # noqa: ARG002
+        """See BlockSource.manifest."""
+        raise SourceFailed(self.url, self._reason)
+
+    def blocks(self, table: str, manifest: Manifest, first: int, count: int) -> Iterator[tuple[int, bytes]]:  # noqa: ARG002
+        """See BlockSource.blocks."""
+        raise SourceFailed(self.url, self._reason)
+
+    def interrupt(self) -> None:
+        """See BlockSource.interrupt."""
+
+    def close(self) -> None:
+        """See BlockSource.close."""
+
+
+class FileSource:
+    """A data root that this host can read."""
+
+    def __init__(self, root: Path) -> None:
+        self.url = root.absolute().as_uri()
+        self._root = root
+
+    def manifest(self, table: str, version: str) -> bytes:
+        """See BlockSource.manifest."""
+        try:
+            return DataRoot.open(self._root).manifest(table, version).to_json()
+        except StorageError as error:
+            raise SourceFailed(self.url, str(error)) from error
+
+    def blocks(self, table: str, manifest: Manifest, first: int, count: int) -> Iterator[tuple[int, bytes]]:
+        """See BlockSource.blocks."""
+        try:
+            stored = DataRoot.open(self._root).stored_version(table, manifest.version)
+            are_held = held_blocks(stored)[first : first + count]
+            with contextlib.closing(open_files(stored)) as files:
+                for block in (np.flatnonzero(are_held) + first).tolist():
+                    rows = np.empty((manifest.rows_in_block(block), manifest.row_bytes), np.uint8)
+                    with contextlib.suppress(BlockDamaged):  # who asked compares too, and names this source then
+                        files.read_checked_into(block, rows)
+                    yield block, rows.tobytes()
+        except StorageError as error:
+            raise SourceFailed(self.url, str(error)) from error
+
+    def interrupt(self) -> None:
+        """See BlockSource.interrupt. A disk that is away cannot be waited for otherwise."""
+
+    def close(self) -> None:
+        """See BlockSource.close."""

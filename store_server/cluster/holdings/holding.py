@@ -1,0 +1,201 @@
+"""Makes the data root of a node what the shard map says: it fetches what is missing, lets go of what is too much."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import structlog
+
+from store_server.cluster.blocks.waking_stop import WakingStop
+from store_server.cluster.holdings.copies import Copies
+from store_server.cluster.holdings.damaged_copies import mend_copies
+from store_server.cluster.holdings.fetching import Fetching, copy_from
+from store_server.cluster.holdings.letting_go import LettingGo
+from store_server.cluster.holdings.own_holdings import OwnHoldings
+from store_server.cluster.holdings.scrub import BadBlock, NotWanted, Scrub, taken_out
+from store_server.cluster.holdings.still_to_come import bytes_to_come
+from store_server.cluster.holdings.wanted import WantedShard, wanted_shards
+from store_server.storage import StorageError, root_writer
+from store_server.storage.durable import bytes_free
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from engram_store.shard_map import ShardMap, VersionKey
+    from store_server.cluster.cluster_config import ClusterConfig
+    from store_server.cluster.known_map import KnownMap
+    from store_server.cluster.registration import BlockRanges, Holdings
+    from store_server.storage import DataRoot
+    from store_server.storage.stored_version import StoredVersion
+
+log = structlog.get_logger()
+_LOOK_SECONDS: Final = 1.0
+
+
+class Holding:
+    """What a node does about its data root, from `start` to `close`. Belongs to the running event loop.
+
+    `changed` is called in the loop when others should hear what is held now.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        root: DataRoot,
+        known: KnownMap,
+        *,
+        changed: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._root = root
+        self._known = known
+        self._changed = changed
+        self._own = OwnHoldings(root)
+        copies = Copies(root.path)
+        self._copies = copies
+        self._found_disk_full = threading.Event()
+        self._fetching = Fetching(
+            root,
+            copies,
+            done=self._tell,
+            disk_full=self._found_disk_full.set,
+            bytes_per_second=config.copy_bytes_per_second,
+        )
+        self._letting_go = LettingGo(root, copies, config.keep_seconds, find=self._own.stored)
+        self._room_bytes: int | None = None
+        self._wake = asyncio.Event()
+        self._stop = WakingStop()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._said = ""
+
+    async def start(self) -> None:
+        """Begin. Raises StorageError."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._look_at_room)
+        self._task = asyncio.create_task(self._run())
+        rate = self._config.scrub_bytes_per_second
+        if rate is not None:
+            scrub = Scrub(self._root, rate, changed=self._tell, repair=self._repair)
+            threading.Thread(target=scrub.run, args=(self._stop,), name="scrub", daemon=True).start()
+
+    def look(self) -> None:
+        """Look now: there is another map."""
+        self._wake.set()
+
+    def limited(self, capacity_bytes: int) -> int:
+        """Return how many bytes of rows the node can hold: as stated, or what its disk has room for if that is less."""
+        room = self._room_bytes
+        return capacity_bytes if room is None else min(capacity_bytes or room, room)
+
+    def quarantine(self, stored: StoredVersion, block: int) -> None:
+        """Hold a block no longer, if it is bad; it is fetched again. For any thread; raises StorageError."""
+        if taken_out(self._root, stored, block):
+            self._tell()
+
+    async def close(self) -> None:
+        """Stop. What is being fetched goes on after the next start."""
+        self._stop.set()
+        await asyncio.to_thread(self._fetching.close)
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
+            said = ""
+            try:
+                if await asyncio.to_thread(self._step):
+                    self._changed()
+            except (StorageError, OSError) as error:  # the next look may find the disk in a better state
+                said = f"cannot look after what the node holds: {error}"
+            except Exception:  # a mistake of ours: without this task nothing new would ever be fetched
+                log.exception("cannot look after what the node holds")
+            if said and said != self._said:
+                log.warning(said)
+            self._said = said
+
+    def _step(self) -> bool:
+        """Do what can be done now; tells whether less is held."""
+        shard_map = self._known.newest
+        if shard_map is None or all(node.id != self._config.node_id for node in shard_map.nodes):
+            return False
+        held = self._own()
+        current = [version.key for version in shard_map.current_versions()]
+        mend_copies(self._root, self._copies, self._own.damaged - self._fetching.under_way, current=current)
+        wanted = wanted_shards(shard_map, self._config.node_id)
+        missing = [shard for shard in wanted if not _is_in(held.blocks.get(shard.key, ()), shard)]
+        self._follow_current(shard_map, held)
+        to_come = bytes_to_come(self._root, shard_map, missing, held, self._fetching.shards_under_way)
+        has_less = self._letting_go.look(_blocks_of(wanted, shard_map), self._fetching.under_way, to_come)
+        if self._found_disk_full.is_set() and not self._letting_go.makes_room:
+            self._promise_no_more(held)
+        self._found_disk_full.clear()
+        if not self._letting_go.makes_room:
+            self._fetching.fetch(missing, held.blocks.keys())
+        return has_less
+
+    def _follow_current(self, shard_map: ShardMap, held: Holdings) -> None:
+        """Let the current version of the map be that of the data root, where both are copies of the node's own."""
+        for version in shard_map.current_versions():
+            if version.key not in held.blocks:
+                continue
+            with suppress(StorageError):  # of one table; the next look tries it again
+                before = version.key._replace(version=self._root.current_version(version.table))
+                if before != version.key and before in self._copies and version.key in self._copies:
+                    with root_writer(self._root.path) as writer:
+                        writer.make_current(*version.key)
+
+    def _repair(self, bad: BadBlock) -> None:
+        shard_map = self._known.newest
+        wanted = wanted_shards(shard_map, self._config.node_id) if shard_map is not None else []
+        for shard in wanted:
+            if shard.key == bad[:2] and shard.first <= bad.block < shard.end:
+                copy_from(self._root, shard.key, (bad.block, bad.block + 1), shard.sources, stop=self._stop)
+                self._tell()
+                return
+        raise NotWanted("the shard map does not say that this node is to hold it")
+
+    def _tell(self) -> None:
+        """Say from any thread that other blocks are held now, and look what follows."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the node has stopped
+                self._loop.call_soon_threadsafe(self._changed)
+                self._loop.call_soon_threadsafe(self._wake.set)
+
+    def _look_at_room(self) -> None:
+        """Find out whether there is room for as much as the settings promise."""
+        room = self._own().num_bytes + bytes_free(self._root.path)
+        if room < self._config.capacity_bytes:
+            self._room_bytes = room
+            stated = self._config.capacity_bytes
+            log.warning("the disk has less room than stated", stated_bytes=stated, room_bytes=room)
+
+    def _promise_no_more(self, held: Holdings) -> None:
+        """Promise no more than is held: others are to hold the rest. Until the node starts again."""
+        self._room_bytes = max(1, held.num_bytes)
+        log.error("the disk is full, the node takes no more rows", room_bytes=self._room_bytes)
+
+
+def _is_in(ranges: BlockRanges, shard: WantedShard) -> bool:
+    return any(first <= shard.first and shard.end <= end for first, end in ranges)
+
+
+def _blocks_of(wanted: Sequence[WantedShard], shard_map: ShardMap) -> Mapping[VersionKey, NDArray[np.bool_]]:
+    """Return which blocks of each version are wanted, (num_blocks,)."""
+    blocks: dict[VersionKey, NDArray[np.bool_]] = {}
+    for key, version in shard_map.versions.items():
+        blocks[key] = np.zeros(-(-version.num_rows // version.block_rows), np.bool_)
+    for shard in wanted:
+        blocks[shard.key][shard.first : shard.end] = True
+    return blocks

@@ -1,0 +1,1 @@
+"""What becomes of the shard map: pure functions of the map and of what nodes say."""

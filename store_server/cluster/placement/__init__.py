@@ -1,0 +1,1 @@
+"""Which node is to hold which shard: pure functions that every node computes alike."""
