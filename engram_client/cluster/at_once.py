@@ -9,6 +9,14 @@ from typing import Any
 from engram_client.errors import Unavailable
 
 
+def begin(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+    """Start a task that is among `tasks` until it ends."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
+
+
 async def all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run all at once; the first that fails ends the others.
 

@@ -64,7 +64,7 @@ class LinkedNode:
         self.is_leaving = False
         """Whether it is about to leave the cluster, by the map."""
         self.is_stopping = False
-        """Whether it has announced its stop, and has not come back since; see LinkedNodes.heard."""
+        """Whether it has announced its stop, and has not come back since; see Trials.heard."""
         self.is_watched = False
         """Whether somebody looks for its return since it announced a stop."""
         self.answered_at = -math.inf

@@ -1,29 +1,23 @@
-"""The nodes of the newest map: links to them, which of them are left out, and how those are tried."""
+"""The nodes of the newest map: links to them, how they stand, and which of them are left out."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from engram_client.cluster.latency import NodeLatency, UsualLatency, units
+from engram_client.cluster.at_once import begin
+from engram_client.cluster.latency import UsualLatency
 from engram_client.cluster.linked_node import LinkedNode, NodeLink
 from engram_client.cluster.node_health import is_outlier
 from engram_client.cluster.replica_choice import Standing
-from engram_client.errors import RowsNotHeld, TableDamaged, TableNotFound, VersionNotFound
+from engram_client.cluster.trials import Trials
 
 if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap, VersionKey
 
-_TRIAL_SECONDS: Final = 1.0
-_GREETING_SECONDS: Final = 5.0
-_FIRST_LOOK_SECONDS: Final = 0.25  # whether a node that is about to stop has
-_LONGEST_LOOK_SECONDS: Final = 2.0
 _RECOUNT_AFTER_ANSWERS: Final = 32
 _RECOUNT_AFTER_SECONDS: Final = 1.0
 _FIRST_GUESS_SECONDS: Final = 0.001
@@ -41,11 +35,10 @@ class LinkedNodes:
         self._dice = dice
         self._by_number: list[LinkedNode] = []
         self._by_id: dict[str, LinkedNode] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._trials = Trials(self, dice)
         self._closing: set[asyncio.Task[None]] = set()  # links to former nodes
         self._answers = 0  # since what is usual was last counted
         self._recounted = -math.inf
-        self._closed = False
 
     def __getitem__(self, number: int) -> LinkedNode:
         return self._by_number[number]
@@ -59,16 +52,16 @@ class LinkedNodes:
         for node in shard_map.nodes:
             known = former.pop(node.id, None)
             if known is not None and known.address != node.address:
-                _start(known.link.close(), self._closing)
+                begin(known.link.close(), self._closing)
                 known = None
             if known is None:
                 known = LinkedNode(node.id, node.address, self._connect(node.address))
-                _start(self._greet(known), self._tasks)
+                self._trials.greet(known)
             known.is_leaving = node.draining
             self._by_id[node.id] = known
         self._by_number = [self._by_id[node.id] for node in shard_map.nodes]
         for gone in former.values():
-            _start(gone.link.close(), self._closing)
+            begin(gone.link.close(), self._closing)
 
     def addresses(self) -> list[str]:
         """Return where nodes are, those that are ready first, each part in random order."""
@@ -97,14 +90,7 @@ class LinkedNodes:
             self._recount(now)
         node.health.let_in_more()
         self._count(node, was_slow=is_outlier(seconds / work, self.usual_unit_seconds))
-        self.heard(node)
-
-    def heard(self, node: LinkedNode) -> None:
-        """Take note of what a node says of itself: one that is about to stop is spared until it has come back."""
-        node.is_stopping = node.link.draining
-        if node.is_stopping and not node.is_watched and not self._closed:
-            node.is_watched = True  # until it says that it stays, however often it changes its mind meanwhile
-            _start(self._wait_until_back(node), self._tasks)
+        self._trials.heard(node)
 
     def gave_up(self, node: LinkedNode, seconds: float, work: float) -> None:
         """Take note that a node had not answered after so long, when it was not waited for any more."""
@@ -129,82 +115,33 @@ class LinkedNodes:
     def leave_out(self, node: LinkedNode) -> None:
         """Let nobody wait for a node that failed, until it has proved itself in trials."""
         now = asyncio.get_running_loop().time()
-        if node.health.leave_out(now) and not self._closed:
-            _start(self._try_until_ready(node), self._tasks)
+        if node.health.leave_out(now):
+            self._trials.until_ready(node)
 
     async def close(self) -> None:
         """Close all links. Of a loop that is closed there are no tasks left to wait for."""
-        self._closed = True
-        tasks = [task for task in (*self._tasks, *self._closing) if not task.get_loop().is_closed()]
-        for task in self._tasks.intersection(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._trials.close()
+        closing = [task for task in self._closing if not task.get_loop().is_closed()]
+        await asyncio.gather(*closing, return_exceptions=True)
         for node in self._by_id.values():
             await node.link.close()
+
+    def include(self, node: LinkedNode) -> bool:
+        """Tell whether a node is linked still."""
+        return self._by_id.get(node.id) is node
+
+    def usual_beside(self, judged: LinkedNode) -> float:
+        """Return the usual_unit_seconds by what is known of the other nodes: alone it would be its own measure."""
+        self._recount(asyncio.get_running_loop().time(), judged)
+        return self.usual_unit_seconds
 
     def _recount(self, now: float, judged: LinkedNode | None = None) -> None:
         """Find what is usual of late, by all nodes: where only the quick ones counted, all could be left out for ever.
 
-        A node that is `judged` by it has no say, or alone it would be its own measure.
+        A node that is `judged` by it has no say.
         """
         self._answers, self._recounted = 0, now
         others = [node.latency for node in self._by_number if node is not judged]
         recent = sorted(latency.remembered for latency in others if latency.is_recent(now))
         if recent:
             self.usual_unit_seconds = recent[(len(recent) - 1) // 2]
-
-    async def _greet(self, node: LinkedNode) -> None:
-        """Let a node of several processes name them."""
-        with contextlib.suppress(Exception):
-            await node.link.list_tables(_GREETING_SECONDS)
-            self.heard(node)
-
-    async def _wait_until_back(self, node: LinkedNode) -> None:
-        """Look for a node that is about to stop, also when it has, until it answers and says that it stays."""
-        pause = _FIRST_LOOK_SECONDS
-        while node.is_stopping and self._by_id.get(node.id) is node:
-            await asyncio.sleep(pause * self._dice.uniform(0.5, 1.0))
-            pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
-            with contextlib.suppress(Exception):
-                await node.link.list_tables(_TRIAL_SECONDS)
-                self.heard(node)
-        node.is_watched = False
-
-    async def _try_until_ready(self, node: LinkedNode) -> None:
-        loop = asyncio.get_running_loop()
-        while not node.health.ready and self._by_id.get(node.id) is node:
-            await asyncio.sleep(node.health.pause * self._dice.uniform(0.5, 1.0))
-            began = loop.time()
-            try:
-                work = await self._try(node)
-            except (RowsNotHeld, TableDamaged, TableNotFound, VersionNotFound):
-                node.last_asked = None  # it answers, and these rows it may never have again
-                continue
-            except Exception:  # of whatever kind: without trials the node would stay out for good
-                node.health.tried(is_good=False, now=loop.time())
-                continue
-            seconds = loop.time() - began
-            node.latency.record(seconds, work, loop.time())
-            self._recount(loop.time(), judged=node)
-            node.health.tried(is_good=not is_outlier(seconds / work, self.usual_unit_seconds), now=loop.time())
-            if node.health.ready:
-                node.latency = NodeLatency()
-                node.latency.record(seconds, work, loop.time())
-                _start(self._greet(node), self._tasks)  # it may never have been, and its processes may be others now
-
-    async def _try(self, node: LinkedNode) -> float:
-        """Ask a node for what it was asked for last; returns the units of work."""
-        if node.last_asked is None:
-            await node.link.list_tables(_TRIAL_SECONDS)
-            return 1.0
-        table, rows = node.last_asked
-        out = np.empty((len(rows), table.row_bytes), np.uint8)
-        await node.link.fetch(table, rows, out, _TRIAL_SECONDS)
-        return units(out.nbytes)
-
-
-def _start(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
-    """Start a task that is among `tasks` until it ends."""
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)

@@ -1,12 +1,14 @@
 """A store of a cluster that is closed while it is used says so, and never that all is well."""
 
 import asyncio
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from support.fake_cluster import TABLE, FakeCluster, shard_map_of, sharded
+from support.fake_cluster import TABLE, FakeCluster, FakeClusterNode, shard_map_of, sharded
 from support.virtual_clock import VirtualClockLoop, run_virtually
 
+from engram_client.cluster.cluster_transport import ClusterTransport
 from engram_client.errors import StoreClosed, WrongLoop
 
 ROWS = np.arange(200)
@@ -81,3 +83,35 @@ def test_a_store_is_not_closed_in_another_loop_while_its_own_may_go_on():
     loop.run_until_complete(cluster.fetch_of(table, ROWS[:100]))
     loop.run_until_complete(cluster.client.close())
     loop.close()
+
+
+@dataclass
+class NodeThatFailsWhenCancelled(FakeClusterNode):
+    """As a link may that breaks in the very moment of a cancel."""
+
+    async def list_tables(self, timeout):
+        try:
+            return await super().list_tables(timeout)
+        except asyncio.CancelledError:
+            raise StoreClosed("it was closed") from None
+
+
+@pytest.mark.parametrize("trial", ["of a node left out", "of a node about to stop"])
+def test_closing_ends_a_trial_whose_cancel_meets_a_failure(trial):
+    async def close_during_a_trial():
+        shard_map = shard_map_of(1, sharded([(0,)]))
+        node = NodeThatFailsWhenCancelled(0, shard_map, draining=trial == "of a node about to stop")
+        client = ClusterTransport(shard_map, lambda _: node)
+        if trial == "of a node left out":
+            client.nodes.leave_out(client.nodes[0])
+        await asyncio.sleep(0.01)  # it has been greeted
+        node.hangs = True
+        await asyncio.sleep(0.9)  # it was asked at 0.25 s at the latest
+
+        closing = asyncio.create_task(client.close())
+        done, _ = await asyncio.wait((closing,), timeout=100)
+
+        assert done == {closing}
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run_virtually(close_during_a_trial())
