@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from engram_client.arrays import Int64Array, Uint8Array
+from engram_client.at_once import all_of, begin
 from engram_client.errors import EngramError, StoreClosed, TimeLimitExceeded, Unavailable
 from engram_client.grpc_transport import GrpcTransport
 from engram_client.pieces import PIECE_BYTES
@@ -133,7 +134,7 @@ class NodeTransport:
         elif num_parts == 1:
             await self._fetch_part(table, whole, timeout)
         else:
-            await self._fetch_parts(table, whole.divided(num_parts), timeout)
+            await all_of(self._fetch_part(table, part, timeout) for part in whole.divided(num_parts))
 
     async def close(self) -> None:
         """Close all connections; what is under way fails with StoreClosed. Raises WrongLoop as GrpcTransport does."""
@@ -147,14 +148,6 @@ class NodeTransport:
             await asyncio.wait(tasks)
         for worker in workers:
             await worker.transport.close()
-
-    async def _fetch_parts(self, table: TableInfo, parts: list[_Part], timeout: float) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for part in parts:
-                    group.create_task(self._fetch_part(table, part, timeout))
-        except BaseExceptionGroup as failed:  # the first to fail has ended the others
-            raise failed.exceptions[0] from None
 
     async def _fetch_part(self, table: TableInfo, part: _Part, timeout: float) -> None:
         """Ask one worker, and when it is gone or silent another; at last the address of the URL, until the time limit.
@@ -202,7 +195,7 @@ class NodeTransport:
             return
         self._named = named
         for worker in self._workers:
-            _start(worker.transport.close(), self._closing)
+            begin(worker.transport.close(), self._closing)
         addresses = [worker_address(self._address, listen) for listen in named[1]] if len(named[1]) > 1 else []
         self._workers = [_Worker(GrpcTransport(address, retries=False)) for address in addresses if address is not None]
         random.shuffle(self._workers)  # of those with nothing to do the first is asked: not the same by every client
@@ -215,7 +208,7 @@ class NodeTransport:
 
     def _ask(self, worker: _Worker) -> None:
         if worker.asking is None or worker.asking.done():
-            worker.asking = _start(self._ask_until_it_answers(worker), self._asking)
+            worker.asking = begin(self._ask_until_it_answers(worker), self._asking)
 
     async def _ask_until_it_answers(self, worker: _Worker) -> None:
         """Each worker has such a task of its own: one that never answers keeps nobody from asking the others."""
@@ -238,11 +231,3 @@ class NodeTransport:
         except EngramError:
             worker.answers = False
         worker.is_doubted = not worker.answers or worker.transport.draining
-
-
-def _start(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
-    """Start a task that is among `tasks` until it ends."""
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    return task

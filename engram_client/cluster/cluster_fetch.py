@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from engram_client.at_once import all_of
 from engram_client.cluster.asking import OF_THIS_PROCESS, Asking, Cluster
-from engram_client.cluster.at_once import all_of
 from engram_client.cluster.avoided import NOT_THERE, Avoided
 from engram_client.cluster.linked_node import Load
 from engram_client.cluster.part_race import PartRace

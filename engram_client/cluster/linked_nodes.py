@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from engram_client.cluster.at_once import begin
+from engram_client.at_once import begin
 from engram_client.cluster.latency import UsualLatency
 from engram_client.cluster.linked_node import LinkedNode, NodeLink
 from engram_client.cluster.node_health import is_outlier

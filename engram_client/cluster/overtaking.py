@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from engram_client.cluster.at_once import end
+from engram_client.at_once import end
 from engram_client.errors import EngramError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from engram_client.cluster.at_once import all_of
+from engram_client.at_once import all_of
 from engram_client.cluster.hedging import hedge_delay
 from engram_client.cluster.linked_node import Load
 from engram_client.cluster.overtaking import Overtaking

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from engram_client.cluster.at_once import begin, end
+from engram_client.at_once import begin, end
 from engram_client.cluster.latency import NodeLatency, units
 from engram_client.cluster.node_health import is_outlier
 from engram_client.errors import RowsNotHeld, TableDamaged, TableNotFound, VersionNotFound

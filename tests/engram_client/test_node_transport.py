@@ -431,6 +431,53 @@ async def test_closing_ends_what_workers_have_under_way():
             node.may_answer.set()
 
 
+async def test_a_large_fetch_that_is_cancelled_while_its_parts_fail_ends_as_cancelled():
+    nodes = HoldsLargeLookups(), HoldsLargeLookups()
+    async with workers(*nodes) as url:
+        for turns_later in range(30):
+            transport = NodeTransport(url.removeprefix("grpc://"), retries=False)
+            fetching = await fetch_of_both(transport, nodes)
+            closing = asyncio.create_task(transport.close())  # which lets all parts fail
+            for _ in range(turns_later):
+                await asyncio.sleep(0)
+            was_cancelled = fetching.cancel()
+            await asyncio.wait((fetching, closing), timeout=PATIENCE_SECONDS)
+
+            assert fetching.cancelled() == was_cancelled
+            assert was_cancelled or isinstance(fetching.exception(), errors.StoreClosed)
+
+
+async def fetch_of_both(transport, nodes):
+    """Begin a fetch of which each of two workers has a part, once both are known to answer."""
+    table = await transport.get_table("t", "", PATIENCE_SECONDS)
+    few, all_rows = np.arange(2), np.arange(len(ROWS))
+    before = [len(node.requests) for node in nodes]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while any(len(node.requests) == asked for node, asked in zip(nodes, before, strict=True)):
+            buffers = [np.empty((2, ROWS.shape[1]), np.uint8) for _ in nodes]
+            await asyncio.gather(*(transport.fetch(table, few, out, PATIENCE_SECONDS) for out in buffers))
+        out = np.empty(ROWS.shape, np.uint8)
+        fetching = asyncio.create_task(transport.fetch(table, all_rows, out, PATIENCE_SECONDS))
+        held = [node.held for node in nodes]
+        while any(node.held == count for node, count in zip(nodes, held, strict=True)):
+            await asyncio.sleep(0)
+    return fetching
+
+
+class HoldsLargeLookups(FakeNode):
+    """Answers lookups of more than a few rows never."""
+
+    def __init__(self):
+        super().__init__(ROWS, self.answer_small_ones, max_rows_per_lookup=100_000)
+        self.held = 0
+
+    async def answer_small_ones(self, request, send):
+        if len(request.rows) > 10:
+            self.held += 1
+        else:
+            await self.answer_rightly(request, send)
+
+
 async def test_closing_ends_the_search_for_workers_that_do_not_answer():
     node = FakeNode(ROWS)
     async with workers(node) as url:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from support.virtual_clock import run_virtually
 
-from engram_client.cluster.at_once import all_of
+from engram_client.at_once import all_of
 from engram_client.errors import Unavailable
 
 
