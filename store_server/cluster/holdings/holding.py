@@ -67,6 +67,7 @@ class Holding:
             bytes_per_second=config.copy_bytes_per_second,
         )
         self._letting_go = LettingGo(root, copies, config.keep_seconds, find=self._own.stored)
+        self._held: Mapping[VersionKey, BlockRanges] = {}  # at the last look
         self._room_bytes: int | None = None
         self._wake = asyncio.Event()
         self._stop = WakingStop()
@@ -131,6 +132,9 @@ class Holding:
         if shard_map is None or all(node.id != self._config.node_id for node in shard_map.nodes):
             return False
         held = self._own()
+        if held.blocks != self._held:  # another process of the node may have found a bad block
+            self._held = held.blocks
+            self._tell()
         current = [version.key for version in shard_map.current_versions()]
         mend_copies(self._root, self._copies, self._own.damaged - self._fetching.under_way, current=current)
         wanted = wanted_shards(shard_map, self._config.node_id)

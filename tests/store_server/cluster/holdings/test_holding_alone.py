@@ -1,0 +1,62 @@
+"""What one node does about its data root by a map that nobody changes: no etcd, and no other nodes."""
+
+import asyncio
+import contextlib
+import dataclasses
+
+from support.parts import writer_of
+from support.rows import random_rows
+from support.shard_maps import shard_map_of
+from support.tables import write_table
+
+from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.holdings.holding import Holding
+from store_server.cluster.known_map import KnownMap
+from store_server.storage import DataRoot
+
+ROWS = random_rows(100, 1 << 18)
+PATIENCE_SECONDS = 30
+
+
+class Told:
+    """Whether others were to hear what the node holds."""
+
+    def __init__(self):
+        self._event = asyncio.Event()
+
+    def __call__(self):
+        self._event.set()
+
+    async def again(self):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self._event.wait()
+        self._event.clear()
+
+
+@contextlib.asynccontextmanager
+async def holding_on(root, shard_map, told, **settings):
+    """Keep a data root as a map says, as node `a`."""
+    known = KnownMap(root)
+    known.take(shard_map)
+    config = ClusterConfig(url="etcd://127.0.0.1:1/prod", node_id="a", **settings)
+    holding = Holding(config, DataRoot.open(root), known, changed=told)
+    await holding.start()
+    yield holding
+    await holding.close()
+
+
+NOTHING_WANTED = dataclasses.replace(shard_map_of(), versions={}, sets={})
+"""A map with the node, and without tables."""
+
+
+async def test_a_block_that_another_process_of_the_node_let_go_of_is_told_at_the_next_look(tmp_path):
+    write_table(tmp_path, "t", ROWS)
+    told = Told()
+    async with holding_on(tmp_path, NOTHING_WANTED, told) as holding:
+        await told.again()
+
+        with writer_of(tmp_path, "t") as writer:
+            writer.let_go([(1, 2)])
+        holding.look()
+
+        await told.again()
