@@ -8,7 +8,6 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, Protocol
 
 from engram_client.cluster.avoided import NOT_THERE
-from engram_client.cluster.latency import units
 from engram_client.cluster.patience import WaitingPatiently, patience
 from engram_client.errors import (
     EngramError,
@@ -85,10 +84,6 @@ class Asking:
         """Seconds until the time limit."""
         return self._deadline - self._now()
 
-    def work(self, part: NodePart) -> float:
-        """Return the units of work in a part."""
-        return units(len(part.rows) * self.table.row_bytes)
-
     def is_spare(self, node: LinkedNode) -> bool:
         """Tell whether a node may be asked for what need not be asked."""
         return node.is_free and not node.refusals.include(self._version, self.cluster.epoch, self._now())
@@ -100,7 +95,7 @@ class Asking:
 
         After each of `rounds` in which every replica of some row has failed, nodes are given twice as long.
         """
-        nodes, node, work, began = self.cluster.nodes, part.node, self.work(part), self._now()
+        nodes, node, work, began = self.cluster.nodes, part.node, part.work, self._now()
         epoch = self.cluster.epoch
         node.will_be_asked(self.table, part.rows)
         try:
@@ -142,11 +137,11 @@ class Asking:
 
     def _patience(self, part: NodePart) -> float:
         nodes = self.cluster.nodes
-        return patience(nodes.usual, self.work(part), nodes.usual_unit_seconds, self.cluster.settings)
+        return patience(nodes.usual, part.work, nodes.usual_unit_seconds, self.cluster.settings)
 
     def _half_of_time(self, part: NodePart, left: float) -> float:
         """Return the seconds after which another node needs the rest; infinite where answers may well take so long."""
-        nodes, work = self.cluster.nodes, self.work(part)
+        nodes, work = self.cluster.nodes, part.work
         nearly_all = nodes.usual.quantile(work, self.cluster.settings.quantile)
         if nearly_all is None:  # the less is known the more is allowed for
             nearly_all = 2 * work * part.node.latency.seconds(nodes.usual_unit_seconds, self._now())

@@ -81,7 +81,7 @@ class ClusterFetch:
                 tried = await self._next_round(tried)
                 continue
             # Counted before anything is waited for: fetches that begin at the same moment see each other's work.
-            loads = [Load(part.node, self._asking.work(part)) for part in parts]
+            loads = [Load(part.node, part.work) for part in parts]
             try:
                 if len(parts) > 1:
                     await all_of(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from engram_client.cluster.cluster_fetch import ClusterFetch
 from engram_client.cluster.hedging import HedgeBudget, HedgeSettings
+from engram_client.cluster.latency import units
 from engram_client.cluster.linked_node import NodeLink, NodePart
 from engram_client.cluster.linked_nodes import LinkedNodes
 from engram_client.cluster.patience import PatienceBudget
@@ -114,7 +115,10 @@ class ClusterTransport:
             dice=self._dice,
             avoided=numbers,
         )
-        return [NodePart(self.nodes[part.node], part.rows, part.places) for part in layout.split(rows, chooser)]
+        return [
+            NodePart(self.nodes[part.node], part.rows, part.places, units(len(part.rows) * table.row_bytes))
+            for part in layout.split(rows, chooser)
+        ]
 
     async def look(self, timeout: float, at_least: int = 0) -> None:
         """Ask nodes for a newer map, for no longer than `timeout` seconds; the one that is known may stay."""

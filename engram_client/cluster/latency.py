@@ -100,6 +100,7 @@ class _Window:
     def __init__(self) -> None:
         self._samples: deque[float] = deque(maxlen=_WINDOW)
         self._sorted: list[float] = []
+        self._quantiles: dict[float, float] = {}  # of those: each request asks for several
         self._new = 0
 
     def add(self, seconds: float) -> None:
@@ -107,11 +108,14 @@ class _Window:
         self._new += 1
         if self._new >= _RECOUNT_EVERY or not self._sorted:
             self._sorted, self._new = sorted(self._samples), 0
+            self._quantiles.clear()
 
     def quantile(self, share: float) -> float | None:
         if len(self._sorted) < _FEWEST:
             return None
-        return self._sorted[min(len(self._sorted) - 1, math.ceil(share * len(self._sorted)))]
+        if share not in self._quantiles:
+            self._quantiles[share] = self._sorted[min(len(self._sorted) - 1, math.ceil(share * len(self._sorted)))]
+        return self._quantiles[share]
 
 
 def _log_of(seconds: float, work: float) -> float:

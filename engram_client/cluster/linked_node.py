@@ -123,3 +123,5 @@ class NodePart:
     node: LinkedNode
     rows: Int64Array
     places: Int64Array | None
+    work: float
+    """Units of work in it."""

@@ -51,7 +51,7 @@ class PartRace:
 
     def _hedge_delay(self) -> float | None:
         cluster = self._asking.cluster
-        delay = hedge_delay(cluster.nodes.usual, self._asking.work(self._part), cluster.settings)
+        delay = hedge_delay(cluster.nodes.usual, self._part.work, cluster.settings)
         return None if delay is None else delay * cluster.hedges.delay_factor
 
     def _hedge(self) -> Coroutine[Any, Any, None] | None:
@@ -70,7 +70,7 @@ class PartRace:
         return parts if cluster.hedges.take(len(parts)) else []
 
     async def _ask_all(self, parts: list[NodePart]) -> None:
-        loads = [Load(part.node, self._asking.work(part)) for part in parts]
+        loads = [Load(part.node, part.work) for part in parts]
         try:
             await all_of(
                 self._asking.ask(part, places_within(self._places, part.places), self.failures, self._rounds)
