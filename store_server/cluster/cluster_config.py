@@ -47,7 +47,7 @@ class ClusterConfig:
     """What the node shows to an etcd that asks for certificates."""
     key_file: Path | None = None
     copy_bytes_per_second: float | None = None
-    """How fast the node fetches rows that it is to hold; None for as fast as it goes."""
+    """How fast the node fetches rows that it is to hold, and reads those of them that it has; None for no limit."""
     keep_seconds: float = 300.0
     """For how long the node keeps rows that it is no more to hold, for clients whose map is old."""
     retire_after_seconds: float = 60.0

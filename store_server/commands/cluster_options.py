@@ -86,8 +86,8 @@ CopyRate: TypeAlias = Annotated[
         metavar="BYTES",
         parser=parse_byte_size,
         rich_help_panel=_PANEL,
-        help="Bytes a second, such as 200MiB, at which this node fetches rows that it is to hold; by default there is "
-        "no limit.",
+        help="Bytes a second, such as 200MiB, at which this node fetches rows that it is to hold, and reads those that "
+        "a new version shares with an older one; by default there is no limit.",
     ),
 ]
 KeepSeconds: TypeAlias = Annotated[

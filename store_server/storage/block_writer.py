@@ -86,16 +86,23 @@ class BlockWriter:
                 _write_all(files[places.file_of[block]], blocks[block], int(places.offsets[block]))
             self._hold(new, is_held)
 
-    def hold_right(self, ranges: BlockRanges) -> None:
+    def hold_right(self, ranges: BlockRanges) -> int:
         """Hold those blocks of `ranges` that lie in the files already, put there by another version, and are right.
 
-        Each is read. So a bad block of a file that versions share is not taken for one of this version.
+        Each is read: so a bad block of a file that versions share is not taken for one of this version. Returns how
+        many bytes were read.
         """
         self._opened_files()
+        right, bytes_read = [], 0
         with self._turn():
             is_held = self.held()
-            missing = np.flatnonzero(blocks_of(ranges, self._manifest.num_blocks) & ~is_held).tolist()
-            self._hold([block for block in missing if self._lies_right(block)], is_held)
+            for block in np.flatnonzero(blocks_of(ranges, self._manifest.num_blocks) & ~is_held).tolist():
+                rows = self._lying(block)
+                bytes_read += rows.nbytes
+                if block_digest(rows) == self._manifest.block_digests[block]:
+                    right.append(block)
+            self._hold(right, is_held)
+        return bytes_read
 
     def quarantine(self, block: int) -> bool:
         """Hold a block no longer that has not its digest or cannot be read; False if it is sound, or was not held."""
@@ -198,16 +205,16 @@ class BlockWriter:
         offsets, last_bytes = places.offsets, self._manifest.rows_in_block(end - 1) * self._manifest.row_bytes
         return int(offsets[first]), int(offsets[end - 1] - offsets[first]) + last_bytes
 
-    def _lies_right(self, block: int) -> bool:
+    def _lying(self, block: int) -> NDArray[np.uint8]:
+        """Return the bytes of a block that lie in its file; none where that has a hole, or cannot be read."""
         places, files = self._opened_files()
         file, (offset, size) = files[places.file_of[block]], self._stretch(places, block, block + 1)
         if has_hole(file, offset, size):
-            return False
+            return np.empty(0, np.uint8)
         try:
-            rows = np.frombuffer(os.pread(file, size, offset), np.uint8)
+            return np.frombuffer(os.pread(file, size, offset), np.uint8)
         except OSError:  # as good as another digest: it is to come from elsewhere
-            return False
-        return block_digest(rows) == self._manifest.block_digests[block]
+            return np.empty(0, np.uint8)
 
     def _hold(self, blocks: list[int], is_held: NDArray[np.bool_]) -> None:
         """Hold blocks besides those that are held, once they are durable."""

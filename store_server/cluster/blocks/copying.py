@@ -55,7 +55,8 @@ def copy_blocks(
 ) -> None:
     """Hold the blocks of the half-open ranges `wanted`, None for all; those held already stay.
 
-    Those that lie here in the file of another version are read, and fetched only if they are not right.
+    Those that lie here in the file of another version are read, and fetched only if they are not right. What is read
+    and what is fetched takes no more than `bytes_per_second`.
     A version that is new here appears with its first blocks, as the current one of its table if that is new too. A
     batch of blocks is held in memory and synced to disk together. Call it in a thread; `stop` ends it after one batch.
     Raises CannotCopy, CopyStopped, ValueError for ranges outside the version, and what storage raises: DiskFull before
@@ -73,7 +74,7 @@ def copy_blocks(
     with BlockWriter(home.stored_version(table, version)) as writer:
         for run in _runs(blocks & ~writer.held(), manifest, batch_bytes):
             _require_going_on(stop, table, version)
-            writer.hold_right([run])
+            pace.wait(writer.hold_right([run]), stop)
         writer.reserve(ranges)
         is_placed = home is root
         progress(_progress(manifest, blocks, writer.held()))

@@ -308,6 +308,42 @@ def test_of_a_version_that_shares_a_file_only_what_is_not_right_there_is_fetched
     assert_right(root, version, list(range(NUM_BLOCKS)))
 
 
+def test_reading_what_a_version_shares_keeps_to_the_rate(root, origin, version, tmp_path):
+    """One block at this rate takes an hour; what was never copied costs nothing."""
+    old = ROWS.copy()
+    old[-1] ^= 1
+    write_table(tmp_path / "old", "m/t", old)
+    make_part(root.path, "m/t", old, manifest_of(tmp_path / "old", "m/t"), [2])
+    stop, source = EndsAtTheFirstWait(), FakeSource(origin)
+
+    with pytest.raises(CopyStopped):
+        copy_blocks(
+            root,
+            "m/t",
+            version,
+            None,
+            [source],
+            bytes_per_second=BLOCK_BYTES / 3600,
+            batch_bytes=BLOCK_BYTES,
+            stop=stop,
+        )
+
+    assert stop.seconds == pytest.approx(3600, rel=0.01)
+    assert source.asked == []
+
+
+class EndsAtTheFirstWait(threading.Event):
+    """Is set by whoever waits for it for so many `seconds`."""
+
+    seconds = 0.0
+
+    def wait(self, timeout=None):
+        if timeout and not self.is_set():
+            self.seconds = timeout
+            self.set()
+        return self.is_set()
+
+
 def test_what_nobody_goes_on_with_is_removed(root, origin, version):
     source = FakeSource(origin, change=lambda _: None)
     with pytest.raises(CannotCopy):
