@@ -45,7 +45,8 @@ def assign(
 
     - No two nodes of a shard share a failure domain (`domain_labels`, the widest first) while the nodes and their
       memory allow it; otherwise they share the narrowest ones, and as evenly as can be.
-    - No node gets more than its `capacity_bytes`. Nodes hold in proportion to them, each to about the largest shard.
+    - No node gets more than its `capacity_bytes`; what is too much for it, it gives away, first what it joins and does
+      not have yet. Nodes hold in proportion to them, each to about the largest shard.
     - Few bytes move. The least possible is the larger of two sums. What somebody has to give: all shards of nodes that
       are lost or draining, and what nodes have above their share and one shard. What somebody has to take: what nodes
       lack of their share less one shard. Both in whole shards.
@@ -73,7 +74,7 @@ def assign(
         may_receive=[nodes[place].id not in away for place in usable],
         found_at=_found_at(versions, usable, found_at or {}),
     )
-    placing.begin_with(_kept(placing, versions, usable))
+    placing.begin_with(_kept(placing, versions, usable), _joining(versions, usable))
     for _ in range(_MOST_ROUNDS):
         if not _fill(placing) + settle(placing):
             break
@@ -103,6 +104,13 @@ def _kept(placing: Placing, versions: Sequence[ShardedVersion], usable: Sequence
         numbers = [number_of[place] for place in (*shard.joining, *shard.holders) if place in number_of]
         row[: len(numbers)] = numbers[: placing.copies]
     return kept
+
+
+def _joining(versions: Sequence[ShardedVersion], usable: Sequence[int]) -> list[set[int]]:
+    """Return for each shard the nodes that do not have it yet, by the map."""
+    number_of = {place: number for number, place in enumerate(usable)}
+    shards = (shard for version in versions for shard in version.shards)
+    return [{number_of[place] for place in shard.joining if place in number_of} for shard in shards]
 
 
 def _fill(placing: Placing) -> int:

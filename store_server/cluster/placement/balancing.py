@@ -20,7 +20,7 @@ def _relieve(placing: Placing) -> int:
     """Move shards off nodes that hold more than they can."""
     moves = 0
     for giver in np.flatnonzero(placing.load > placing.capacities):
-        for shard in placing.shards_at(int(giver)):
+        for shard in placing.shards_to_give(int(giver)):
             if placing.load[giver] <= placing.capacities[giver]:
                 break
             moves += _replace(placing, shard, int(giver))

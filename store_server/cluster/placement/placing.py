@@ -55,6 +55,7 @@ class Placing:
         self._shards_of_version: Numbers = np.zeros((max(version_of_shard, default=0) + 1, num_nodes + 1), np.int64)
         self._in_common: Numbers = np.zeros((num_nodes + 1, num_nodes + 1), np.int64)
         self._shards_at: list[set[int]] = [set() for _ in range(num_nodes)]
+        self._lacking_at: list[set[int]] = [set() for _ in range(num_nodes)]
         self._kept_at: list[frozenset[int]] = [frozenset()] * num_nodes
         self._domains = _numbered(domains)
 
@@ -66,8 +67,15 @@ class Placing:
         """Return the shards for which nodes are still to be chosen."""
         return [int(shard) for shard in np.flatnonzero(self.targets[:, -1] == self.nobody)]
 
-    def begin_with(self, targets: Numbers) -> None:
-        """Let shards be held as `targets` (shards, copies) says, before anything else is added."""
+    def begin_with(self, targets: Numbers, joining: Sequence[Collection[int]] = ()) -> None:
+        """Let shards be held as `targets` (shards, copies) says, before anything else is added.
+
+        `joining` are, for each shard, the nodes that do not have it yet.
+        """
+        for shard, nodes in enumerate(joining):
+            for node in nodes:
+                if node not in self._found_at[shard]:
+                    self._lacking_at[node].add(shard)
         self.targets[:] = targets
         size = np.append(self.load, 0)
         for column in self.targets.T:
@@ -99,9 +107,9 @@ class Placing:
         self._shards_at[node].remove(shard)
         self._count(shard, node, others, -1)
 
-    def shards_at(self, node: int) -> list[int]:
-        """Return the shards that a node is to hold."""
-        return sorted(self._shards_at[node])
+    def shards_to_give(self, node: int) -> list[int]:
+        """Return the shards that a node is to hold, those first that it does not have yet."""
+        return sorted(self._shards_at[node], key=lambda shard: (shard not in self._lacking_at[node], shard))
 
     def chosen(self, shard: int) -> Numbers:
         """Return the nodes chosen for a shard, a copy."""

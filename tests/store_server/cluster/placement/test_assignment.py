@@ -144,6 +144,17 @@ def test_a_node_whose_memory_shrank_gives_away_what_it_cannot_hold():
     assert sum(0 in chosen for chosen in targets[version.key]) <= 4
 
 
+def test_a_node_that_says_that_it_can_hold_no_more_than_it_has_keeps_that_and_does_not_get_the_rest():
+    nodes = [a_node(f"n{place}", shards * SHARD_BYTES) for place, shards in enumerate((3, 5, 5))]
+    before = held(a_version(6), [(0, 1), (0, 1), (0, 2), (1,), (2,), (2,)])
+    shards = [*before.shards[:3], *(replace(shard, joining=(0,)) for shard in before.shards[3:])]
+
+    targets, shortage = assign(nodes, [replace(before, shards=tuple(shards))], 2)
+
+    assert not shortage
+    assert [0 in chosen for chosen in targets[before.key]] == [True] * 3 + [False] * 3
+
+
 def test_what_comes_first_finds_room_first():
     nodes = [a_node(f"n{i}", 5 * SHARD_BYTES) for i in range(2)]
     first, second = a_version(4, "first"), a_version(4, "second")
