@@ -14,7 +14,7 @@ import structlog
 from store_server.cluster.blocks.block_source import source_for_a_copy
 from store_server.cluster.blocks.copying import CopyProgress, CopyStopped, copy_blocks
 from store_server.cluster.blocks.waking_stop import WakingStop
-from store_server.storage import DiskFull, StorageError
+from store_server.storage import DiskFull, RootNotWritable, StorageError, StorageFailure
 from store_server.storage.arrivals import home_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _SAY_SECONDS: Final = 10.0
 _END_SECONDS: Final = 1.0
+_TIMES_AT_DISK: Final = 3  # what fails once may be a version that moves just then
 Sources: TypeAlias = tuple[str, ...]
 
 
@@ -41,6 +42,7 @@ class ShardName(NamedTuple):
 
 class _Failure(NamedTuple):
     times: int
+    times_at_disk: int  # the last ones, one after the other
     retry_at: float
     sources: Sources
 
@@ -59,7 +61,8 @@ class Fetching:
     Those are daemon threads: nothing of theirs has to be finished, as a copy may be cut off at any moment, and one that
     waits for a name server or a disk that is away cannot be woken, and is not to keep the process from ending.
 
-    `done` is called in a thread whenever something was copied, or failed to be; `disk_full` when there is no room.
+    `done` is called in a thread whenever something was copied, or failed to be; `disk_failed` when there is no room,
+    and when a shard could not be written, or not be read, several times in a row: in any thread.
     `bytes_per_second` is for all of it together, None for no limit.
     """
 
@@ -69,14 +72,14 @@ class Fetching:
         copies: Copies,
         *,
         done: Callable[[], None],
-        disk_full: Callable[[], None],
+        disk_failed: Callable[[StorageError], None],
         bytes_per_second: float | None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root = root
         self._copies = copies
         self._done = done
-        self._disk_full = disk_full
+        self._disk_failed = disk_failed
         self._bytes_per_second = bytes_per_second
         self._now = now
         # With a limit one copy uses it up, and there is nobody to share it with.
@@ -162,7 +165,7 @@ class Fetching:
             if self._stop.is_set():  # the sources were interrupted
                 return None
             if isinstance(error, DiskFull):
-                self._disk_full()
+                self._disk_failed(error)
             return _Failed(error, self._now(), shard.sources)
         seconds = round(self._now() - began, 3)
         log.info("shard copied", table=shard.key.table, version=shard.key.version, shard=shard.number, seconds=seconds)
@@ -172,7 +175,12 @@ class Fetching:
         before = self._failed.get(name)
         times = before.times if before is not None else 0
         pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(times, 10))
-        self._failed[name] = _Failure(times + 1, failed.at + pause, failed.sources)
+        times_at_disk = 0
+        if isinstance(failed.error, (RootNotWritable, StorageFailure)):
+            times_at_disk = 1 + (before.times_at_disk if before is not None else 0)
+            if times_at_disk >= _TIMES_AT_DISK:
+                self._disk_failed(failed.error)
+        self._failed[name] = _Failure(times + 1, times_at_disk, failed.at + pause, failed.sources)
         table, version = name.key
         error = str(failed.error)
         log.warning("shard not copied", table=table, version=version, shard=name.number, error=error, again=pause)

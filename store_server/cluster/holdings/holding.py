@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -17,11 +17,11 @@ from store_server.cluster.holdings.damaged_copies import mend_copies
 from store_server.cluster.holdings.fetching import Fetching, copy_from
 from store_server.cluster.holdings.letting_go import LettingGo
 from store_server.cluster.holdings.own_holdings import OwnHoldings
+from store_server.cluster.holdings.room import Room
 from store_server.cluster.holdings.scrub import BadBlock, NotWanted, Scrub, taken_out
 from store_server.cluster.holdings.still_to_come import bytes_to_come
 from store_server.cluster.holdings.wanted import WantedShard, wanted_shards
 from store_server.storage import StorageError, root_writer
-from store_server.storage.durable import bytes_free
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,17 +58,16 @@ class Holding:
         self._own = OwnHoldings(root)
         copies = Copies(root.path)
         self._copies = copies
-        self._found_disk_full = threading.Event()
+        self._room = Room(root.path, config.capacity_bytes)
         self._fetching = Fetching(
             root,
             copies,
             done=self._tell,
-            disk_full=self._found_disk_full.set,
+            disk_failed=self._room.failed,
             bytes_per_second=config.copy_bytes_per_second,
         )
         self._letting_go = LettingGo(root, copies, config.keep_seconds, find=self._own.stored)
         self._held: Mapping[VersionKey, BlockRanges] = {}  # at the last look
-        self._room_bytes: int | None = None
         self._wake = asyncio.Event()
         self._stop = WakingStop()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,7 +77,7 @@ class Holding:
     async def start(self) -> None:
         """Begin. Raises StorageError."""
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._look_at_room)
+        await asyncio.to_thread(lambda: self._room.measure(self._own().num_bytes))
         self._task = asyncio.create_task(self._run())
         rate = self._config.scrub_bytes_per_second
         if rate is not None:
@@ -90,9 +89,8 @@ class Holding:
         self._wake.set()
 
     def limited(self, capacity_bytes: int) -> int:
-        """Return how many bytes of rows the node can hold: as stated, or what its disk has room for if that is less."""
-        room = self._room_bytes
-        return capacity_bytes if room is None else min(capacity_bytes or room, room)
+        """See Room.limited."""
+        return self._room.limited(capacity_bytes)
 
     def quarantine(self, stored: StoredVersion, block: int) -> None:
         """Hold a block no longer, if it is bad; it is fetched again. For any thread; raises StorageError."""
@@ -141,13 +139,16 @@ class Holding:
         missing = [shard for shard in wanted if not _is_in(held.blocks.get(shard.key, ()), shard)]
         self._follow_current(shard_map, held)
         to_come = bytes_to_come(self._root, shard_map, missing, held, self._fetching.shards_under_way)
-        has_less = self._letting_go.look(_blocks_of(wanted, shard_map), self._fetching.under_way, to_come)
-        if self._found_disk_full.is_set() and not self._letting_go.makes_room:
-            self._promise_no_more(held)
-        self._found_disk_full.clear()
-        if not self._letting_go.makes_room:
-            self._fetching.fetch(missing, held.blocks.keys())
-        return has_less
+        try:
+            return self._letting_go.look(_blocks_of(wanted, shard_map), self._fetching.under_way, to_come)
+        finally:  # whatever cannot be let go of
+            if not self._letting_go.makes_room:
+                self._fetching.fetch(missing, held.blocks.keys())
+            kept_bytes = _bytes_of(wanted, shard_map) - _bytes_of(missing, shard_map)
+            if self._room.look(
+                held_bytes=held.num_bytes, kept_bytes=kept_bytes, makes_room=self._letting_go.makes_room
+            ):
+                self._tell()
 
     def _follow_current(self, shard_map: ShardMap, held: Holdings) -> None:
         """Let the current version of the map be that of the data root, where both are copies of the node's own."""
@@ -177,19 +178,6 @@ class Holding:
                 self._loop.call_soon_threadsafe(self._changed)
                 self._loop.call_soon_threadsafe(self._wake.set)
 
-    def _look_at_room(self) -> None:
-        """Find out whether there is room for as much as the settings promise."""
-        room = self._own().num_bytes + bytes_free(self._root.path)
-        if room < self._config.capacity_bytes:
-            self._room_bytes = room
-            stated = self._config.capacity_bytes
-            log.warning("the disk has less room than stated", stated_bytes=stated, room_bytes=room)
-
-    def _promise_no_more(self, held: Holdings) -> None:
-        """Promise no more than is held: others are to hold the rest. Until the node starts again."""
-        self._room_bytes = max(1, held.num_bytes)
-        log.error("the disk is full, the node takes no more rows", room_bytes=self._room_bytes)
-
 
 def _is_in(ranges: BlockRanges, shard: WantedShard) -> bool:
     return any(first <= shard.first and shard.end <= end for first, end in ranges)
@@ -203,3 +191,12 @@ def _blocks_of(wanted: Sequence[WantedShard], shard_map: ShardMap) -> Mapping[Ve
     for shard in wanted:
         blocks[shard.key][shard.first : shard.end] = True
     return blocks
+
+
+def _bytes_of(shards: Iterable[WantedShard], shard_map: ShardMap) -> int:
+    num_bytes = 0
+    for shard in shards:
+        version = shard_map.versions[shard.key]
+        num_rows = min(shard.end * version.block_rows, version.num_rows) - shard.first * version.block_rows
+        num_bytes += num_rows * version.row_bytes
+    return num_bytes

@@ -86,8 +86,8 @@ class LettingGo:
         `wanted` are blocks of all versions in the map, (num_blocks,) each; versions `under_way` are being copied. Waits
         for a disk. Raises StorageError.
         """
-        remove_arrivals(self._root, but={*wanted, *under_way})
         has_less = self.makes_room = False
+        remove_arrivals(self._root, but={*wanted, *under_way})
         lacks_room = bytes_to_come > self._free_bytes()
         for key in self._copies:
             if key not in under_way:

@@ -16,7 +16,7 @@ from engram_store.shard_map import VersionKey
 from store_server.cluster.holdings.copies import Copies
 from store_server.cluster.holdings.fetching import Fetching
 from store_server.cluster.holdings.wanted import WantedShard
-from store_server.storage import DataRoot, TableNotFound
+from store_server.storage import DataRoot, StorageFailure, TableNotFound
 from store_server.storage.held_blocks import held_blocks
 
 BLOCK_ROWS, NUM_BLOCKS = 8, 4
@@ -37,12 +37,13 @@ class Scene:
         (path / "tables").mkdir(parents=True)
         self.root, self.key = DataRoot.open(path), key
         self.seconds = 0.0
+        self.disk_failures = []
         self._ended = threading.Semaphore(0)
         self.fetching = Fetching(
             self.root,
             Copies(path),
             done=self._ended.release,
-            disk_full=lambda: None,
+            disk_failed=self.disk_failures.append,
             bytes_per_second=None,
             now=lambda: self.seconds,
         )
@@ -110,6 +111,27 @@ def test_a_shard_that_failed_waits_longer_each_time_and_not_at_all_for_other_sou
     assert scene.held == [0]
 
 
+def test_a_disk_that_fails_shard_after_shard_is_told_and_a_source_that_fails_is_not(scene, origin, tmp_path):
+    (scene.root.path / "incoming").write_bytes(b"no directory can be made here")
+    shards = scene.shards(origin.as_uri())[:1]
+    for times in range(1, 4):
+        assert scene.disk_failures == []
+        scene.fetching.fetch(shards, ())
+        scene.wait(1)
+        scene.fetching.fetch(shards, ())
+        scene.seconds += 10.0 * times
+    assert [type(error) for error in scene.disk_failures] == [StorageFailure]
+
+    (scene.root.path / "incoming").unlink()
+    nowhere = scene.shards((tmp_path / "nowhere").as_uri())[:1]
+    for _ in range(5):
+        scene.fetching.fetch(nowhere, ())
+        scene.wait(1)
+        scene.fetching.fetch(nowhere, ())
+        scene.seconds += 100.0
+    assert len(scene.disk_failures) == 1
+
+
 @pytest.mark.parametrize("unusable", ["grpc://10.0.0.7", "grpc://10.0.0.7:http", "ftp://nowhere"])
 def test_a_shard_is_copied_from_a_good_source_behind_one_that_no_source_can_be_made_of(scene, origin, unusable):
     scene.fetching.fetch(scene.shards(unusable, origin.as_uri())[:1], ())
@@ -153,7 +175,7 @@ from store_server.cluster.holdings.wanted import WantedShard
 from store_server.storage import DataRoot
 from engram_store.shard_map import VersionKey
 root, source = map(Path, sys.argv[1:])
-how = dict(done=lambda: None, disk_full=lambda: None, bytes_per_second=None)
+how = dict(done=lambda: None, disk_failed=lambda _: None, bytes_per_second=None)
 fetching = Fetching(DataRoot.open(root), Copies(root), **how)
 shard = WantedShard(key=VersionKey("t", "0" * 32), number=0, first=0, end=1, sources=(source.as_uri(),))
 fetching.fetch([shard], ())

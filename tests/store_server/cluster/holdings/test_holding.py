@@ -17,7 +17,8 @@ from engram_store.shard_map import VersionKey
 from store_server.cluster.agreement.meeting_point import meeting_point_at
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.holdings.own_holdings import OwnHoldings
-from store_server.cluster.publication import living_cluster
+from store_server.cluster.living_cluster import living_cluster
+from store_server.cluster.publication import publish
 from store_server.config import ServerConfig
 from store_server.node import Node, running
 from store_server.storage import DataRoot, TableNotFound, root_writer, verify
@@ -82,7 +83,8 @@ class Cluster:
         """Make the current version of `rows` in the data root `origin` that of its set."""
         manifest = manifest_of(origin, "rows")
         async with living_cluster(ClusterConfig(url=self._url, node_id="test")) as living:
-            await living.publish(
+            await publish(
+                living,
                 "model",
                 {"rows": manifest},
                 source=origin.as_uri(),
