@@ -89,12 +89,14 @@ class ShardedVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSet:
-    """Tables whose current versions belong together; each mapping is table to version."""
+    """Tables whose current versions belong together; each mapping is table to version. See the message TableSet."""
 
     name: str
     current: Mapping[str, str]
     previous: Mapping[str, str] = field(default_factory=dict)
     pending: Mapping[str, str] = field(default_factory=dict)
+    pending_complete: bool = False
+    publisher: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,11 +158,17 @@ class ShardMap:
                         f"set {each.name!r} names version {version!r} of table {table!r}, of which the map has no "
                         "shards"
                     )
-        for table, version in ((table, v) for each in self.sets.values() for table, v in each.current.items()):
+        for each in self.sets.values():
+            self._check_held(each.current, "current")
+            if each.pending_complete:
+                self._check_held(each.pending, "pending and complete")
+
+    def _check_held(self, versions: Mapping[str, str], state: str) -> None:
+        for table, version in versions.items():
             for number, shard in enumerate(self.versions[VersionKey(table, version)].shards):
                 if not shard.holders:
                     raise InvalidShardMap(
-                        f"version {version!r} of table {table!r} is current, and nobody holds its shard {number}"
+                        f"version {version!r} of table {table!r} is {state}, and nobody holds its shard {number}"
                     )
 
 
@@ -211,6 +219,8 @@ def from_message(message: pb.ShardMap) -> ShardMap:
                 current=dict(each.current),
                 previous=dict(each.previous),
                 pending=dict(each.pending),
+                pending_complete=each.pending_complete,
+                publisher=each.publisher,
             )
             for each in message.sets
         },
@@ -235,7 +245,14 @@ def to_message(shard_map: ShardMap) -> pb.ShardMap:
         ],
         versions=[_message_of(shard_map.versions[key]) for key in sorted(shard_map.versions)],
         sets=[
-            pb.TableSet(name=each.name, current=each.current, previous=each.previous, pending=each.pending)
+            pb.TableSet(
+                name=each.name,
+                current=each.current,
+                previous=each.previous,
+                pending=each.pending,
+                pending_complete=each.pending_complete,
+                publisher=each.publisher,
+            )
             for _, each in sorted(shard_map.sets.items())
         ],
     )

@@ -11,7 +11,7 @@ from store_server.cluster.next_map.leaving import CannotLeave, is_leaving, leavi
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from store_server.cluster.publication import LivingCluster
+    from store_server.cluster.living_cluster import LivingCluster
 
 
 async def leave(

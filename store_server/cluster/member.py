@@ -59,10 +59,16 @@ class ClusterMember:
         self._complained = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._participation: Participation | None = None
-        registry = self._meeting.registry
-        if registry is not None and config.speaks_for_node:
+        registry, publishers = self._meeting.registry, self._meeting.publishers
+        if registry is not None and publishers is not None and config.speaks_for_node:
             self._participation = Participation(
-                config, self._meeting.cluster or "", self.known, self._meeting.source, registry, self._describe
+                config,
+                self._meeting.cluster or "",
+                self.known,
+                self._meeting.source,
+                registry,
+                publishers,
+                self._describe,
             )
 
     async def start(self, address: str) -> None:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from engram_store.shard_map import ShardMap
 from store_server.cluster.agreement.map_source import MapSource, MapSourceFailed
-from store_server.cluster.agreement.registry import Registry
+from store_server.cluster.agreement.registry import PublisherRegistry, Registry
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.next_map.map_repair import repair
@@ -27,6 +27,7 @@ from store_server.cluster.registration import NodeRegistration
 from store_server.cluster.said_once import SaidOnce
 
 log = structlog.get_logger()
+_Picture = TypeVar("_Picture")
 _STEP_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 10.0
@@ -46,6 +47,7 @@ class Participation:
         known: KnownMap,
         source: MapSource,
         registry: Registry,
+        publishers: PublisherRegistry,
         describe: Callable[[], NodeRegistration],
         *,
         now: Callable[[], float] = time.monotonic,
@@ -55,6 +57,7 @@ class Participation:
         self._known = known
         self._source = source
         self._registry = registry
+        self._publishers = publishers
         self._now = now
         self._said = SaidOnce()
         self._registration = OwnRegistration(config, registry, describe, self._seen_as, self._said, now=now)
@@ -62,6 +65,7 @@ class Participation:
         self._in_source: ShardMap | None = None
         self._source_answers = False
         self._present: Mapping[str, NodeRegistration] | None = None  # None: it cannot be seen who is
+        self._publishers_present: Collection[str] | None = None  # as above
         self._changed = asyncio.Event()
         self._settled: tuple[object, ...] = ()
         self._last_step = now()
@@ -89,6 +93,7 @@ class Participation:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._registration.keep())
             tasks.create_task(self._watch_others())
+            tasks.create_task(self._watch_publishers())
             tasks.create_task(self._take_steps())
 
     def _seen_as(self, registration: NodeRegistration) -> NodeRegistration | None:
@@ -96,18 +101,33 @@ class Participation:
         return registration if self._present is None else self._present.get(registration.node.id)
 
     async def _watch_others(self) -> None:
+        def see(present: Mapping[str, NodeRegistration] | None) -> None:
+            self._present = present
+
+        await self._watch(self._registry.watch, see, "which nodes are alive")
+
+    async def _watch_publishers(self) -> None:
+        def see(present: Collection[str] | None) -> None:
+            self._publishers_present = present
+
+        await self._watch(self._publishers.watch, see, "which publishers are alive")
+
+    async def _watch(
+        self, watch: Callable[[], AsyncGenerator[_Picture, None]], see: Callable[[_Picture | None], None], what: str
+    ) -> None:
+        """Have each picture seen, and None while there is none."""
         while True:
             try:
-                async with aclosing(self._registry.watch()) as pictures:
-                    async for present in pictures:
-                        self._present = present
-                        self._said.say("registry", "")
+                async with aclosing(watch()) as pictures:
+                    async for picture in pictures:
+                        see(picture)
+                        self._said.say(what, "")
                         self._changed.set()
             except MapSourceFailed as error:
-                self._said.say("registry", f"it cannot be seen which nodes are alive: {error}")
+                self._said.say(what, f"it cannot be seen {what}: {error}")
             except Exception:  # a mistake of ours: without this node's own registration it would be worse
-                log.exception("it cannot be seen which nodes are alive")
-            self._present = None
+                log.exception(f"it cannot be seen {what}")
+            see(None)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _take_steps(self) -> None:
@@ -124,9 +144,10 @@ class Participation:
     async def _take_step(self) -> None:
         self._notice_a_pause()
         # A node that cannot renew its own lease does not see the others either, whatever it saw last.
-        present = self._present if self._registration.is_valid else None
+        is_valid = self._registration.is_valid
+        present, publishers = (self._present, self._publishers_present) if is_valid else (None, None)
         base = self._in_source
-        self._waiting.look(base, present, self._now())
+        self._waiting.look(base, present, publishers, self._now())
         if present is None or not self._source_answers:
             return
         situation = (base, present, self._waiting.over(base, present))

@@ -1,222 +1,158 @@
-"""Changes the shard map of a living cluster as a publisher does, and waits for what follows. Every wait has a limit."""
+"""Gives new versions to the nodes of a living cluster, and makes them current. Every wait has a limit."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from store_server.cluster.agreement.map_source import MapSourceFailed
-from store_server.cluster.agreement.meeting_point import meeting_point_at
-from store_server.cluster.next_map.previous_versions import forgotten, rolled_back
-from store_server.cluster.next_map.publishing import (
-    CannotPublish,
-    bytes_held,
-    is_current,
-    is_pending,
-    with_pending,
-    without_pending,
-)
+from store_server.cluster.next_map.pending_versions import bytes_held, is_current, is_pending, without_pending_of
+from store_server.cluster.next_map.publishing import CannotPublish, with_pending
+from store_server.cluster.next_map.set_switch import switched
+from store_server.cluster.publisher_presence import seen_by_nodes
 
 if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap
-    from store_server.cluster.agreement.meeting_point import MeetingPoint
-    from store_server.cluster.cluster_config import ClusterConfig
-    from store_server.cluster.registration import NodeRegistration
+    from store_server.cluster.living_cluster import LivingCluster
     from store_server.storage import Manifest
 
-_Answer = TypeVar("_Answer")
 _PAUSE_SECONDS: Final = 0.5
-_ANSWER_SECONDS: Final = 20.0  # of the source of the map
-_MOST_ATTEMPTS: Final = 100
 _BEGIN_SECONDS: Final = 30.0  # nodes of a new cluster first wait a while for a map that others may have
 
 
-@asynccontextmanager
-async def living_cluster(config: ClusterConfig) -> AsyncIterator[LivingCluster]:
-    """Be in touch with a cluster as long as the block lasts. Raises ValueError for a URL that names none."""
-    meeting = meeting_point_at(config)
-    try:
-        yield LivingCluster(meeting)
-    finally:
-        await meeting.close()
+async def publish(
+    cluster: LivingCluster,
+    set_name: str,
+    manifests: Mapping[str, Manifest],
+    *,
+    source: str,
+    replicas: int | None,
+    allow_change: bool,
+    timeout: float,
+    progress: Callable[[int, int], None] = lambda *_: None,
+    publisher: str = "",
+) -> None:
+    """Make versions current, together. Returns once they are; `progress` hears of bytes held and to be held.
 
+    Only this makes them current, once nodes hold all of them. If it does not come to that within `timeout` seconds, or
+    this is cancelled, they are pending no more; who cannot see to that says so by MapSourceFailed. Nodes drop them when
+    they have not seen `publisher` for long, whether the process has died or was out of reach: that is its name, one
+    that nobody had before; by default one at random. Raises CannotPublish, MapSourceFailed.
+    """
+    await cluster.until_begun(min(timeout, _BEGIN_SECONDS))
+    living = (await cluster.living()).keys()
+    publisher = publisher or secrets.token_hex(8)
 
-class LivingCluster:
-    """A cluster, seen by somebody who is no node of it. Raises CannotPublish, MapSourceFailed."""
+    def pending(known: ShardMap) -> ShardMap:
+        return with_pending(
+            known,
+            set_name,
+            manifests,
+            publisher=publisher,
+            source=source,
+            living=living,
+            replicas=replicas,
+            allow_change=allow_change,
+        )
 
-    def __init__(self, meeting: MeetingPoint) -> None:
-        """Use `living_cluster`."""
-        self._meeting = meeting
-
-    @property
-    def has_registry(self) -> bool:
-        """Whether nodes register: not where the map is a file."""
-        return self._meeting.registry is not None
-
-    async def shard_map(self) -> ShardMap:
-        """Return the map as it is now."""
-        async with aclosing(self._meeting.source.follow()) as maps:  # type: ignore[type-var]  # it is a generator
-            found = await _in_time(anext(maps))
-        if found is None:
-            raise CannotPublish("the cluster has no shard map yet: as many nodes must run as there are replicas")
-        return found
-
-    async def maps(self) -> AsyncGenerator[ShardMap, None]:
-        """Yield the map as it is now, and each that follows, without end; a source that fails is asked again."""
-        while True:
-            try:
-                async with aclosing(self._meeting.source.follow()) as maps:  # type: ignore[type-var]  # as above
-                    async for found in maps:
-                        if found is not None:
-                            yield found
-            except MapSourceFailed:  # nodes go on meanwhile
-                await asyncio.sleep(_PAUSE_SECONDS)
-
-    async def living(self) -> Mapping[str, NodeRegistration]:
-        """Return what the nodes say that are registered now, by id."""
-        registry = self._meeting.registry
-        if registry is None:
-            raise CannotPublish("the map of this cluster is a file: who writes that file says what is current")
-        async with aclosing(registry.watch()) as pictures:
-            return await _in_time(anext(pictures))
-
-    async def publish(
-        self,
-        set_name: str,
-        manifests: Mapping[str, Manifest],
-        *,
-        source: str,
-        replicas: int | None,
-        allow_change: bool,
-        timeout: float,
-        progress: Callable[[int, int], None] = lambda *_: None,
-    ) -> None:
-        """Make versions current, together. Returns once they are; `progress` hears of bytes held and to be held.
-
-        If it does not come to that within `timeout` seconds, or this is cancelled, they are pending no more; who cannot
-        see to that says so by MapSourceFailed. Nodes need nobody's word to make pending versions current: after the
-        death of this process they do so, if they can have all rows from each other or from `source`.
-        """
-        versions = {table: manifest.version for table, manifest in manifests.items()}
-        await self._until_begun(min(timeout, _BEGIN_SECONDS))
-        living = (await self.living()).keys()
-
-        def pending(known: ShardMap) -> ShardMap:
-            return with_pending(
-                known,
-                set_name,
-                manifests,
-                source=source,
-                living=living,
-                replicas=replicas,
-                allow_change=allow_change,
-            )
-
-        beginning = asyncio.create_task(self.change(pending))
+    versions = {table: manifest.version for table, manifest in manifests.items()}
+    async with seen_by_nodes(cluster.publishers, publisher):
+        beginning = asyncio.create_task(cluster.change(pending))
+        publication = _Publication(cluster, set_name, versions, publisher, beginning)
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(beginning)
-                await self._until_current(set_name, versions, progress)
+                await publication.make_current(progress)
         except TimeoutError:
-            raise CannotPublish(await self._give_up(beginning, set_name, versions, timeout)) from None
+            await publication.give_up(timeout)
+        except CannotPublish:
+            with suppress(MapSourceFailed):  # there is something to take back only where others have removed tables
+                await publication.take_back()
+            raise
         except (MapSourceFailed, asyncio.CancelledError):
-            await asyncio.shield(self._take_back(beginning, set_name, versions))
+            await asyncio.shield(publication.take_back())
             raise
 
-    async def roll_back(self, set_name: str) -> Mapping[str, str]:
-        """Make the previous versions of a set current; returns them by table."""
-        await self.living()  # raises where the map is somebody else's
-        return (await self.change(lambda known: rolled_back(known, set_name))).sets[set_name].current
 
-    async def forget(self, set_name: str) -> Mapping[str, str]:
-        """Let a set have no previous versions any more; returns those that it had, by table."""
-        await self.living()  # raises where the map is somebody else's
-        had: Mapping[str, str] = {}
+class _Publication:
+    """Versions, by table, that are pending once `beginning` is done."""
 
-        def forget(known: ShardMap) -> ShardMap:
-            nonlocal had
-            following = forgotten(known, set_name)
-            had = known.sets[set_name].previous
-            return following
-
-        await self.change(forget)
-        return had
-
-    async def change(self, change: Callable[[ShardMap], ShardMap | None]) -> ShardMap:
-        """Store what `change` makes of the map, again if others were faster. Returns what is there then.
-
-        A change that returns None, or the map that it was given, leaves it.
-        """
-        for _ in range(_MOST_ATTEMPTS):
-            known = await self.shard_map()
-            following = change(known)
-            if following is None or following is known:
-                return known
-            try:
-                is_stored = await self._meeting.source.compare_and_swap(known.epoch, following)
-            except MapSourceFailed:
-                if await self.shard_map() != following:
-                    raise
-                is_stored = True  # only the answer was lost
-            if is_stored:
-                return following
-        raise MapSourceFailed(f"others have changed the shard map {_MOST_ATTEMPTS} times in between: try again")
-
-    async def _until_begun(self, seconds: float) -> None:
-        """Wait for the first map of a cluster that is just beginning, if nodes of it are there."""
-        if await self.living():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds), aclosing(self.maps()) as maps:
-                    await anext(maps)
-
-    async def _until_current(
-        self, set_name: str, versions: Mapping[str, str], progress: Callable[[int, int], None]
+    def __init__(
+        self,
+        cluster: LivingCluster,
+        set_name: str,
+        versions: Mapping[str, str],
+        publisher: str,
+        beginning: asyncio.Task[ShardMap],
     ) -> None:
-        async with aclosing(self.maps()) as maps:
-            async for found in maps:
-                progress(*bytes_held(found, versions))
-                if is_current(found, set_name, versions):
-                    return
-                if not is_pending(found, set_name, versions):
-                    raise CannotPublish(f"somebody else has published other versions of set {set_name!r} meanwhile")
+        self._cluster = cluster
+        self._set_name = set_name
+        self._versions = versions
+        self._publisher = publisher
+        self._beginning = beginning
 
-    async def _give_up(
-        self, beginning: asyncio.Task[ShardMap], set_name: str, versions: Mapping[str, str], seconds: float
-    ) -> str:
-        """Take pending versions back; returns what is to be said of that."""
-        before = await self._take_back(beginning, set_name, versions)
-        held, wanted = bytes_held(before, versions)
-        return (
+    async def make_current(self, progress: Callable[[int, int], None]) -> None:
+        """Switch once nodes hold all that is pending; returns when it is current, whoever has seen to that."""
+        while True:
+            try:
+                async with aclosing(self._cluster.maps()) as maps:
+                    async for found in maps:
+                        progress(*bytes_held(found, self._versions))
+                        if is_current(found, self._set_name, self._versions):
+                            return
+                        self._require_pending(found)
+                        await self._switch(found)
+            except MapSourceFailed:  # the map as it is then tells what became of the switch
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def give_up(self, seconds: float) -> None:
+        """Take back what did not become current in time, and say so by CannotPublish, unless it has just done so."""
+        before = await self.take_back()
+        if is_current(before, self._set_name, self._versions):
+            return
+        held, wanted = bytes_held(before, self._versions)
+        raise CannotPublish(
             f"after {seconds:g} seconds the nodes hold {held:,} of {wanted:,} bytes of the new versions of set "
-            f"{set_name!r}, so the old ones stay; the nodes' logs say what they wait for"
+            f"{self._set_name!r}, so the old ones stay; the nodes' logs say what they wait for"
         )
 
-    async def _take_back(
-        self, beginning: asyncio.Task[ShardMap], set_name: str, versions: Mapping[str, str]
-    ) -> ShardMap:
-        """Let versions be pending no more, also if nobody heard that they are; returns the map as it was before."""
-        await asyncio.wait([beginning])  # what was sent may be stored until then
+    async def take_back(self) -> ShardMap:
+        """Let them be pending no more, also if nobody heard that they are; returns the map as it was before."""
+        await asyncio.wait([self._beginning])  # what was sent may be stored until then
         before: list[ShardMap] = []
 
-        def without(known: ShardMap) -> ShardMap | None:
+        def without(known: ShardMap) -> ShardMap:
             before.append(known)
-            return without_pending(known, set_name, versions)
+            following = without_pending_of(known, {self._publisher})
+            return following if following is known else replace(following, epoch=known.epoch + 1)
 
         try:
-            await self.change(without)
+            await self._cluster.change(without)
         except MapSourceFailed as error:
             raise MapSourceFailed(
-                f"{error}; so the new versions of set {set_name!r} may still be pending, and become current once nodes "
-                "hold all rows: `engram-store cluster` shows it, and the next `publish` of the set replaces them"
+                f"{error}; so the new versions of set {self._set_name!r} may still be pending, until nodes have not "
+                "seen this command for a while (serve --lost-after) or the next `publish` of the set replaces them. "
+                "They become current no more, unless they are by now: `engram-store cluster` shows it"
             ) from error
         return before[-1]
 
+    async def _switch(self, found: ShardMap) -> None:
+        """Make them current in this very map if they are complete. The next map tells whether that was so."""
+        following = switched(found, self._set_name, self._versions, self._publisher)
+        if following is not None:
+            await self._cluster.compare_and_swap(found.epoch, following)
 
-async def _in_time(answer: Awaitable[_Answer]) -> _Answer:
-    try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
-            return await answer
-    except TimeoutError:
-        raise MapSourceFailed(f"the source of the shard map gave no answer in {_ANSWER_SECONDS:g} seconds") from None
+    def _require_pending(self, found: ShardMap) -> None:
+        if is_pending(found, self._set_name, self._versions):
+            return
+        if self._set_name in found.sets and found.sets[self._set_name].pending:
+            raise CannotPublish(f"somebody else has published other versions of set {self._set_name!r} meanwhile")
+        raise CannotPublish(
+            f"the new versions of set {self._set_name!r} were given up, and nothing has become current: nodes did not "
+            "see this command for too long, as it stood still or could not reach etcd, or somebody has published or "
+            "removed tables of the set meanwhile; publish again"
+        )

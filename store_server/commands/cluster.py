@@ -80,7 +80,7 @@ def _bytes_by_node(shard_map: ShardMap) -> list[int]:
 
 
 async def _look(config: ClusterConfig) -> tuple[ShardMap, Mapping[str, NodeRegistration] | None]:
-    from store_server.cluster.publication import living_cluster
+    from store_server.cluster.living_cluster import living_cluster
 
     async with living_cluster(config) as cluster:
         return await cluster.shard_map(), (await cluster.living() if cluster.has_registry else None)

@@ -39,7 +39,7 @@ def forget(
 
 
 async def _forget(config: ClusterConfig, set_name: str) -> Mapping[str, str]:
-    from store_server.cluster.publication import living_cluster
+    from store_server.cluster.living_cluster import living_cluster
 
     async with living_cluster(config) as cluster:
         return await cluster.forget(set_name)

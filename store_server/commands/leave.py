@@ -51,7 +51,7 @@ def leave(
 
 async def _leave(config: ClusterConfig, node: str, timeout: float) -> None:
     from store_server.cluster.departure import leave as leave_cluster
-    from store_server.cluster.publication import living_cluster
+    from store_server.cluster.living_cluster import living_cluster
 
     async with living_cluster(config) as cluster:
         with ExitStack() as stack:
@@ -60,7 +60,7 @@ async def _leave(config: ClusterConfig, node: str, timeout: float) -> None:
 
 async def _stay(config: ClusterConfig, node: str) -> None:
     from store_server.cluster.departure import stay
-    from store_server.cluster.publication import living_cluster
+    from store_server.cluster.living_cluster import living_cluster
 
     async with living_cluster(config) as cluster:
         await stay(cluster, node)

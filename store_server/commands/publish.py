@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Final
@@ -14,6 +13,7 @@ from store_server.commands.arguments import Root
 from store_server.commands.cluster_access import ClusterUrl, SetName, access_of, cluster_failures
 from store_server.commands.failure import CommandFailed
 from store_server.commands.progress import progress_bar
+from store_server.commands.stop_signals import run_stoppable
 from store_server.listen_address import UNIX
 from store_server.storage import DataRoot
 
@@ -70,9 +70,9 @@ def publish(
 ) -> None:
     """Give new versions of a set of tables to the nodes of a cluster, and make them current together.
 
-    Returns once they are. If it fails or is interrupted before, it takes them back, and what was current stays so. If
-    it is killed, or the cluster's etcd is away just then, nodes go on without it: the new versions become current, all
-    together, as soon as nodes hold all rows, unless another `publish` of the set replaces them. Either goes on with
+    Returns once they are. If it fails or is interrupted before, it takes them back, and what was current stays so; the
+    same where it is killed or out of reach of the cluster's etcd for long: nodes drop the new versions when they have
+    not seen it for a while (serve --lost-after), or another `publish` of the set replaces them. That one goes on with
     what the nodes have already.
     """
     if source is None and serve_on.startswith(_ANY_HOST):
@@ -82,7 +82,7 @@ def publish(
     num_bytes = sum(manifest.num_bytes for manifest in manifests.values())
     with cluster_failures(), progress_bar(f"publishing {set_name}", num_bytes) as advance:
         config = access_of(cluster, password_file, etcd_ca, etcd_cert, etcd_key)
-        asyncio.run(
+        run_stoppable(
             _publish(
                 config,
                 data_root,
@@ -115,7 +115,8 @@ async def _publish(
 ) -> None:
     from store_server.cluster.blocks.block_server import serving_blocks
     from store_server.cluster.blocks.block_source import block_source
-    from store_server.cluster.publication import living_cluster
+    from store_server.cluster.living_cluster import living_cluster
+    from store_server.cluster.publication import publish as publish_to
 
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(living_cluster(config))
@@ -124,7 +125,8 @@ async def _publish(
             require_reached(address, await cluster.living())
             source = f"grpc://{address}"
         block_source(source).close()  # raises for a URL that no node could use
-        await cluster.publish(
+        await publish_to(
+            cluster,
             set_name,
             manifests,
             source=source,

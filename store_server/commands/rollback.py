@@ -38,7 +38,7 @@ def rollback(
 
 
 async def _roll_back(config: ClusterConfig, set_name: str) -> Mapping[str, str]:
-    from store_server.cluster.publication import living_cluster
+    from store_server.cluster.living_cluster import living_cluster
 
     async with living_cluster(config) as cluster:
         return await cluster.roll_back(set_name)

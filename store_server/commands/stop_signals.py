@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
     from types import FrameType
+
+_STOP: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -17,7 +20,7 @@ def stop_signals_raise() -> Iterator[None]:
     """Raise SystemExit where SIGTERM or SIGHUP would end the process on the spot."""
     previous = {}
     if threading.current_thread() is threading.main_thread():  # others may not set handlers
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in _STOP:
             if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP on purpose
                 previous[number] = signal.signal(number, _leave)
     try:
@@ -25,6 +28,38 @@ def stop_signals_raise() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def run_stoppable(work: Coroutine[object, object, None]) -> None:
+    """Run a coroutine as asyncio.run does; where `stop_signals_raise` would raise, it is cancelled, as by Ctrl-C.
+
+    An exception amid whatever the event loop does just then, gRPC among it, may break that, or be lost.
+    """
+    received: list[int] = []
+
+    async def stoppable() -> None:
+        loop, working = asyncio.get_running_loop(), asyncio.create_task(work)
+
+        def stop(number: int) -> None:
+            received.append(number)
+            working.cancel()
+
+        numbers = [number for number in _STOP if signal.getsignal(number) is _leave]
+        for number in numbers:
+            loop.add_signal_handler(number, stop, number)
+        try:
+            await working
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+                signal.signal(number, _leave)
+
+    try:
+        asyncio.run(stoppable())
+    except asyncio.CancelledError:
+        if received:
+            raise SystemExit(128 + received[0]) from None
+        raise
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:

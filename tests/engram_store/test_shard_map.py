@@ -40,7 +40,16 @@ MAP = ShardMap(
         Node(id="c", address="10.0.0.3:50051"),
     ),
     versions={VERSION.key: VERSION, NEXT.key: NEXT},
-    sets={"m": TableSet(name="m", current={"m/layer-1": "v1"}, pending={"m/layer-1": "v2"})},
+    sets={
+        "m": TableSet(
+            name="m",
+            current={"m/layer-1": "v1"},
+            previous={"m/layer-1": "v2"},
+            pending={"m/layer-1": "v2"},
+            pending_complete=True,
+            publisher="p",
+        )
+    },
 )
 
 
@@ -107,6 +116,12 @@ def test_a_table_has_the_current_version_of_its_set():
         (lambda: with_shards(Shard(end_row=250, holders=(1, 1))), "name a node twice"),
         (lambda: with_shards(Shard(end_row=250, holders=(1,), joining=(1,))), "name a node twice"),
         (lambda: with_shards(Shard(end_row=250, holders=(), joining=(1,))), "is current, and nobody holds its shard 0"),
+        (
+            lambda: replace(
+                MAP, versions={**MAP.versions, NEXT.key: replace(NEXT, shards=(Shard(end_row=250, holders=()),))}
+            ),
+            "'v2' of table 'm/layer-1' is pending and complete, and nobody holds its shard 0",
+        ),
         (
             lambda: replace(MAP, versions={NEXT.key: NEXT}),
             "set 'm' names version 'v1' of table 'm/layer-1', of which the map has no shards",

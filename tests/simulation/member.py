@@ -9,7 +9,8 @@ from pathlib import Path
 from simulation.agreed_map import address_of
 from simulation.nodes import SimulatedNode
 from simulation.simulated_disk import SimulatedDisk
-from simulation.simulated_etcd import SimulatedEtcd, SimulatedMeeting
+from simulation.simulated_etcd import SimulatedEtcd
+from simulation.simulated_meeting import SimulatedMeeting, SimulatedPublishers
 from simulation.stepping import SteppingOnce
 
 from engram_store.shard_map import Node, ShardMap, VersionKey
@@ -50,6 +51,7 @@ class Member:
     ) -> None:
         self.node, self.traits = node, traits
         self._meeting = SimulatedMeeting(etcd, node)
+        self._publishers = SimulatedPublishers(etcd, node)
         self._config = config
         self._participation_type = participation
         self._blocks_of = blocks_of
@@ -81,6 +83,7 @@ class Member:
             known,
             self._meeting,
             self._meeting,
+            self._publishers,
             self._describe,
             now=asyncio.get_running_loop().time,
         )

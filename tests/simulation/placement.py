@@ -12,7 +12,7 @@ from simulation.placed_tables import TableSize, traits_at_random
 from simulation.placement_events import PlacementEvents
 from simulation.placement_watch import PlacementWatch
 from simulation.scenario import ROW_BYTES, Scenario
-from simulation.simulated_etcd import SimulatedEtcd
+from simulation.simulated_etcd import Process, SimulatedEtcd
 from simulation.stepping import SharedSteps, SteppingOnce
 
 from engram_store.shard_map import ShardMap, VersionKey
@@ -164,19 +164,19 @@ class Placement:
 
     # What is known
 
-    def _agreed(self, shard_map: ShardMap) -> None:
+    def _agreed(self, shard_map: ShardMap, process: Process) -> None:
         before = self.agreed.newest if self.agreed.epochs else None
         self.agreed.take(shard_map)
         moves = self.watch.moved_bytes
         if before is not None:
-            self.watch.judge(before, shard_map)
+            self.watch.judge(before, shard_map, process)
         self._log.say(
             f"map {shard_map.epoch}: {len(shard_map.nodes)} nodes, {self.watch.moved_bytes - moves} bytes move"
         )
 
     def _may_change(self) -> bool:
-        """Tell whether a node is away that is not lost yet."""
-        return (
+        """Tell whether a node or a publisher is away that is not lost yet."""
+        return any(each.pending for each in self.agreed.newest.sets.values()) or (
             any(self.etcd.seconds_absent(node.id) > 0 for node in self.agreed.newest.nodes)
             and len(self.agreed.newest.nodes) > self.agreed.replicas
         )

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from simulation.event_log import EventLog
 from simulation.simulated_disk import PUBLISHER
-from simulation.simulated_etcd import SimulatedMeeting
+from simulation.simulated_meeting import PublisherProcess, SimulatedMeeting, SimulatedPublishers
 
 from engram_store.shard_map import VersionKey
 from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.agreement.meeting_point import MeetingPoint
+from store_server.cluster.living_cluster import LivingCluster
 from store_server.cluster.next_map.publishing import CannotPublish
-from store_server.cluster.publication import LivingCluster
+from store_server.cluster.publication import publish
 
 if TYPE_CHECKING:
     from simulation.placement import Placement
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 1.0
 _PUBLISH_SECONDS = 60.0
 _LONGEST_CUT_SECONDS = 60.0
+_LONGEST_LIFE_SECONDS = 4.0  # of a publisher that dies, or stands still: most need less to publish
 
 
 class PlacementEvents:
@@ -50,18 +52,48 @@ class PlacementEvents:
         manifests = {table: self._placement.sizes[table].manifest(version) for table in self._placement.sets[name]}
         keys = {VersionKey(table, version) for table in manifests}
         self._placement.published |= keys
-        meeting = SimulatedMeeting(self._placement.etcd)
-        cluster = LivingCluster(MeetingPoint(source=meeting, registry=meeting, close=_nothing))
-        try:
-            await cluster.publish(
-                name, manifests, source=PUBLISHER, replicas=None, allow_change=False, timeout=_PUBLISH_SECONDS
+        process, publisher = PublisherProcess(), f"publisher of {version}"
+        publishing = asyncio.create_task(
+            publish(
+                self._cluster_of(process),
+                name,
+                manifests,
+                source=PUBLISHER,
+                replicas=None,
+                allow_change=False,
+                timeout=_PUBLISH_SECONDS,
+                publisher=publisher,
             )
-        except (CannotPublish, MapSourceFailed) as error:
+        )
+        befalling = asyncio.create_task(self._befall(process, publisher, publishing))
+        try:
+            await publishing
+        except (CannotPublish, MapSourceFailed, asyncio.CancelledError) as error:
             self._log.say(f"{version} of {name} is not published: {error}")
             await asyncio.sleep(_LOOK_SECONDS)
-        else:
-            if self._dice.random() < 0.5:
-                self._placement.published -= keys
+        if process.is_dead or self._dice.random() < 0.5:
+            self._placement.published -= keys
+        befalling.cancel()
+
+    def _cluster_of(self, process: PublisherProcess) -> LivingCluster:
+        meeting = SimulatedMeeting(self._placement.etcd, process)
+        publishers = SimulatedPublishers(self._placement.etcd, process)
+        return LivingCluster(MeetingPoint(source=meeting, registry=meeting, publishers=publishers, close=_nothing))
+
+    async def _befall(self, process: PublisherProcess, publisher: str, publishing: "asyncio.Task[None]") -> None:
+        """Let a publisher die, or stand still for a while, or neither."""
+        what = self._dice.choice(("dies", "stands still", "", ""))
+        await asyncio.sleep(self._dice.uniform(0, _LONGEST_LIFE_SECONDS))
+        if what:
+            self._log.say(f"{publisher} {what}")
+        if what == "dies":
+            process.die()
+            self._placement.watch.note_dead_publisher(publisher)
+            publishing.cancel()
+        elif what:
+            process.stop()
+            await asyncio.sleep(self._dice.uniform(0, _LONGEST_CUT_SECONDS / 2))
+            process.go_on()
 
     async def _join(self) -> None:
         if self._placement.absent:

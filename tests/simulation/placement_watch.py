@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from simulation.agreed_map import AgreedMap, number_of
 from simulation.least_moved import least_moved
 from simulation.nodes import SimulatedNode
-from simulation.simulated_etcd import KNOWN_TO_ALL_SECONDS, SimulatedEtcd
+from simulation.simulated_etcd import KNOWN_TO_ALL_SECONDS, Process, SimulatedEtcd
+from simulation.simulated_meeting import PublisherProcess
 
-from engram_store.shard_map import Shard, ShardedVersion, ShardMap, VersionKey
+from engram_store.shard_map import Shard, ShardedVersion, ShardMap, TableSet, VersionKey
 from store_server.cluster.cluster_config import ClusterConfig
 
 MOST_MOVED = 1.5
@@ -33,15 +34,22 @@ class PlacementWatch:
         self._config = config
         self._violate = violate
         self._lost_rows: dict[str, float] = {}
+        self._dead_publishers: set[str] = set()
 
     def note_lost_rows(self, name: str) -> None:
         """Count a node as having for a moment longer what it has just lost, until all know."""
         self._lost_rows[name] = self._etcd.now()
 
-    def judge(self, before: ShardMap, after: ShardMap) -> None:
-        """Judge one step from a map to the next."""
+    def note_dead_publisher(self, name: str) -> None:
+        """Count what a publisher has not made current by now as what must not become so."""
+        self._dead_publishers.add(name)
+
+    def judge(self, before: ShardMap, after: ShardMap, process: Process) -> None:
+        """Judge one step from a map to the next, which some process has stored."""
         self._check_copies(before, after)
         self._check_switches(before, after)
+        if not isinstance(process, PublisherProcess):
+            self._check_pending(before, after)
         self._check_moves(before, after)
 
     def judge_rest(self, last: ShardMap, up: set[str]) -> None:
@@ -95,10 +103,24 @@ class PlacementWatch:
     def _check_switches(self, before: ShardMap, after: ShardMap) -> None:
         enough = self._enough(after)
         for name, each in after.sets.items():
-            known = before.sets[name].current if name in before.sets else {}
-            for table, version in each.current.items():
-                if known.get(table) != version:
-                    self._check_whole(after, after.versions[VersionKey(table, version)], enough)
+            known = before.sets.get(name, TableSet(name=name, current={}))
+            switched = dict(each.current.items() - known.current.items())
+            for item in sorted(switched.items()):
+                self._check_whole(after, after.versions[VersionKey(*item)], enough)
+            if switched and (switched != known.pending or known.publisher in self._dead_publishers):
+                self._violate(
+                    f"map {after.epoch}: {sorted(switched)} become current, and pending of {known.publisher!r} were "
+                    f"{sorted(known.pending.items())}; dead are {sorted(self._dead_publishers)}"
+                )
+
+    def _check_pending(self, before: ShardMap, after: ShardMap) -> None:
+        """See that nodes drop what is pending only if its publisher was not there for long enough."""
+        for name, each in before.sets.items():
+            following = after.sets.get(name)
+            if each.pending and (following is None or following.publisher != each.publisher):
+                absent = self._etcd.seconds_absent(each.publisher)
+                if absent < self._config.lost_after_seconds:
+                    self._violate(f"map {after.epoch}: nodes drop what {each.publisher!r} has pending: {absent:g} s")
 
     def _check_whole(self, after: ShardMap, version: ShardedVersion, enough: int) -> None:
         for number, shard in enumerate(version.shards):

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from simulation.links import SimulatedLink
-from simulation.planted_placement import CountingBlindly, LeavingEarly, SwitchingEarly, WithoutGrace
+from simulation.planted_placement import (
+    CompletingEarly,
+    CountingBlindly,
+    LeavingEarly,
+    SwitchingAlone,
+    WithoutGrace,
+)
 from simulation.stepping import SteppingOnce
 
 from engram_client.cluster.cluster_transport import ClusterTransport
@@ -114,5 +120,6 @@ PLANTS = {
     "leaves-early": Plant(what="a holder leaves when another joins, not when that one has it", stepping=LeavingEarly),
     "no-grace": Plant(what="nodes that went away together are lost as soon as one alone", stepping=WithoutGrace),
     "blind": Plant(what="time in which nobody could be seen counts as time away", stepping=CountingBlindly),
-    "switches-early": Plant(what="a version is current before all have it", stepping=SwitchingEarly),
+    "switches-early": Plant(what="a version is current before all have it", stepping=CompletingEarly),
+    "switches-alone": Plant(what="nodes make current what a dead publisher left", stepping=SwitchingAlone),
 }

@@ -1,6 +1,6 @@
 """Bugs of the placement, planted in the steps that nodes take, to see that the simulation finds such."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -39,20 +39,29 @@ class CountingBlindly(SteppingOnce):
         self._waiting = _Blind(config)
 
 
-class SwitchingEarly(SteppingOnce):
-    """A set's pending versions become current when one node holds each shard, and not all that are to."""
+class CompletingEarly(SteppingOnce):
+    """A set's pending versions are complete when one node holds each shard, and not all that are to."""
 
     def step(self, base: ShardMap | None, present: Mapping[str, NodeRegistration]) -> MapStep:
-        found = super().step(base, present)
-        if found.shard_map is None:
-            return found
-        sets = {name: _switched_early(each, found.shard_map) for name, each in found.shard_map.sets.items()}
-        return found._replace(shard_map=replace(found.shard_map, sets=sets))
+        return _with_sets(super().step(base, present), _complete_early)
+
+
+class SwitchingAlone(SteppingOnce):
+    """Nodes make current what is complete, whether or not its publisher lives."""
+
+    def step(self, base: ShardMap | None, present: Mapping[str, NodeRegistration]) -> MapStep:
+        return _with_sets(super().step(base, present), _switched_alone)
 
 
 class _Blind(Waiting):
-    def look(self, known: ShardMap | None, present: Mapping[str, NodeRegistration] | None, now: float) -> None:
-        super().look(known, {} if present is None else present, now)
+    def look(
+        self,
+        known: ShardMap | None,
+        present: Mapping[str, NodeRegistration] | None,
+        publishers: Collection[str] | None,
+        now: float,
+    ) -> None:
+        super().look(known, {} if present is None else present, publishers, now)
 
 
 def _left_early(version: ShardedVersion) -> ShardedVersion:
@@ -63,8 +72,19 @@ def _left_early(version: ShardedVersion) -> ShardedVersion:
     return replace(version, shards=tuple(shards))
 
 
-def _switched_early(each: TableSet, shard_map: ShardMap) -> TableSet:
+def _with_sets(found: MapStep, change: Callable[[TableSet, ShardMap], TableSet]) -> MapStep:
+    if found.shard_map is None:
+        return found
+    sets = {name: change(each, found.shard_map) for name, each in found.shard_map.sets.items()}
+    return found._replace(shard_map=replace(found.shard_map, sets=sets))
+
+
+def _complete_early(each: TableSet, shard_map: ShardMap) -> TableSet:
     shards = [shard for item in each.pending.items() for shard in shard_map.versions[VersionKey(*item)].shards]
-    if not shards or not all(shard.holders for shard in shards):
+    return replace(each, pending_complete=bool(shards) and all(shard.holders for shard in shards))
+
+
+def _switched_alone(each: TableSet, _: ShardMap) -> TableSet:
+    if not each.pending_complete:
         return each
-    return replace(each, current={**each.current, **each.pending}, previous=dict(each.current), pending={})
+    return TableSet(name=each.name, current={**each.current, **each.pending}, previous=dict(each.current))

@@ -1,10 +1,9 @@
-"""What nodes agree by: the map, swapped by its epoch, and who is registered under a lease. Nodes may not reach it."""
+"""What nodes agree by: the map, swapped by its epoch, and who is registered under a lease. Some may not reach it."""
 
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
-
-from simulation.nodes import SimulatedNode
+from typing import Protocol
 
 from engram_store.shard_map import ShardMap
 from store_server.cluster.agreement.map_source import MapSourceFailed
@@ -17,13 +16,28 @@ _LOST_ANSWERS = 0.02
 KNOWN_TO_ALL_SECONDS = 2.0
 
 
-class SimulatedEtcd:
-    """Everything that etcd has. `agreed` hears of each map that is stored, after it was."""
+class Process(Protocol):
+    """A node or a publisher, as far as etcd is concerned."""
 
-    def __init__(self, lease_seconds: float, agreed: Callable[[ShardMap], None], dice: random.Random) -> None:
+    reaches_etcd: bool
+
+    async def running(self) -> None:
+        """Go on at once, or when the process does."""
+        ...
+
+
+Picture = tuple[Mapping[str, NodeRegistration], frozenset[str]]
+"""Nodes by id, and publishers."""
+
+
+class SimulatedEtcd:
+    """Everything that etcd has. `agreed` hears of each map that is stored, after it was, and who has stored it."""
+
+    def __init__(self, lease_seconds: float, agreed: Callable[[ShardMap, Process], None], dice: random.Random) -> None:
         self.shard_map: ShardMap | None = None
         self.present: dict[str, NodeRegistration] = {}
         """By id."""
+        self.publishers: set[str] = set()
         self.is_away = False
         self._leases_lapse = False
         self._lease_seconds = lease_seconds
@@ -32,7 +46,7 @@ class SimulatedEtcd:
         self._loop = asyncio.get_running_loop()
         self._leases: dict[str, asyncio.TimerHandle] = {}
         self._waiting: list[asyncio.Future[None]] = []
-        self._picture: Mapping[str, NodeRegistration] = {}  # of who is present, the same for all who watch
+        self._picture: Picture = {}, frozenset()  # of who is present, the same for all who watch
         self._is_telling = False
         self._absent_since: dict[str, float] = {}
         self._was_absent: dict[str, tuple[float, float]] = {}  # seconds, and when that ended
@@ -59,72 +73,96 @@ class SimulatedEtcd:
     def now(self) -> float:
         return self._loop.time()
 
-    def seconds_absent(self, node_id: str) -> float:
-        """Return for how long, while anybody could have seen it, a node has not been registered.
+    def seconds_absent(self, name: str) -> float:
+        """Return for how long, while anybody could have seen it, a node or publisher has not been registered.
 
         Who has just come back counts as absent for a moment longer, until all know.
         """
-        if node_id in self.present:
-            seconds, ended = self._was_absent.get(node_id, (0.0, 0.0))
+        if name in self.present or name in self.publishers:
+            seconds, ended = self._was_absent.get(name, (0.0, 0.0))
             return seconds if self._loop.time() < ended + KNOWN_TO_ALL_SECONDS else 0.0
-        return self._visible_seconds() - self._absent_since.get(node_id, 0.0)
+        return self._visible_seconds() - self._absent_since.get(name, 0.0)
 
     # What nodes ask of it
 
-    async def follow(self, node: SimulatedNode | None) -> AsyncGenerator[ShardMap | None, None]:
+    async def follow(self, process: Process) -> AsyncGenerator[ShardMap | None, None]:
         """Yield the map whenever there is another."""
         seen: ShardMap | str | None = "nothing"
         while True:
-            await self._reach(node)
+            await self._reach(process)
             if self.shard_map is not seen:
                 seen = self.shard_map
                 yield self.shard_map
             else:
                 await self._news()
 
-    async def watch(self, node: SimulatedNode | None) -> AsyncGenerator[Mapping[str, NodeRegistration], None]:
-        """Yield who is registered whenever that changes."""
+    async def watch(self, process: Process) -> AsyncGenerator[Mapping[str, NodeRegistration], None]:
+        """Yield which nodes are registered whenever that changes."""
         seen: Mapping[str, NodeRegistration] | None = None
         while True:
-            await self._reach(node)
-            if self._picture is not seen:
-                seen = self._picture
+            await self._reach(process)
+            if self._picture[0] is not seen:
+                seen = self._picture[0]
                 yield seen
             else:
                 await self._news()
 
-    async def compare_and_swap(self, node: SimulatedNode | None, expected_epoch: int, shard_map: ShardMap) -> bool:
-        await self._ask(node)
+    async def watch_publishers(self, process: Process) -> AsyncGenerator[frozenset[str], None]:
+        """Yield who is publishing whenever that changes."""
+        seen: frozenset[str] | None = None
+        while True:
+            await self._reach(process)
+            if self._picture[1] != seen:
+                seen = self._picture[1]
+                yield seen
+            else:
+                await self._news()
+
+    async def compare_and_swap(self, process: Process, expected_epoch: int, shard_map: ShardMap) -> bool:
+        await self._ask(process)
         if (self.shard_map.epoch if self.shard_map is not None else 0) != expected_epoch:
             return False
         self.shard_map = shard_map
-        self._agreed(shard_map)
+        self._agreed(shard_map, process)
         self._tell()
         if self._dice.random() < _LOST_ANSWERS:
             raise MapSourceFailed("the answer was lost")
         return True
 
-    async def register(self, node: SimulatedNode, registration: NodeRegistration) -> None:
-        await self._ask(node)
-        node_id = registration.node.id
-        if node_id in self._leases:
-            self._leases[node_id].cancel()
-        self._leases[node_id] = self._loop.call_later(self._lease_seconds, self._lapse, node_id)
-        if node_id not in self.present:
-            self._was_absent[node_id] = self.seconds_absent(node_id), self._loop.time()
-        if self.present.get(node_id) != registration:
-            self.present[node_id] = registration
+    async def register(self, process: Process, registration: NodeRegistration) -> None:
+        await self._ask(process)
+        name = registration.node.id
+        self._renew(name, is_new=name not in self.present)
+        if self.present.get(name) != registration:
+            self.present[name] = registration
             self._tell()
 
-    async def _ask(self, node: SimulatedNode | None) -> None:
-        await self._reach(node)
-        await asyncio.sleep(self._dice.uniform(0, _LONGEST_ANSWER_SECONDS))
-        await self._reach(node)
+    async def register_publisher(self, process: Process, name: str) -> None:
+        await self._ask(process)
+        self._renew(name, is_new=name not in self.publishers)
+        if name not in self.publishers:
+            self.publishers.add(name)
+            self._tell()
 
-    async def _reach(self, node: SimulatedNode | None) -> None:
-        if node is not None:
-            await node.running()
-        if self.is_away or (node is not None and not node.reaches_etcd):
+    async def leave_publisher(self, process: Process, name: str) -> None:
+        await self._ask(process)
+        self._lapse(name)
+
+    def _renew(self, name: str, *, is_new: bool) -> None:
+        if name in self._leases:
+            self._leases[name].cancel()
+        self._leases[name] = self._loop.call_later(self._lease_seconds, self._lapse, name)
+        if is_new:
+            self._was_absent[name] = self.seconds_absent(name), self._loop.time()
+
+    async def _ask(self, process: Process) -> None:
+        await self._reach(process)
+        await asyncio.sleep(self._dice.uniform(0, _LONGEST_ANSWER_SECONDS))
+        await self._reach(process)
+
+    async def _reach(self, process: Process) -> None:
+        await process.running()
+        if self.is_away or not process.reaches_etcd:
             raise MapSourceFailed("etcd cannot be reached")
 
     async def _news(self) -> None:
@@ -140,47 +178,25 @@ class SimulatedEtcd:
 
     def _tell_now(self) -> None:
         self._is_telling = False
-        if self._picture != self.present:
-            self._picture = dict(self.present)
+        nodes = self._picture[0] if self._picture[0] == self.present else dict(self.present)
+        self._picture = nodes, frozenset(self.publishers)
         waiting, self._waiting = self._waiting, []
         for news in waiting:
             self._loop.call_later(self._dice.uniform(0, _MOST_LAG_SECONDS), _be_over, news)
 
-    def _lapse(self, node_id: str) -> None:
-        self._leases[node_id].cancel()
+    def _lapse(self, name: str) -> None:
+        if name in self._leases:
+            self._leases[name].cancel()
         if self.is_away and not self._leases_lapse:
-            self._leases[node_id] = self._loop.call_later(self._lease_seconds, self._lapse, node_id)
-        elif node_id in self.present:
-            self._absent_since[node_id] = self._visible_seconds()
-            del self.present[node_id]
+            self._leases[name] = self._loop.call_later(self._lease_seconds, self._lapse, name)
+        elif name in self.present or name in self.publishers:
+            self._absent_since[name] = self._visible_seconds()
+            self.present.pop(name, None)
+            self.publishers.discard(name)
             self._tell()
 
     def _visible_seconds(self) -> float:
         return self._seconds_seen + (0.0 if self.is_away else self._loop.time() - self._seen_since)
-
-
-class SimulatedMeeting:
-    """etcd as one node reaches it, or None as a publisher does: a MapSource and a Registry."""
-
-    def __init__(self, etcd: SimulatedEtcd, node: SimulatedNode | None = None) -> None:
-        self._etcd = etcd
-        self._node = node
-
-    def follow(self) -> AsyncGenerator[ShardMap | None, None]:
-        return self._etcd.follow(self._node)
-
-    async def compare_and_swap(self, expected_epoch: int, shard_map: ShardMap) -> bool:
-        return await self._etcd.compare_and_swap(self._node, expected_epoch, shard_map)
-
-    async def register(self, registration: NodeRegistration, *, again: bool = False) -> None:  # noqa: ARG002
-        assert self._node is not None
-        await self._etcd.register(self._node, registration)
-
-    async def leave(self) -> None:
-        """Never asked for: nodes here go without a word."""
-
-    def watch(self) -> AsyncGenerator[Mapping[str, NodeRegistration], None]:
-        return self._etcd.watch(self._node)
 
 
 def _be_over(news: asyncio.Future[None]) -> None:

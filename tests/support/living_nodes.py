@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from engram_store.shard_map import Node, ShardMap, VersionKey
 from store_server.cluster.next_map.lost_nodes import LossSettings
 from store_server.cluster.next_map.map_steps import next_map
-from store_server.cluster.next_map.set_switch import importance
+from store_server.cluster.next_map.set_switch import importance, switched
 from store_server.cluster.registration import NodeRegistration
 
 SETTINGS = LossSettings(lost_after_seconds=30, all_lost_after_seconds=600)
@@ -70,7 +70,14 @@ class LivingNodes:
         assert following.epoch == self.shard_map.epoch + 1
         self.shard_map = following
         assert self.all_current_are_held(), "a current shard has no holder that has it"
+        self.switch()
         return True
+
+    def switch(self) -> None:
+        """Make current what is pending and complete, as those who publish it do."""
+        for name, each in self.shard_map.sets.items():
+            self.shard_map = switched(self.shard_map, name, each.pending, each.publisher) or self.shard_map
+        assert self.all_current_are_held(), "a version becomes current without a holder that has all its shards"
 
     def fetch(self, name: str) -> None:
         """Let a node hold exactly what the map names it for."""

@@ -12,16 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+from aetcd import rpc
 from support.etcd import Etcd, running_etcd
 from support.processes import NodeProcess, node_process
 
 from engram_store.shard_map import ShardMap, from_message
 from engram_store.v1.cluster_service_pb2 import GetShardMapRequest
 from engram_store.v1.cluster_service_pb2_grpc import ClusterServiceStub
+from store_server.cluster.agreement.etcd_connection import prefix_end
+from store_server.cluster.agreement.etcd_url import EtcdUrl
 from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.living_cluster import living_cluster
 from store_server.cluster.next_map.publishing import CannotPublish
-from store_server.cluster.publication import living_cluster
 from store_server.cluster.registration import NodeRegistration
 from store_server.storage import DataRoot, StorageError
 from store_server.storage.held_blocks import held_blocks
@@ -103,6 +106,13 @@ class PublishedCluster:
                     if is_right(found):
                         return found
                 await asyncio.sleep(0.005)
+
+    def end_leases_of_publishers(self) -> None:
+        """Let nodes see now what they would see when nobody renews these leases: those who publish are away."""
+        prefix = EtcdUrl.parse(self.url).publishers_prefix
+        found = self.etcd.ask("KV", "Range", rpc.RangeRequest(key=prefix, range_end=prefix_end(prefix)))
+        for item in found.kvs:
+            self.etcd.ask("Lease", "LeaseRevoke", rpc.LeaseRevokeRequest(ID=item.lease))
 
     def begin_publish(self, root: Path, *arguments: object) -> subprocess.Popen[str]:
         """Start `engram-store publish`."""

@@ -91,7 +91,7 @@ class Shard(_message.Message):
     def __init__(self, end_row: _Optional[int] = ..., holders: _Optional[_Iterable[int]] = ..., joining: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TableSet(_message.Message):
-    __slots__ = ("name", "current", "previous", "pending")
+    __slots__ = ("name", "current", "previous", "pending", "pending_complete", "publisher")
     class CurrentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -117,8 +117,12 @@ class TableSet(_message.Message):
     CURRENT_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     PENDING_FIELD_NUMBER: _ClassVar[int]
+    PENDING_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHER_FIELD_NUMBER: _ClassVar[int]
     name: str
     current: _containers.ScalarMap[str, str]
     previous: _containers.ScalarMap[str, str]
     pending: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., current: _Optional[_Mapping[str, str]] = ..., previous: _Optional[_Mapping[str, str]] = ..., pending: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    pending_complete: bool
+    publisher: str
+    def __init__(self, name: _Optional[str] = ..., current: _Optional[_Mapping[str, str]] = ..., previous: _Optional[_Mapping[str, str]] = ..., pending: _Optional[_Mapping[str, str]] = ..., pending_complete: bool = ..., publisher: _Optional[str] = ...) -> None: ...

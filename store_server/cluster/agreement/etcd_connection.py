@@ -34,6 +34,10 @@ class EtcdConnection:
         """Return the RangeResponse of one key, or of all from `key` to before `end`. Raises MapSourceFailed."""
         return await self._call(lambda channel: rpc.KVStub(channel).Range, rpc.RangeRequest(key=key, range_end=end))
 
+    async def put(self, key: bytes, value: bytes, *, lease: int) -> None:
+        """Store a value for as long as a lease lasts. Raises MapSourceFailed."""
+        await self._call(lambda channel: rpc.KVStub(channel).Put, rpc.PutRequest(key=key, value=value, lease=lease))
+
     async def transact(self, compare: Any, success: Any, failure: Any = None) -> Any:  # noqa: ANN401
         """Return the TxnResponse of one comparison and the operation for each outcome. Raises MapSourceFailed."""
         request = rpc.TxnRequest(compare=[compare], success=[success], failure=[] if failure is None else [failure])

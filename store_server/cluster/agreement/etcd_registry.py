@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aetcd import rpc
 
-from store_server.cluster.agreement.etcd_connection import prefix_end
+from store_server.cluster.agreement.etcd_lease import EtcdLease, changes_under
 from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.agreement.registry import NodeIdTaken
 from store_server.cluster.registration import InvalidRegistration, NodeRegistration
@@ -28,41 +28,31 @@ class EtcdRegistry:
     def __init__(self, etcd: EtcdConnection, url: EtcdUrl, lease_seconds: int) -> None:
         self._etcd = etcd
         self._prefix = url.nodes_prefix
-        self._lease_seconds = lease_seconds
-        self._lease: int | None = None
-        self._said: NodeRegistration | None = None
+        self._lease = EtcdLease(etcd, lease_seconds)
+        self._said: tuple[NodeRegistration, int] | None = None
         self._was_registered = False
 
     async def register(self, registration: NodeRegistration, *, again: bool = False) -> None:
         """See Registry.register."""
-        if self._lease is None or not await self._etcd.renew_lease(self._lease):
-            self._lease, self._said = await self._etcd.grant_lease(self._lease_seconds), None
-        if again or registration != self._said:
-            await self._say(registration, self._lease)
-            self._said, self._was_registered = registration, True
+        said = registration, await self._lease.renewed()
+        if again or said != self._said:
+            await self._say(*said)
+            self._said, self._was_registered = said, True
 
     async def leave(self) -> None:
         """See Registry.leave."""
-        if self._lease is not None:
-            lease, self._lease, self._said = self._lease, None, None
-            await self._etcd.revoke_lease(lease)
+        await self._lease.revoke()
 
     async def watch(self) -> AsyncGenerator[Mapping[str, NodeRegistration], None]:
         """See Registry.watch."""
-        end = prefix_end(self._prefix)
-        found = await self._etcd.range(self._prefix, end)
         present: dict[str, NodeRegistration] = {}
-        for item in found.kvs:
-            self._note(present, item.key, item.value)
-        yield dict(present)
-        async with contextlib.aclosing(self._etcd.watch(self._prefix, end, found.header.revision + 1)) as changes:
-            async for events in changes:
-                for event in events:
-                    self._note(present, event.kv.key, None if event.type == rpc.Event.DELETE else event.kv.value)
+        async with contextlib.aclosing(changes_under(self._etcd, self._prefix)) as changes:
+            async for changed in changes:
+                for node_id, value in changed.items():
+                    self._note(present, node_id, value)
                 yield dict(present)
 
-    def _note(self, present: dict[str, NodeRegistration], key: bytes, value: bytes | None) -> None:
-        node_id = key.removeprefix(self._prefix).decode(errors="replace")
+    def _note(self, present: dict[str, NodeRegistration], node_id: str, value: bytes | None) -> None:
         present.pop(node_id, None)
         if value is None:
             return

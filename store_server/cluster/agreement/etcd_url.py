@@ -51,3 +51,8 @@ class EtcdUrl:
     def nodes_prefix(self) -> bytes:
         """Where nodes register, each at its id behind this."""
         return f"/engram/{self.name}/nodes/".encode()
+
+    @property
+    def publishers_prefix(self) -> bytes:
+        """Where publishers register, each at its name behind this."""
+        return f"/engram/{self.name}/publishers/".encode()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from store_server.cluster.agreement import file_map_source
 from store_server.cluster.agreement.etcd_url import SCHEMES, EtcdUrl
 from store_server.cluster.agreement.map_source import MapSource
-from store_server.cluster.agreement.registry import Registry
+from store_server.cluster.agreement.registry import PublisherRegistry, Registry
 from store_server.cluster.cluster_config import ClusterConfig
 
 
@@ -23,6 +23,8 @@ class MeetingPoint:
     """Name of the cluster; None where only the map tells."""
     registry: Registry | None = None
     """None where somebody else writes the map, who knows the nodes."""
+    publishers: PublisherRegistry | None = None
+    """None where there is no registry."""
 
 
 def meeting_point_at(config: ClusterConfig) -> MeetingPoint:
@@ -42,6 +44,7 @@ def _in_etcd(config: ClusterConfig) -> MeetingPoint:
         from store_server.cluster.agreement.etcd_access import EtcdAccess
         from store_server.cluster.agreement.etcd_connection import EtcdConnection
         from store_server.cluster.agreement.etcd_map_source import EtcdMapSource
+        from store_server.cluster.agreement.etcd_publishers import EtcdPublishers
         from store_server.cluster.agreement.etcd_registry import EtcdRegistry
     except ImportError as error:
         raise ValueError(
@@ -57,6 +60,7 @@ def _in_etcd(config: ClusterConfig) -> MeetingPoint:
     return MeetingPoint(
         source=EtcdMapSource(etcd, url),
         registry=EtcdRegistry(etcd, url, config.lease_seconds),
+        publishers=EtcdPublishers(etcd, url, config.lease_seconds),
         cluster=url.name,
         close=etcd.close,
     )

@@ -1,4 +1,4 @@
-"""Where the living nodes of a cluster are known: one small interface, whatever keeps it."""
+"""Where the living nodes and publishers of a cluster are known: two small interfaces, whatever keeps them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from store_server.cluster.agreement.map_source import MapSourceFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Collection, Mapping
 
     from store_server.cluster.registration import NodeRegistration
 
@@ -43,4 +43,20 @@ class Registry(Protocol):
 
     def watch(self) -> AsyncGenerator[Mapping[str, NodeRegistration], None]:
         """Yield everybody who is registered, by id, and from then on the same after each change."""
+        ...
+
+
+class PublisherRegistry(Protocol):
+    """Keeps who is publishing, for as long as each goes on saying so. Raises MapSourceFailed."""
+
+    async def register(self, publisher: str) -> None:
+        """See to it that others see a publisher for another lease time."""
+        ...
+
+    async def leave(self) -> None:
+        """Take it away."""
+        ...
+
+    def watch(self) -> AsyncGenerator[Collection[str], None]:
+        """Yield everybody who is registered, and from then on the same after each change."""
         ...

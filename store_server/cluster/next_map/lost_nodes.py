@@ -1,4 +1,4 @@
-"""Which nodes are lost, and not only away for a moment or cut off together with many others."""
+"""Which nodes and publishers are lost, and not only away for a moment or cut off together with many others."""
 
 from __future__ import annotations
 
@@ -34,10 +34,32 @@ def lost_nodes(
     together if less than `lost_after_seconds` lie between.
     """
     away = {node.id: away_seconds.get(node.id, 0.0) for node in nodes if node.id not in live}
-    return frozenset(id_ for id_ in away if away[id_] >= _waited_for(id_, away, len(nodes), settings))
+    return frozenset(
+        id_ for id_, seconds in away.items() if seconds >= _waited_for(seconds, away.values(), len(nodes), settings)
+    )
 
 
-def _waited_for(id_: str, away: Mapping[str, float], num_nodes: int, settings: LossSettings) -> float:
-    together = sum(abs(seconds - away[id_]) < settings.lost_after_seconds for seconds in away.values())
-    are_many = together >= max(2, -(-num_nodes // 2))
+def lost_publishers(
+    away_seconds: Mapping[str, float],
+    num_publishers: int,
+    nodes_away_seconds: Collection[float],
+    num_nodes: int,
+    settings: LossSettings,
+) -> frozenset[str]:
+    """Return the publishers that are lost, of those that are away, in a map that names `num_publishers` of them.
+
+    They are waited for as nodes are, and for the longer time also if they went away together with half of the nodes.
+    """
+    return frozenset(
+        name
+        for name, seconds in away_seconds.items()
+        if seconds >= _waited_for(seconds, away_seconds.values(), num_publishers, settings)
+        and seconds >= _waited_for(seconds, nodes_away_seconds, num_nodes, settings)
+    )
+
+
+def _waited_for(seconds: float, away_seconds: Collection[float], number: int, settings: LossSettings) -> float:
+    """Return for how long one is waited for that has been away for so long, as others of this number have been."""
+    together = sum(abs(other - seconds) < settings.lost_after_seconds for other in away_seconds)
+    are_many = together >= max(2, -(-number // 2))
     return settings.all_lost_after_seconds if are_many else settings.lost_after_seconds

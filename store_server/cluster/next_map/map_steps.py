@@ -17,8 +17,9 @@ from store_server.cluster.next_map.lost_nodes import LossSettings, lost_nodes
 from store_server.cluster.next_map.map_size import size_complaint
 from store_server.cluster.next_map.membership import Members, next_members
 from store_server.cluster.next_map.next_holders import held_shards, next_shards
+from store_server.cluster.next_map.pending_versions import without_pending_of
 from store_server.cluster.next_map.retirement import RetirementSettings, overdue, retired_versions
-from store_server.cluster.next_map.set_switch import importance, switched
+from store_server.cluster.next_map.set_switch import importance, is_complete
 from store_server.cluster.placement.assignment import Assignment, assign, shard_sizes
 from store_server.cluster.placement.failure_domains import DOMAIN_LABELS
 from store_server.cluster.placement.node_shares import capacities_of
@@ -60,16 +61,18 @@ def next_map(
     *,
     retired_seconds: Mapping[VersionKey, float] = _NONE_SEEN,
     retirement: RetirementSettings = _AS_USUAL,
+    publishers_lost: Collection[str] = (),
 ) -> MapStep:
     """Return the map that follows, of the next epoch, or None if nothing changes.
 
-    For `away_seconds` see `lost_nodes`, for `retired_seconds` see `overdue`.
+    For `away_seconds` see `lost_nodes`, for `retired_seconds` `overdue`, for `publishers_lost` `lost_publishers`.
 
     - Live nodes that are not in the map join it. Lost ones, and draining ones that have stopped, leave it once they
       hold and join nothing, if enough nodes for the replicas remain.
     - Shards go to the nodes that `assign` chooses: `next_shards` says when those hold them and when others leave.
-    - A set's pending versions become current, and what was current previous, once every shard of all of them has all
-      its holders: as many as replicas, or as nodes neither draining nor lost.
+    - A set's pending versions are complete as long as every shard of all of them has all its holders: as many as
+      replicas, or as nodes neither draining nor lost. Their publisher makes them current then; if that is lost, nothing
+      is pending any more.
     - Versions that no set names stay for their readers, until they are `overdue`. The longest retired leave before
       that if there is no room otherwise, for them or for all others; no more of them than make room.
     - A map of more than MAX_MAP_BYTES is not proposed.
@@ -77,6 +80,7 @@ def next_map(
     Nodes are believed: one that is about to drop a shard must first register without it, and drop it only when the map
     has not named it for a while. With a thousand nodes and many new shards a step takes some seconds of a processor.
     """
+    before, known = known, without_pending_of(known, publishers_lost)
     members = next_members(known.nodes, registrations)
     lost = lost_nodes(members.nodes, members.live, away_seconds, settings)
     gone = overdue(known, members.live, lost, retired_seconds, retirement)
@@ -89,7 +93,7 @@ def next_map(
     if retired and found.lacks:
         least = without(len(retired)).missing
         found = without(bisect_left(range(len(retired)), True, key=lambda number: without(number).missing <= least))
-    is_possible = found.shard_map != known and not found.is_too_large
+    is_possible = found.shard_map != before and not found.is_too_large
     return MapStep(
         replace(found.shard_map, epoch=known.epoch + 1) if is_possible else None,
         (*members.complaints, *found.lacks, *found.complaints),
@@ -115,7 +119,9 @@ def _following(
     stays = sum(not node.draining and node.id not in lost for node in members.nodes)
     enough = min(known.replicas, stays) if stays else known.replicas
     versions, assignment, complaints = _next_versions(known, members, lost, gone, enough, domain_labels)
-    sets = {name: switched(each, versions, enough) for name, each in known.sets.items()}
+    sets = {
+        name: replace(each, pending_complete=is_complete(each, versions, enough)) for name, each in known.sets.items()
+    }
     nodes, versions = without_empty(members.nodes, {*lost, *members.left}, versions, known.replicas)
     following = replace(known, nodes=nodes, versions=versions, sets=sets)
     too_large = size_complaint(following)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from engram_store.shard_map import ShardedVersion, ShardMap, TableSet, VersionKey
 from store_server.cluster.blocks.block_source import MOST_MANIFEST_BYTES
 from store_server.cluster.next_map.map_size import size_complaint
+from store_server.cluster.next_map.pending_versions import is_current, without_pending, without_unread
 from store_server.cluster.next_map.set_switch import importance
-from store_server.cluster.placement.assignment import assign, shard_sizes
+from store_server.cluster.placement.assignment import assign
 from store_server.cluster.placement.shard_layout import shards_after
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def with_pending(
     set_name: str,
     manifests: Mapping[str, Manifest],
     *,
+    publisher: str,
     source: str,
     living: Collection[str],
     replicas: int | None = None,
@@ -33,12 +35,12 @@ def with_pending(
 ) -> ShardMap:
     """Return the next map, in which versions (`manifests`, by table) are pending in a set. It is made if it is new.
 
-    Nodes fetch them from `source`. What was pending before gives way; if all of them are current already, nothing is
-    pending, and the map is `known` itself unless `replicas` differ. `living` are the ids of the nodes that are there;
-    `replicas` is for the whole cluster from now on, None for what it has. Raises CannotPublish if a table belongs to
-    another set, is of another kind than its current version (unless `allow_change`) or cannot be copied; if `replicas`
-    is more than the living nodes, or if they have not the memory; if the map would grow too large. Retired versions,
-    which leave as soon as there is no room for them, count for neither.
+    Nodes fetch them from `source`, and `publisher` makes them current by `switched`. What was pending before gives way;
+    if all of them are current already, nothing is pending, and the map is `known` itself unless `replicas` differ.
+    `living` are the ids of the nodes that are there; `replicas` is for the whole cluster from now on, None for what it
+    has. Raises CannotPublish if a table belongs to another set, is of another kind than its current version (unless
+    `allow_change`) or cannot be copied; if `replicas` is more than the living nodes, or if they have not the memory; if
+    the map would grow too large. Retired versions, which leave as soon as there is no room for them, count for neither.
     """
     before, known = known, _with_replicas(known, replicas, living)
     if is_current(known, set_name, {table: manifest.version for table, manifest in manifests.items()}):
@@ -53,50 +55,16 @@ def with_pending(
         if not allow_change:
             _check_alike(known, table, manifest)
     pending = {table: manifest.version for table, manifest in manifests.items()}
-    sets = {**known.sets, set_name: replace(each, pending=pending)}
+    sets = {**known.sets, set_name: replace(without_pending(each), pending=pending, publisher=publisher)}
     num_tables = len({table for one in sets.values() for table in (*one.current, *one.pending)})
     new = [
         _version(known, table, manifest, source, num_nodes=len(living), num_tables=num_tables)
         for table, manifest in manifests.items()
     ]
-    versions = {**_without_those_of(each.pending, known.versions, sets), **{version.key: version for version in new}}
+    versions = {**without_unread(each.pending, known.versions, sets), **{version.key: version for version in new}}
     following = replace(known, epoch=known.epoch + 1, versions=versions, sets=sets)
     _check_room(following, living)
     return following
-
-
-def without_pending(known: ShardMap, set_name: str, versions: Mapping[str, str]) -> ShardMap | None:
-    """Return the next map, in which exactly these versions are pending no more; None if they are not pending now."""
-    each = known.sets.get(set_name)
-    if each is None or dict(each.pending) != dict(versions):
-        return None
-    sets = {**known.sets, set_name: replace(each, pending={})}
-    if not each.current:
-        del sets[set_name]
-    return replace(known, epoch=known.epoch + 1, versions=_without_those_of(versions, known.versions, sets), sets=sets)
-
-
-def is_current(known: ShardMap, set_name: str, versions: Mapping[str, str]) -> bool:
-    """Tell whether all these versions, by table, are current in a set."""
-    each = known.sets.get(set_name)
-    return each is not None and versions.items() <= each.current.items()
-
-
-def is_pending(known: ShardMap, set_name: str, versions: Mapping[str, str]) -> bool:
-    """Tell whether exactly these versions, by table, are about to become current."""
-    each = known.sets.get(set_name)
-    return each is not None and dict(each.pending) == dict(versions)
-
-
-def bytes_held(known: ShardMap, versions: Mapping[str, str]) -> tuple[int, int]:
-    """Return how many bytes nodes hold of these versions, by table, and how many they are to hold."""
-    held = wanted = 0
-    for item in versions.items():
-        version = known.versions.get(VersionKey(*item))
-        for shard, size in zip(version.shards, shard_sizes(version), strict=True) if version is not None else ():
-            held += min(len(shard.holders), known.replicas) * size
-            wanted += known.replicas * size
-    return held, wanted
 
 
 def _with_replicas(known: ShardMap, replicas: int | None, living: Collection[str]) -> ShardMap:
@@ -172,16 +140,6 @@ def _version(
             num_tables=num_tables,
         ),
     )
-
-
-def _without_those_of(
-    pending: Mapping[str, str], versions: Mapping[VersionKey, ShardedVersion], sets: Mapping[str, TableSet]
-) -> dict[VersionKey, ShardedVersion]:
-    """Return the versions without those that were pending, that no set names now and that nobody can have read."""
-    named = importance(sets.values())
-    was_pending = {VersionKey(*item) for item in pending.items()} - named.keys()
-    unread = {key for key in was_pending if any(not shard.holders for shard in versions[key].shards)}
-    return {key: version for key, version in versions.items() if key not in unread}
 
 
 def _check_room(following: ShardMap, living: Collection[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from engram_store.shard_map import ShardedVersion, TableSet, VersionKey
+from engram_store.shard_map import ShardedVersion, ShardMap, TableSet, VersionKey
 
 
 def importance(sets: Iterable[TableSet], versions: Iterable[VersionKey] = ()) -> dict[VersionKey, int]:
@@ -22,13 +22,21 @@ def importance(sets: Iterable[TableSet], versions: Iterable[VersionKey] = ()) ->
     return rank
 
 
-def switched(each: TableSet, versions: Mapping[VersionKey, ShardedVersion], enough: int) -> TableSet:
-    """Return the set with its pending versions current, if `enough` nodes hold every shard of every one of them.
-
-    What was current is previous then, and tables that the pending versions do not speak of stay as they are.
-    """
+def is_complete(each: TableSet, versions: Mapping[VersionKey, ShardedVersion], enough: int) -> bool:
+    """Tell whether a set has pending versions, and `enough` nodes hold every shard of every one of them."""
     pending = [versions[VersionKey(*item)] for item in each.pending.items()]
     shards = [shard for version in pending for shard in version.shards]
-    if not pending or any(len(shard.holders) < enough for shard in shards):
-        return each
-    return replace(each, current={**each.current, **each.pending}, previous=dict(each.current), pending={})
+    return bool(pending) and all(len(shard.holders) >= enough for shard in shards)
+
+
+def switched(known: ShardMap, set_name: str, versions: Mapping[str, str], publisher: str) -> ShardMap | None:
+    """Return the next map, in which what a publisher has pending in a set is current: exactly `versions`, by table.
+
+    None while that is not pending there, or not complete. What was current is previous then, and tables that the
+    pending versions do not speak of stay as they are.
+    """
+    each = known.sets.get(set_name)
+    if each is None or each.publisher != publisher or dict(each.pending) != dict(versions) or not each.pending_complete:
+        return None
+    following = TableSet(name=set_name, current={**each.current, **each.pending}, previous=dict(each.current))
+    return replace(known, epoch=known.epoch + 1, sets={**known.sets, set_name: following})

@@ -21,6 +21,19 @@ WITH_BOTH = shard_map_of(A.node, B.node, cluster="prod")
 PATIENCE_SECONDS = 30
 
 
+class Publishers:
+    """Who is publishing; `pictures` takes None for a failure."""
+
+    def __init__(self):
+        self.pictures = asyncio.Queue()
+        self.pictures.put_nowait(frozenset())
+
+    async def watch(self):
+        while (picture := await self.pictures.get()) is not None:
+            yield picture
+        raise MapSourceFailed("away")
+
+
 class World:
     """A registry, a source and a clock in one."""
 
@@ -30,11 +43,14 @@ class World:
         self.is_registry_up = True
         self.proposals = []
         self.pictures = asyncio.Queue()
+        self.publishers = Publishers()
         self._looked = asyncio.Condition()
         config = ClusterConfig(
             url="etcd://h:1/prod", node_id="a", replicas=1, lost_after_seconds=20, retire_after_seconds=20
         )
-        self.node = Participation(config, "prod", KnownMap(tmp_path), self, self, lambda: A, now=self._now)
+        self.node = Participation(
+            config, "prod", KnownMap(tmp_path), self, self, self.publishers, lambda: A, now=self._now
+        )
 
     async def register(self, registration, *, again=False):
         if not self.is_registry_up:
@@ -201,6 +217,36 @@ async def test_a_version_that_is_read_leaves_when_the_node_hears_that_it_is_not_
     world.pictures.put_nowait(holding_all())
 
     assert (await world.proposed())[1].versions == OF_A.versions
+
+
+NEW = replace(RETIRED, version="v2")
+PENDING = later(
+    OF_A,
+    versions={**OF_A.versions, NEW.key: NEW},
+    sets={"model": replace(OF_A.sets["model"], pending={"layer-1": "v2"}, publisher="p", pending_complete=True)},
+)
+
+
+async def test_what_is_pending_is_dropped_when_its_publisher_is_not_seen_any_more(world):
+    world.pictures.put_nowait({"a": replace(A, held={**ITS_VERSIONS, NEW.key: ((0, 1),)})})
+    world.publishers.pictures.put_nowait({"p"})
+    for world.seconds in (0.0, 10.0, 20.0, 30.0):
+        await world.steps(PENDING, number=10)
+    world.publishers.pictures.put_nowait(None)
+    for world.seconds in (40.0, 50.0, 60.0):
+        await world.steps(PENDING, number=10)
+    assert world.proposals == []
+
+    world.publishers.pictures.put_nowait(set())
+    while not world.publishers.pictures.empty():
+        await world.steps(PENDING)
+    for world.seconds in (60.0, 70.0, 79.0):
+        await world.steps(PENDING, number=10)
+    assert world.proposals == []
+    world.seconds = 80.0
+    world.node.heard(PENDING)
+
+    assert (await world.proposed())[1].sets == OF_A.sets
 
 
 async def test_a_map_that_would_be_too_large_is_complained_of_and_not_proposed(world):

@@ -1,15 +1,19 @@
-"""What becomes of versions whose publisher fails, with a source of the map that does as it is told."""
+"""When a publisher switches, and what becomes of its versions if it fails, with a source that does as it is told."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from support.shard_maps import later, shard_map_of
 
-from engram_store.shard_map import Node
+from engram_store.shard_map import Node, TableSet, VersionKey
 from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.agreement.meeting_point import MeetingPoint
+from store_server.cluster.living_cluster import LivingCluster
+from store_server.cluster.next_map.pending_versions import without_pending_of
 from store_server.cluster.next_map.publishing import CannotPublish
-from store_server.cluster.publication import LivingCluster
+from store_server.cluster.next_map.set_switch import switched
+from store_server.cluster.publication import publish
 from store_server.cluster.registration import NodeRegistration
 from store_server.storage.manifest import Manifest
 
@@ -29,53 +33,231 @@ PENDING = {"layer-1": MANIFEST.version}
 PATIENCE_SECONDS = 30
 
 
+class Publishers:
+    """Takes note of who says that it lives; `is_up` tells whether it can be told."""
+
+    def __init__(self):
+        self.present, self.told = set(), asyncio.Event()
+        self.is_up = True
+
+    async def register(self, publisher):
+        self.told.set()
+        if not self.is_up:
+            raise MapSourceFailed("away")
+        self.present.add(publisher)
+
+    async def leave(self):
+        self.present.clear()
+
+
 class World:
     """A source and a registry in one. What it is sent it stores once it may, and then answers or fails."""
 
     def __init__(self):
         self.shard_map = KNOWN
         self.stored = []
-        self.asked, self.may_store = asyncio.Event(), asyncio.Event()
+        self.publishers = Publishers()
+        self.asked, self.may_store, self.changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.may_store.set()
-        self.loses_answers = self.nodes_go_on = self.is_away_afterwards = self.is_overtaken = False
+        self.loses_answers = self.nodes_go_on = self.is_away_afterwards = False
+        self.times_overtaken = 0
         self.is_up = True
 
     async def follow(self):
-        if not self.is_up:
-            raise MapSourceFailed("away")
-        yield self.shard_map
-        await asyncio.Event().wait()
+        seen = None
+        while True:
+            if not self.is_up:
+                raise MapSourceFailed("away")
+            if self.shard_map is seen:
+                await self.changed.wait()
+            else:
+                seen = self.shard_map
+                self.changed.clear()
+                yield seen
 
     async def compare_and_swap(self, expected_epoch, shard_map):
         self.asked.set()
         await self.may_store.wait()
-        if self.is_overtaken or expected_epoch != self.shard_map.epoch:
-            self.shard_map = later(self.shard_map)
+        if self.times_overtaken or expected_epoch != self.shard_map.epoch:
+            self.times_overtaken -= 1
+            self.say(later(self.shard_map))
             return False
-        self.shard_map = shard_map
+        self.say(shard_map)
         self.stored.append(dict(shard_map.sets["model"].pending))
         self.is_up = not self.is_away_afterwards
         if self.nodes_go_on:
-            self.shard_map = later(shard_map)
+            self.say(later(shard_map))
         if self.loses_answers:
             self.loses_answers = False
             raise MapSourceFailed("the answer was lost")
         return True
+
+    def say(self, shard_map):
+        """Have a map stored, by whomever."""
+        self.shard_map = shard_map
+        self.changed.set()
+
+    async def pending(self):
+        """Return the set once something is pending in it."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not self.shard_map.sets["model"].pending:
+                await asyncio.sleep(0.001)
+        return self.shard_map.sets["model"]
+
+    def say_complete(self):
+        """Have nodes say that they hold what is pending."""
+        each = self.shard_map.sets["model"]
+        (key,) = (VersionKey(*item) for item in each.pending.items())
+        version = self.shard_map.versions[key]
+        held = replace(version, shards=tuple(replace(shard, holders=(0,)) for shard in version.shards))
+        sets = {"model": replace(each, pending_complete=True)}
+        self.say(later(self.shard_map, versions={**self.shard_map.versions, key: held}, sets=sets))
+
+    def say_nothing_pending(self):
+        """Have nodes give up what is pending."""
+        self.say(later(without_pending_of(self.shard_map, {self.shard_map.sets["model"].publisher})))
 
     async def watch(self):
         yield {"a": NodeRegistration(node=A, incarnation="a")}
 
     @property
     def cluster(self):
-        return LivingCluster(MeetingPoint(source=self, registry=self, close=self.close))
-
-    async def publish(self, timeout=PATIENCE_SECONDS):
-        await self.cluster.publish(
-            "model", {"layer-1": MANIFEST}, source="file:///m", replicas=None, allow_change=False, timeout=timeout
+        return LivingCluster(
+            MeetingPoint(source=self, registry=self, publishers=self.publishers, close=asyncio.Event().wait)
         )
 
-    async def close(self):
-        """Nothing to close."""
+    async def publish(self, timeout=PATIENCE_SECONDS):
+        await publish(
+            self.cluster,
+            "model",
+            {"layer-1": MANIFEST},
+            source="file:///m",
+            replicas=None,
+            allow_change=False,
+            timeout=timeout,
+        )
+
+
+async def begun(world):
+    """Return a publisher at work, once its versions are pending."""
+    task = asyncio.create_task(world.publish())
+    await world.pending()
+    return task
+
+
+async def ended(task):
+    await asyncio.wait_for(task, PATIENCE_SECONDS)
+
+
+async def test_a_publisher_switches_once_nodes_hold_all_and_not_before():
+    world = World()
+
+    task = await begun(world)
+    world.say(later(world.shard_map))
+    await asyncio.wait([task], timeout=0.05)
+    assert world.stored == [PENDING]
+    world.say_complete()
+    await ended(task)
+
+    assert world.stored == [PENDING, {}]
+    each = world.shard_map.sets["model"]
+    assert each == TableSet(name="model", current=PENDING, previous=KNOWN.sets["model"].current)
+
+
+async def test_a_publisher_is_seen_as_long_as_it_publishes():
+    world = World()
+
+    task = await begun(world)
+    assert world.publishers.present == {world.shard_map.sets["model"].publisher}
+    world.publishers.present.clear()
+    world.publishers.told.clear()
+    world.publishers.is_up = False
+    await asyncio.wait_for(world.publishers.told.wait(), PATIENCE_SECONDS)
+    world.publishers.is_up = True
+    world.publishers.told.clear()
+    await asyncio.wait_for(world.publishers.told.wait(), PATIENCE_SECONDS)
+    assert world.publishers.present == {world.shard_map.sets["model"].publisher}
+    world.say_complete()
+    await ended(task)
+
+    assert world.publishers.present == set()
+
+
+async def test_nothing_is_pending_of_a_publisher_whom_nodes_could_not_see():
+    world = World()
+    world.publishers.is_up = False
+
+    with pytest.raises(MapSourceFailed, match="^away$"):
+        await world.publish()
+
+    assert world.stored == []
+
+
+async def test_a_publisher_whose_versions_were_given_up_says_so_and_switches_nothing():
+    world = World()
+
+    task = await begun(world)
+    world.say_complete()
+    world.say_nothing_pending()
+
+    with pytest.raises(CannotPublish, match="were given up, and nothing has become current: nodes did not see this"):
+        await ended(task)
+
+    assert world.stored == [PENDING]
+    assert world.shard_map.sets == KNOWN.sets
+
+
+async def test_a_publisher_whose_versions_gave_way_to_others_leaves_those_alone():
+    world = World()
+    others = {"layer-1": "v1"}
+
+    task = await begun(world)
+    each = replace(world.shard_map.sets["model"], pending=others, publisher="other")
+    world.say(later(world.shard_map, sets={"model": each}))
+
+    with pytest.raises(CannotPublish, match="somebody else has published other versions of set 'model' meanwhile"):
+        await ended(task)
+    assert world.shard_map.sets["model"].pending == others
+
+
+async def test_a_switch_of_which_no_answer_came_is_found_to_be_stored():
+    world = World()
+
+    task = await begun(world)
+    world.loses_answers = True
+    world.say_complete()
+    await ended(task)
+
+    assert world.stored == [PENDING, {}]
+    assert world.shard_map.sets["model"].current == PENDING
+
+
+async def test_a_switch_that_could_not_be_stored_is_tried_again_while_the_versions_are_pending():
+    world = World()
+
+    task = await begun(world)
+    world.times_overtaken = 3
+    world.say_complete()
+    await ended(task)
+
+    assert world.stored == [PENDING, {}]
+
+
+async def test_a_switch_stored_when_the_time_is_over_is_no_failure():
+    world = World()
+    task = asyncio.create_task(world.publish(timeout=0.2))
+    each = await world.pending()
+    world.may_store.clear()
+    world.asked.clear()
+    world.say_complete()
+    await asyncio.wait_for(world.asked.wait(), PATIENCE_SECONDS)
+
+    done = switched(world.shard_map, "model", PENDING, each.publisher)
+    await asyncio.wait([task], timeout=0)
+    world.shard_map = done  # what was sent is stored, and the publisher's time ends before it hears of it
+
+    await asyncio.wait_for(task, PATIENCE_SECONDS)
+    assert world.shard_map is done
 
 
 async def test_what_was_stored_though_its_answer_was_lost_is_not_done_twice_or_called_a_failure():
@@ -121,11 +303,11 @@ async def test_versions_that_nodes_do_not_fetch_in_time_are_taken_back():
     assert world.stored == [PENDING, {}]
 
 
-async def test_a_publisher_that_cannot_take_versions_back_says_that_they_may_become_current():
+async def test_a_publisher_that_cannot_take_versions_back_says_what_becomes_of_them():
     world = World()
     world.is_away_afterwards = True
 
-    with pytest.raises(MapSourceFailed, match="may still be pending, and become current once nodes hold all rows"):
+    with pytest.raises(MapSourceFailed, match="may still be pending, until nodes have not seen this command"):
         await world.publish(timeout=0.1)
 
     assert world.stored == [PENDING]
@@ -133,7 +315,7 @@ async def test_a_publisher_that_cannot_take_versions_back_says_that_they_may_bec
 
 async def test_a_map_that_others_change_all_the_time_is_not_waited_for_without_end():
     world = World()
-    world.is_overtaken = True
+    world.times_overtaken = 1000
 
     with pytest.raises(MapSourceFailed, match="others have changed the shard map 100 times"):
         await asyncio.wait_for(world.publish(), PATIENCE_SECONDS)

@@ -1,4 +1,4 @@
-"""A publisher is killed at points spread over all of its work: versions switch wholly or not at all."""
+"""A publisher is killed at points spread over all of its work: what was current stays so until it has switched."""
 
 import asyncio
 import signal
@@ -11,10 +11,9 @@ from support.set_of_versions import NUM_ROWS, NUM_TABLES, SECONDS, reads, write_
 
 pytestmark = needs_etcd
 NUM_COPIES = 2 * NUM_TABLES * NUM_ROWS  # of blocks, on all nodes
-EARLY = ("serves", "pending")
-"""Long before all can be copied."""
-POINTS = (*EARLY, "joining", *range(1, NUM_COPIES + 1), "current")
-SHORT = ("serves", 3)
+BEFORE_ITS_SWITCH = ("serves", "pending", "joining", "complete")
+POINTS = (*BEFORE_ITS_SWITCH, *range(1, NUM_COPIES + 1), "current")
+SHORT = (3, "complete")
 
 
 class Published:
@@ -40,6 +39,24 @@ class Published:
     @property
     def in_map(self):
         return self.cluster.map_when(lambda _: True).sets[self.name]
+
+    def is_given_up(self):
+        """Tell whether nothing is pending any more; nodes drop it when they have not seen the publisher for a while."""
+        self.cluster.end_leases_of_publishers()
+        return not self.in_map.pending
+
+    def begin(self, point):
+        """Start a publisher, and have it stand still when it has come to a point."""
+        (port,) = free_ports(1)
+        options = ("--serve-on", f"127.0.0.1:{port}")
+        if point == "complete":  # it would switch at once: it stands still before, and nodes fetch from elsewhere
+            options = ("--source", self.root.as_uri())
+        process = self.cluster.begin_publish(self.root, *self.versions, "--set", self.name, *options)
+        self.wait_for("pending" if point == "complete" else point, port)
+        process.send_signal(signal.SIGSTOP)
+        if point == "complete":
+            self.cluster.map_when(lambda found: found.sets[self.name].pending_complete)
+        return process
 
     def wait_for(self, point, port):
         """Wait until a publisher that listens on `port` has come to a point."""
@@ -72,7 +89,7 @@ def _listens(port):
     "points", [pytest.param(SHORT, id="short"), pytest.param(POINTS, id="long", marks=pytest.mark.long)]
 )
 @pytest.mark.timeout(1200)
-def test_a_killed_publisher_leaves_old_versions_or_new_ones_and_the_next_one_works(published, run, root, points):
+def test_a_killed_publisher_leaves_current_what_was_so_and_the_next_one_works(published, run, root, points):
     each = Published(published, run, root)
     each.next_version()
     each.publish()
@@ -80,15 +97,34 @@ def test_a_killed_publisher_leaves_old_versions_or_new_ones_and_the_next_one_wor
     for point in points:
         before = each.versions
         each.next_version()
-        (port,) = free_ports(1)
-        process = published.begin_publish(root, *each.versions, "--set", each.name, "--serve-on", f"127.0.0.1:{port}")
-        each.wait_for(point, port)
+        process = each.begin(point)
+        has_switched = each.in_map.current == each.versions
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=SECONDS)
+        published.until(each.is_given_up)
 
-        possible = {each.number - 1: before} | ({} if point in EARLY else {each.number: each.versions})
-        assert each.in_map.current in possible.values(), point
-        assert each.reads(*possible), point
+        assert each.in_map.current == (each.versions if has_switched else before), point
+        assert not (has_switched and point in BEFORE_ITS_SWITCH), point
+        assert each.reads(each.number if has_switched else each.number - 1)
         each.publish()
         assert each.in_map.current == each.versions
         assert each.reads(each.number)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_a_publisher_that_stood_still_for_too_long_says_that_its_versions_were_given_up(published, run, root):
+    each = Published(published, run, root)
+    each.next_version()
+    each.publish()
+    before = each.versions
+    each.next_version()
+
+    process = each.begin("complete")
+    published.until(each.is_given_up)
+    process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate(timeout=SECONDS)
+
+    assert process.returncode == 1
+    assert "were given up, and nothing has become current" in out
+    assert each.in_map.current == before

@@ -12,6 +12,7 @@ from support.etcd import needs_etcd, running_etcd
 from engram_store.shard_map import Node, VersionKey
 from store_server.cluster.agreement.etcd_access import EtcdAccess
 from store_server.cluster.agreement.etcd_connection import EtcdConnection
+from store_server.cluster.agreement.etcd_publishers import EtcdPublishers
 from store_server.cluster.agreement.etcd_registry import EtcdRegistry
 from store_server.cluster.agreement.etcd_url import EtcdUrl
 from store_server.cluster.agreement.map_source import MapSourceFailed
@@ -44,13 +45,13 @@ def url(etcd, request):
 
 @pytest.fixture
 async def connect(url):
-    """Make a registry with a connection and a lease of its own."""
+    """Make a registry, by default one of nodes, with a connection and a lease of its own."""
     async with contextlib.AsyncExitStack() as stack:
 
-        def connected(lease_seconds=60):
+        def connected(lease_seconds=60, kind=EtcdRegistry):
             connection = EtcdConnection(url, EtcdAccess())
             stack.push_async_callback(connection.close)
-            return EtcdRegistry(connection, url, lease_seconds)
+            return kind(connection, url, lease_seconds)
 
         yield connected
 
@@ -88,6 +89,22 @@ async def test_who_says_nothing_any_more_is_gone_after_its_lease(connect):
 
     async with contextlib.aclosing(connect().watch()) as pictures:
         await heard_until(pictures, {"b": B})
+
+
+async def test_publishers_are_seen_as_long_as_they_say_so_and_are_no_nodes(etcd, connect):
+    mortal, lasting = connect(1, EtcdPublishers), connect(60, EtcdPublishers)
+    await mortal.register("p")
+    await lasting.register("q")
+
+    async with contextlib.aclosing(connect(60, EtcdPublishers).watch()) as pictures:
+        assert await heard(pictures) == {"p", "q"}
+        await heard_until(pictures, {"q"})
+        await mortal.register("p")
+        assert await heard(pictures) == {"p", "q"}
+        await lasting.leave()
+        await heard_until(pictures, {"p"})
+    async with contextlib.aclosing(connect().watch()) as nodes:
+        assert await heard(nodes) == {}
 
 
 async def test_a_lease_that_is_over_is_replaced(etcd, connect):

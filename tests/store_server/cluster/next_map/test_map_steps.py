@@ -177,7 +177,7 @@ def publishing(holders_of_second):
     return a_map(nodes, *versions, **names)
 
 
-def test_the_versions_of_a_set_become_current_together_and_not_before_all_are_held():
+def test_the_versions_of_a_set_are_complete_together_and_not_before_all_are_held():
     known = publishing((0,))
 
     following, _ = next_map(known, all_held(known), {}, SETTINGS)
@@ -188,28 +188,43 @@ def test_the_versions_of_a_set_become_current_together_and_not_before_all_are_he
     complete = publishing((0, 1))
     following, _ = next_map(complete, all_held(complete), {}, SETTINGS)
 
-    assert following.sets["s"].current == {"t": "v2", "u": "v2"}
-    assert following.sets["s"].previous == {"t": "v1", "u": "v1"}
-    assert not following.sets["s"].pending
+    assert following.sets["s"] == replace(complete.sets["s"], pending_complete=True)
 
 
-def test_a_new_version_with_fewer_live_nodes_than_replicas_becomes_current_with_those():
+def test_versions_that_a_node_has_lost_again_are_complete_no_more():
+    known = publishing((0, 1))
+    known = replace(known, sets={"s": replace(known.sets["s"], pending_complete=True)})
+    said = all_held(known)
+    assert next_map(known, said, {}, SETTINGS).shard_map is None
+
+    said[1] = replace(said[1], held={key: ranges for key, ranges in said[1].held.items() if key != ("u", "v2")})
+    following, _ = next_map(known, said, {}, SETTINGS)
+
+    assert following.versions[VersionKey("u", "v2")].shards[0] == Shard(end_row=10, holders=(0,), joining=(1,))
+    assert not following.sets["s"].pending_complete
+    assert following.sets["s"].pending == known.sets["s"].pending
+
+
+def test_a_new_version_with_fewer_live_nodes_than_replicas_is_complete_with_those():
     known = publishing((0,))
 
     following, _ = next_map(known, without(all_held(known), "n1"), {"n1": 29.0}, SETTINGS)
     assert following is None
 
     following, _ = next_map(known, without(all_held(known), "n1"), {"n1": 31.0}, SETTINGS)
-    assert following.sets["s"].current == {"t": "v2", "u": "v2"}
+    assert following.sets["s"].pending_complete
 
 
-def test_a_table_without_a_pending_version_keeps_its_current_one():
-    versions = [held(a_version(1, *names), [(0, 1)]) for names in (("t", "v1"), ("t", "v2"), ("u", "v1"))]
-    known = a_map(some_nodes(2), *versions, current={"t": "v1", "u": "v1"}, pending={"t": "v2"})
+@pytest.mark.parametrize("holders", [(0, 1), (0,)])
+def test_what_a_lost_publisher_has_pending_is_so_no_more_and_is_retired_or_gone(holders):
+    known = publishing(holders)
+    known = replace(known, sets={"s": replace(known.sets["s"], publisher="p", pending_complete=len(holders) == 2)})
 
-    following, _ = next_map(known, all_held(known), {}, SETTINGS)
+    step = next_map(known, all_held(known), {}, SETTINGS, publishers_lost={"p"})
 
-    assert following.sets["s"].current == {"t": "v2", "u": "v1"}
+    assert step.shard_map.sets["s"] == TableSet(name="s", current=known.sets["s"].current)
+    assert step.shard_map.versions.keys() == known.versions.keys()
+    assert next_map(known, all_held(known), {}, SETTINGS, publishers_lost={"q", ""}).shard_map != step.shard_map
 
 
 def test_a_pending_version_that_does_not_fit_waits_and_is_named():
@@ -352,16 +367,6 @@ def test_a_live_node_stays_in_the_map_though_it_holds_nothing():
     known = a_map(some_nodes(3))
 
     assert next_map(known, all_held(known), {}, SETTINGS).shard_map is None
-
-
-def test_what_was_previous_stays_in_the_map_when_the_pending_becomes_current():
-    versions = [held(a_version(1, version=name), [(0, 1)]) for name in ("v0", "v1", "v2")]
-    known = a_map(some_nodes(2), *versions, previous={"t": "v0"}, pending={"t": "v2"})
-
-    following, _ = next_map(known, all_held(known), {}, SETTINGS)
-
-    assert following.sets["s"].current == {"t": "v2"}
-    assert following.versions == known.versions
 
 
 def test_a_version_that_is_current_and_previous_too_counts_as_current():

@@ -7,14 +7,10 @@ from support.checkpoints import attach_rows
 from support.rows import random_rows
 from support.shard_maps import shard_map_of
 
-from engram_store.shard_map import Node, Shard, ShardMap, TableSet, VersionKey
-from store_server.cluster.next_map.publishing import (
-    CannotPublish,
-    bytes_held,
-    is_pending,
-    with_pending,
-    without_pending,
-)
+from engram_store.shard_map import Node, Shard, ShardMap, VersionKey
+from store_server.cluster.next_map.pending_versions import bytes_held, is_pending, without_pending_of
+from store_server.cluster.next_map.publishing import CannotPublish, with_pending
+from store_server.cluster.next_map.set_switch import switched
 from store_server.storage import DataRoot, verify
 from store_server.storage.manifest import Manifest
 
@@ -39,19 +35,22 @@ def manifest_of(num_rows=100, row_bytes=16, fill="0", **changes):
 
 
 def published(known=KNOWN, set_name="model", table="layer-1", manifest=None, **options):
-    settings = {"source": "file:///origin", "living": LIVING} | options
+    settings = {"source": "file:///origin", "living": LIVING, "publisher": "p"} | options
     return with_pending(known, set_name, {table: manifest or manifest_of()}, **settings)
 
 
-def switched(known, version):
+def held(known, version):
     """The map once nodes hold the pending version of layer-1."""
     key = VersionKey("layer-1", version)
-    held = dataclasses.replace(
-        known.versions[key],
-        shards=tuple(dataclasses.replace(shard, holders=(1, 2)) for shard in known.versions[key].shards),
-    )
-    each = TableSet(name="model", current={"layer-1": version}, previous=known.sets["model"].current)
-    return dataclasses.replace(known, versions={**known.versions, key: held}, sets={"model": each})
+    shards = tuple(dataclasses.replace(shard, holders=(1, 2)) for shard in known.versions[key].shards)
+    each = dataclasses.replace(known.sets["model"], pending_complete=True)
+    versions = {**known.versions, key: dataclasses.replace(known.versions[key], shards=shards)}
+    return dataclasses.replace(known, versions=versions, sets={"model": each})
+
+
+def current(known, version):
+    """The map once it is current."""
+    return switched(held(known, version), "model", {"layer-1": version}, "p")
 
 
 def test_a_new_version_is_pending_and_the_old_one_stays_current():
@@ -66,6 +65,7 @@ def test_a_new_version_is_pending_and_the_old_one_stays_current():
     assert version.shards[-1].end_row == 100
     assert not any(shard.holders or shard.joining for shard in version.shards)
     assert is_pending(following, "model", {"layer-1": manifest.version})
+    assert (each.publisher, each.pending_complete) == ("p", False)
 
 
 def test_the_first_versions_of_a_set_are_published_into_an_empty_cluster():
@@ -78,37 +78,39 @@ def test_the_first_versions_of_a_set_are_published_into_an_empty_cluster():
 
 def test_what_was_pending_before_gives_way_with_its_version():
     first, second = manifest_of(fill="1"), manifest_of(fill="2")
+    known = held(published(manifest=first), first.version)
+    lacking = dataclasses.replace(
+        known, sets=published(manifest=first).sets, versions=published(manifest=first).versions
+    )
 
-    following = published(published(manifest=first), manifest=second)
+    following = published(lacking, manifest=second, publisher="q")
 
     assert {key.version for key in following.versions} == {"v1", second.version}
+    assert published(known, manifest=second, publisher="q").sets == following.sets
+    assert (following.sets["model"].publisher, following.sets["model"].pending_complete) == ("q", False)
     assert not is_pending(following, "model", {"layer-1": first.version})
 
 
 def test_a_publish_that_is_repeated_keeps_what_nodes_have_already_and_names_its_own_source():
     first = published()
     key = VersionKey("layer-1", manifest_of().version)
-    held = dataclasses.replace(
+    begun = dataclasses.replace(
         first.versions[key],
         shards=(dataclasses.replace(first.versions[key].shards[0], holders=(1,)), *first.versions[key].shards[1:]),
     )
 
-    again = published(dataclasses.replace(first, versions={**first.versions, key: held}), source="file:///elsewhere")
+    again = published(dataclasses.replace(first, versions={**first.versions, key: begun}), source="file:///elsewhere")
 
-    assert again.versions[key] == dataclasses.replace(held, source="file:///elsewhere")
+    assert again.versions[key] == dataclasses.replace(begun, source="file:///elsewhere")
 
 
 def test_a_version_that_can_have_readers_is_retired_when_another_is_pending_in_its_place():
     first, second = manifest_of(fill="1"), manifest_of(fill="2")
     key = VersionKey("layer-1", first.version)
-    known = published(manifest=first)
-    held = tuple(dataclasses.replace(shard, holders=(1,)) for shard in known.versions[key].shards)
-    known = dataclasses.replace(
-        known, versions={**known.versions, key: dataclasses.replace(known.versions[key], shards=held)}
-    )
+    known = held(published(manifest=first), first.version)
 
     assert key in published(known, manifest=second).versions
-    assert key in without_pending(known, "model", {"layer-1": first.version}).versions
+    assert key in without_pending_of(known, {"p"}).versions
 
 
 def test_retired_versions_take_no_room_from_new_ones_and_stay_in_the_map():
@@ -127,14 +129,14 @@ def test_a_map_that_would_grow_too_large_is_refused_before_anything_is_copied():
 
 def test_more_replicas_than_the_nodes_have_memory_for_are_refused():
     small = tuple(dataclasses.replace(node, capacity_bytes=2_500) for node in NODES)
-    known = switched(published(dataclasses.replace(KNOWN, nodes=small)), manifest_of().version)
+    known = current(published(dataclasses.replace(KNOWN, nodes=small)), manifest_of().version)
 
     with pytest.raises(CannotPublish, match="the nodes have not enough memory: "):
         published(known, replicas=3)
 
 
 def test_what_is_current_already_is_not_published_again():
-    known = switched(published(), manifest_of().version)
+    known = current(published(), manifest_of().version)
 
     assert published(known) is known
     assert published(known, replicas=3) == dataclasses.replace(known, replicas=3, epoch=known.epoch + 1)
@@ -181,14 +183,13 @@ def test_another_row_width_is_published_if_that_is_meant():
     assert is_pending(published(manifest=manifest, allow_change=True), "model", {"layer-1": manifest.version})
 
 
-def test_a_version_is_taken_back_only_while_it_is_pending_and_a_new_set_goes_with_it():
-    version = {"layer-1": manifest_of().version}
-    assert without_pending(published(), "model", version) == dataclasses.replace(KNOWN, epoch=9)
-    assert without_pending(KNOWN, "model", version) is None
-    assert without_pending(published(manifest=manifest_of(fill="2")), "model", version) is None
+def test_what_a_publisher_has_pending_is_given_up_and_nothing_of_others():
+    assert without_pending_of(published(), {"p"}) == dataclasses.replace(KNOWN, epoch=8)
+    for known, publishers in ((KNOWN, {"p", ""}), (published(), {"q", ""}), (published(), ())):
+        assert without_pending_of(known, publishers) is known
 
     empty = ShardMap(cluster="prod", epoch=1, replicas=2, nodes=NODES)
-    assert without_pending(published(empty), "model", version) == dataclasses.replace(empty, epoch=3)
+    assert without_pending_of(published(empty), {"p"}) == dataclasses.replace(empty, epoch=2)
 
 
 def test_progress_counts_bytes_of_all_copies_but_no_more():
