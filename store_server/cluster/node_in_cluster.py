@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
+
 from store_server.cluster.holdings.holding import Holding
 from store_server.cluster.holdings.map_against_disk import MapAgainstDisk
 from store_server.cluster.holdings.own_holdings import OwnHoldings
 from store_server.cluster.member import ClusterMember
 from store_server.cluster.recent_reads import RecentReads
+from store_server.storage import RootNotWritable, StorageFailure
+from store_server.storage.node_lock import NodeLock
 
 if TYPE_CHECKING:
     from store_server.catalog import Catalog
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from store_server.cluster.registration import Holdings
     from store_server.storage import DataRoot
     from store_server.storage.stored_version import StoredVersion
+
+log = structlog.get_logger()
 
 
 class NodeInCluster:
@@ -29,6 +35,7 @@ class NodeInCluster:
     def __init__(self, config: ClusterConfig, root: DataRoot, catalog: Catalog) -> None:
         self._config = config
         self._catalog = catalog
+        self._lock = NodeLock(root.path)
         self._own_holdings = OwnHoldings(root)
         self._map_against_disk = MapAgainstDisk(root)
         self._reads = RecentReads(root.path, catalog.asked_for, config.retire_after_seconds)
@@ -46,6 +53,8 @@ class NodeInCluster:
 
     async def start(self, address: str) -> None:
         """Begin, as the node at an address; see ClusterMember.start. Raises StorageError, too."""
+        if self._config.speaks_for_node:
+            await asyncio.to_thread(self._take_root)
         await self._member.start(address)
         if self._config.speaks_for_node:
             await self._holding.start()
@@ -61,6 +70,14 @@ class NodeInCluster:
         """Stop, and let others see that the node is away."""
         await self._holding.close()
         await self._member.close()
+        self._lock.release()
+
+    def _take_root(self) -> None:
+        """Raise RootOfAnotherNode if another node fetches into the data root."""
+        try:
+            self._lock.take(self._config.node_id)
+        except (RootNotWritable, StorageFailure) as error:  # what is on it can be served all the same
+            log.warning("it cannot be seen to that no other node has this data root", error=str(error))
 
     def _holdings(self) -> Holdings:
         """Return what this node holds and lookups find. Waits for a disk."""

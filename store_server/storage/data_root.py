@@ -1,6 +1,7 @@
 """A data root for reading: which tables and versions it has, and how to open them.
 
 ROOT/LOCK                                    held by the one writer (see root_writer)
+ROOT/NODE                                    held by the one node of a cluster whose root it is (see node_lock)
 ROOT/staging/<random>/                       a version being written
 ROOT/tables/<name, '/' as '@'>/CURRENT       the current version's name
 ROOT/tables/<...>/versions/<version>/        table.json (the manifest) and the data file; the rows of an

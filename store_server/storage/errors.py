@@ -44,6 +44,17 @@ class RootBusy(StorageError):
         super().__init__(f"data root {path} is in use by another writer ({writer}); try again when it has ended")
 
 
+class RootOfAnotherNode(StorageError):
+    """A living node of a cluster keeps what it holds in the data root."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        self.path, self.holder = path, holder
+        super().__init__(
+            f"data root {path} belongs to a living node ({holder or 'one that is just starting'}): two would undo each "
+            "other's work; give this node a root of its own, or stop the other"
+        )
+
+
 class RootNotWritable(StorageError):
     """The data root cannot be written to."""
 

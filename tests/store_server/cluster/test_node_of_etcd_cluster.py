@@ -51,13 +51,13 @@ async def start(etcd, root_of):
     """Start nodes; those that are given a stack end with it."""
     async with contextlib.AsyncExitStack() as all_nodes:
 
-        async def start(node_id, *, stack=all_nodes, listen="127.0.0.1:0", user="", **settings):
+        async def start(node_id, *, root="", stack=all_nodes, listen="127.0.0.1:0", user="", **settings):
             cluster_config = ClusterConfig(
                 url=f"etcd://{user}{etcd.endpoint}/prod",
                 node_id=node_id,
                 **{"lease_seconds": 1, "lost_after_seconds": 30, "replicas": 1} | settings,
             )
-            config = ServerConfig(root=root_of(node_id), listen=listen, cluster=cluster_config)
+            config = ServerConfig(root=root_of(root or node_id), listen=listen, cluster=cluster_config)
             node = await stack.enter_async_context(running(config))
             return await stack.enter_async_context(grpc.aio.insecure_channel(node.address))
 
@@ -162,7 +162,7 @@ async def test_a_second_node_with_the_same_id_does_not_start_and_the_first_stays
     before = await map_with(first, "a")
 
     with pytest.raises(NodeIdTaken, match="node id a belongs to a living node at 127"):
-        await start("a")
+        await start("a", root="another root")
 
     assert await map_of(first) == before
     assert await looks_up(first)

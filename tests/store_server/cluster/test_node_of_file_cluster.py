@@ -1,6 +1,8 @@
 """Nodes whose shard map is a file: what they tell clients of the cluster, and when the file is wrong or away."""
 
 import contextlib
+import os
+import re
 
 import grpc
 import pytest
@@ -20,7 +22,7 @@ from engram_store.v1 import table_service_pb2_grpc as table_stubs
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.config import ServerConfig
 from store_server.node import running
-from store_server.storage import DataRoot
+from store_server.storage import DataRoot, RootOfAnotherNode
 
 ROWS = random_rows(100, 16)
 FIRST = shard_map_of(Node(id="a", address="127.0.0.1:1"), Node(id="b", address="127.0.0.1:2"))
@@ -168,6 +170,31 @@ async def test_a_node_whose_source_is_away_begins_with_the_map_it_knew(root, map
 
     async with node_at(root, map_file) as channel:
         assert (await map_of(channel)).map == to_message(FIRST)
+
+
+async def test_a_second_node_on_a_data_root_is_refused_as_long_as_the_first_lives(root, map_file):
+    map_file.write_text(write_shard_map(FIRST))
+    said = f"{re.escape(str(root))} belongs to a living node \\(a, process {os.getpid()}\\).*root of its own"
+
+    async with node_at(root, map_file):
+        with pytest.raises(RootOfAnotherNode, match=said):
+            async with node_at(root, map_file, node_id="b"):
+                pass
+    async with node_at(root, map_file, node_id="b") as channel:
+        assert (await map_of(channel)).epoch == 1
+
+
+async def test_a_node_serves_a_data_root_that_cannot_be_locked(root, map_file):
+    map_file.write_text(write_shard_map(FIRST))
+    (root / "NODE").mkdir()
+
+    with capture_logs() as logs:
+        async with node_at(root, map_file) as channel:
+            request = lookup.LookupRequest(table="of-the-node", rows=[7, 3])
+            reply = await lookup_stubs.LookupServiceStub(channel).Lookup(request)
+
+    assert reply.rows == ROWS[[7, 3]].tobytes()
+    assert "it cannot be seen to that no other node has this data root" in [log["event"] for log in logs]
 
 
 def test_every_worker_follows_the_map(root, map_file):
