@@ -165,10 +165,12 @@ class ClusterTransport:
         if node is None:
             raise Unavailable(f"{address} is no node of the cluster any more")
         try:
-            return await node.link.get_shard_map(known_epoch, timeout)
+            response = await node.link.get_shard_map(known_epoch, timeout)
         except (Unavailable, TimeLimitExceeded):
             self.nodes.leave_out(node)
             raise
+        self.nodes.heard(node)
+        return response
 
     def _check_usable(self) -> None:
         if self.is_closed:

@@ -90,6 +90,10 @@ class LinkedNodes:
             self._recount(now)
         node.health.let_in_more()
         self._count(node, was_slow=is_outlier(seconds / work, self.usual_unit_seconds))
+        self.heard(node)
+
+    def heard(self, node: LinkedNode) -> None:
+        """Take note of what a node said of itself with whatever it answered."""
         self._trials.heard(node)
 
     def gave_up(self, node: LinkedNode, seconds: float, work: float) -> None:

@@ -48,6 +48,22 @@ def test_a_node_that_says_that_it_is_about_to_stop_is_not_asked_again_while_anot
     run_virtually(announce_a_stop())
 
 
+def test_a_node_that_says_with_its_map_that_it_is_about_to_stop_is_not_asked_for_rows():
+    async def announce_a_stop_to_who_looks_for_a_map():
+        cluster, table = await two_replicas()
+        before = len(cluster.nodes[0].lookups)
+        cluster.nodes[0].draining = True
+        await cluster.client.look(1.0)
+
+        for _ in range(50):
+            await cluster.fetch_of(table, ROWS)
+
+        assert len(cluster.nodes[0].lookups) == before
+        await cluster.client.close()
+
+    run_virtually(announce_a_stop_to_who_looks_for_a_map())
+
+
 def test_a_node_that_is_about_to_stop_gets_no_hedges():
     async def hesitate_beside_it():
         cluster, table = await two_replicas()
