@@ -82,6 +82,11 @@ class ClusterTransport:
             return _info(newest, found)
         if current is None and all(key.table != name for key in newest.versions):
             raise TableNotFound(f"cluster {newest.cluster!r} has no table {name!r}")
+        if not version:
+            raise VersionNotFound(
+                f"no version of table {name!r} is current in cluster {newest.cluster!r}: one that is being published "
+                "becomes so when all its replicas have it"
+            )
         raise VersionNotFound(
             f"cluster {newest.cluster!r} has no version {version!r} of table {name!r}; current is {current or 'none'}"
         )

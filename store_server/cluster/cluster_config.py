@@ -76,9 +76,9 @@ class ClusterConfig:
             raise ValueError(f"lease_seconds must be at least 1 and at most 3600, got {self.lease_seconds}")
         if not self.lease_seconds < self.lost_after_seconds <= self.all_lost_after_seconds:
             raise ValueError(
-                f"lost_after_seconds (--lost-after) must be above lease_seconds, {self.lease_seconds}, and at most "
-                f"all_lost_after_seconds (--all-lost-after), {self.all_lost_after_seconds}, got "
-                f"{self.lost_after_seconds}"
+                "lost_after_seconds (--lost-after) must be above lease_seconds (--lease-seconds), "
+                f"{self.lease_seconds}, and at most all_lost_after_seconds (--all-lost-after), "
+                f"{self.all_lost_after_seconds}, got {self.lost_after_seconds}"
             )
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("a certificate and its key belong together: give both or neither")

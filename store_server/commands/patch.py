@@ -57,7 +57,9 @@ def _print(name: str, base: str, num_given: int, outcome: PatchOutcome) -> None:
     typer.echo(f"table    {name}")
     typer.echo(f"base     {base}")
     typer.echo(f"version  {outcome.version}")
-    typer.echo(f"changed  {outcome.rows_changed:,} of {num_given:,} rows, in {outcome.blocks_changed:,} blocks")
+    typer.echo(
+        f"changed  {outcome.rows_changed:,} of the {num_given:,} rows given, in {outcome.blocks_changed:,} blocks"
+    )
     typer.echo(f"bytes    {outcome.bytes_written:,} written")
     if outcome.is_copied:
         typer.echo("note     the file system gives no second name to the base's file: it was copied")

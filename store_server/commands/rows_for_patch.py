@@ -77,11 +77,16 @@ def _encode_into(
 
     row_format, found = manifest.row_format, f"{source.path} holds {source.row_format}"
     width = source.row_bytes // ITEM_BYTES[source.row_format]
+    if not row_format:
+        raise CommandFailed(
+            f"{found}, and the table has no row format to encode it in: give uint8, {manifest.row_bytes:,} bytes a row"
+        )
     try:
         row_bytes = formats.row_bytes(row_format, width)
     except ValueError as error:
-        known = f"the row format {row_format!r}" if row_format else "no row format"
-        raise CommandFailed(f"{found}, the table has {known} to encode it in ({error}): give uint8 rows") from error
+        raise CommandFailed(
+            f"{found}, the table has the row format {row_format!r} to encode it in ({error}): give uint8 rows"
+        ) from error
     if row_bytes != manifest.row_bytes:
         raise CommandFailed(
             f"{found}, {width:,} values a row, which are {row_bytes:,} bytes as {row_format}; a row of the table has "

@@ -20,6 +20,7 @@ from engram_client.errors import (
     Unavailable,
     VersionNotFound,
 )
+from engram_store.shard_map import TableSet
 
 ROWS = np.random.default_rng(0).integers(0, 400, 200)
 
@@ -317,6 +318,18 @@ async def test_what_the_cluster_does_not_have_is_named():
         await cluster.client.get_table("x", "", 1.0)
     with pytest.raises(VersionNotFound, match="no version 'v9' of table 't'; current is v1"):
         await cluster.client.get_table(TABLE, "v9", 1.0)
+
+
+@virtually
+async def test_a_table_of_which_no_version_is_current_yet_is_said_to_be_published():
+    cluster = cluster_of()
+    known = shard_map_of(4, sharded(PAIRS), epoch=2)
+    cluster.spread(replace(known, sets={TABLE: TableSet(name=TABLE, current={}, pending={TABLE: "v1"})}))
+
+    with pytest.raises(
+        VersionNotFound, match="no version of table 't' is current in cluster 'fake': one that"
+    ):
+        await cluster.client.get_table(TABLE, "", 1.0)
 
 
 @virtually

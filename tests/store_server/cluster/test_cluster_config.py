@@ -32,7 +32,7 @@ from store_server.config import ServerConfig
         ({"address": "unix://"}, "got 'unix://'"),
         ({"replicas": 0}, "replicas must be at least 1 and at most 100, got 0"),
         ({"lease_seconds": 0}, "lease_seconds must be at least 1 and at most 3600, got 0"),
-        ({"lost_after_seconds": 10.0}, "lost_after_seconds (--lost-after) must be above lease_seconds, 10"),
+        ({"lost_after_seconds": 10.0}, "(--lost-after) must be above lease_seconds (--lease-seconds), 10"),
         ({"all_lost_after_seconds": 59.0}, "at most all_lost_after_seconds (--all-lost-after), 59.0, got 60.0"),
         ({"copy_bytes_per_second": 0.0}, "copy_bytes_per_second (--copy-rate) must be above 0, got 0"),
         ({"scrub_bytes_per_second": float("nan")}, "scrub_bytes_per_second (--scrub-rate) must be above 0, got nan"),

@@ -57,7 +57,7 @@ async def test_patched_rows_are_served_over_grpc_and_from_the_file_and_all_other
     with engram_client.connect_blocking(f"file://{root}") as local:
         assert np.array_equal(local.table("t").fetch(np.arange(len(TABLE))), expected)
     assert (patched.status, dropped.status) == (0, 0)
-    assert f"version  {version}\nchanged  1 of 1 rows, in 1 blocks\n" in patched.out
+    assert f"version  {version}\nchanged  1 of the 1 rows given, in 1 blocks\n" in patched.out
 
 
 def test_what_a_patch_cost_and_changed_is_said(patch: Callable, run: Callable, root: Path) -> None:
@@ -70,10 +70,10 @@ def test_what_a_patch_cost_and_changed_is_said(patch: Callable, run: Callable, r
 
     assert f"base     {base}\n" in first.out
     assert "bytes    1,081,080 written\n" in first.out
-    assert "changed  0 of 1 rows, in 0 blocks\nbytes    0 written\n" in again.out
+    assert "changed  0 of the 1 rows given, in 0 blocks\nbytes    0 written\n" in again.out
     assert again.out.endswith(" is already current\n")
     assert "1 blocks, in " in described.out
-    assert f"version  {base}\nchanged  0 of 3 rows" in back.out
+    assert f"version  {base}\nchanged  0 of the 3 rows given" in back.out
 
 
 def test_floats_are_encoded_in_the_row_format_of_the_table(patch: Callable, root: Path) -> None:
@@ -103,7 +103,11 @@ def test_floats_are_encoded_in_the_row_format_of_the_table(patch: Callable, root
         ([3, 5], NEW, "rows.npy has 3 rows, "),
         ([3, 5, 6], NEW[:, :263], "expected uint8, 264 bytes a row, found uint8, 263 bytes a row"),
         ([3, 5, 6], NEW.view("<i8"), "expected uint8, 264 bytes a row, found int64, 264 bytes a row"),
-        ([3, 5, 6], NEW.view("<f8"), "holds float64, the table has no row format to encode it in"),
+        (
+            [3, 5, 6],
+            NEW.view("<f8"),
+            "the table has no row format to encode it in: give uint8, 264 bytes a row",
+        ),
         ([3, 5, 6], NEW[0], "expected a 2-D array (rows, width)"),
     ],
 )
