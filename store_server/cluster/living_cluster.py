@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -11,9 +11,10 @@ from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.agreement.meeting_point import meeting_point_at
 from store_server.cluster.next_map.previous_versions import forgotten, rolled_back
 from store_server.cluster.next_map.publishing import CannotPublish
+from store_server.cluster.next_map.removed_tables import no_more_named, without_tables
 
 if TYPE_CHECKING:
-    from engram_store.shard_map import ShardMap
+    from engram_store.shard_map import ShardMap, VersionKey
     from store_server.cluster.agreement.meeting_point import MeetingPoint
     from store_server.cluster.agreement.registry import PublisherRegistry
     from store_server.cluster.cluster_config import ClusterConfig
@@ -107,6 +108,20 @@ class LivingCluster:
 
         await self.change(forget)
         return had
+
+    async def unpublish(self, set_name: str, tables: Sequence[str]) -> Mapping[VersionKey, int]:
+        """Take tables out of a set, all if none are named; returns their versions and the bytes that nodes hold of them."""
+        await self.living()  # raises where the map is somebody else's
+        removed: Mapping[VersionKey, int] = {}
+
+        def remove(known: ShardMap) -> ShardMap:
+            nonlocal removed
+            following = without_tables(known, set_name, tables)
+            removed = no_more_named(known, following)
+            return following
+
+        await self.change(remove)
+        return removed
 
     async def compare_and_swap(self, expected_epoch: int, shard_map: ShardMap) -> bool:
         """See MapSource.compare_and_swap."""

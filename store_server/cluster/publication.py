@@ -149,7 +149,8 @@ class _Publication:
     def _require_pending(self, found: ShardMap) -> None:
         if is_pending(found, self._set_name, self._versions):
             return
-        if self._set_name in found.sets and found.sets[self._set_name].pending:
+        each = found.sets.get(self._set_name)
+        if each is not None and each.pending and each.publisher != self._publisher:
             raise CannotPublish(f"somebody else has published other versions of set {self._set_name!r} meanwhile")
         raise CannotPublish(
             f"the new versions of set {self._set_name!r} were given up, and nothing has become current: nodes did not "

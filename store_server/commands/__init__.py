@@ -54,6 +54,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "publish": Command("make new versions current on a cluster", "publish"),
     "rollback": Command("make a set's previous versions current", "rollback"),
     "forget": Command("give up a set's previous versions", "forget"),
+    "unpublish": Command("remove tables from a cluster", "unpublish"),
     "cluster": Command("show a cluster's nodes, sets and shards", "cluster"),
     "leave": Command("take a node out of a cluster for good", "leave"),
     "tables": Command("list tables and their state", "tables"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from engram_store.shard_map import ShardMap, TableSet, VersionKey
 from store_server.cluster.next_map.publishing import CannotPublish
+from store_server.cluster.next_map.removed_tables import set_called
 
 
 def rolled_back(known: ShardMap, set_name: str) -> ShardMap:
@@ -31,9 +32,7 @@ def forgotten(known: ShardMap, set_name: str) -> ShardMap:
 
 
 def _with_previous(known: ShardMap, set_name: str) -> TableSet:
-    each = known.sets.get(set_name)
-    if each is None:
-        raise CannotPublish(f"the cluster has no set {set_name!r}, it has {', '.join(sorted(known.sets)) or 'none'}")
+    each = set_called(known, set_name)
     if not each.previous:
         raise CannotPublish(f"set {set_name!r} has no previous versions")
     return each

@@ -196,6 +196,34 @@ def test_a_source_of_wrong_bytes_makes_nothing_current(published, publish, root,
     assert asyncio.run(reads(published.grpc_url, "kept", 1))
 
 
+def test_an_unpublished_table_and_then_the_whole_set_leave_the_cluster_and_the_nodes_disks(
+    published, publish, root, run, kept
+):
+    versions = write_versions(root, "gone", 1)
+    before = sum(published.bytes_used.values())
+    assert publish("gone", *versions).status == 0
+
+    def unpublish(*arguments):
+        return run("unpublish", *arguments, "--cluster", published.url)
+
+    def lines_of(table):
+        num_bytes = REPLICAS * BYTES_OF_A_SET // NUM_TABLES
+        return f"unpublished  gone  {table}  {versions[table]}  {num_bytes:,} bytes on nodes\n"
+
+    assert "name a TABLE of gone, or give --all" in unpublish("gone").error
+    assert "name a TABLE of gone, or give --all" in unpublish("gone", "gone/1", "--all").error
+    assert "the cluster has no set 'none', it has " in unpublish("none", "--all").error
+    assert "set 'gone' has no table 'kept/1', it has gone/1, gone/2" in unpublish("gone", "kept/1").error
+    assert unpublish("gone", "gone/1").out == lines_of("gone/1")
+    assert published.map_when(lambda _: True).sets["gone"].current == {"gone/2": versions["gone/2"]}
+    assert unpublish("gone", "--all").out == lines_of("gone/2")
+
+    assert "gone" not in published.map_when(lambda _: True).sets
+    published.until(lambda: published.blocks_held(versions) == 0)
+    published.until(lambda: sum(published.bytes_used.values()) <= before)
+    assert kept.is_current_in(published)
+
+
 def test_a_publisher_that_is_told_to_stop_takes_back_what_it_began(published, root, kept):
     after = write_versions(root, "kept", 4)
 
