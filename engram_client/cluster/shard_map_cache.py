@@ -45,6 +45,7 @@ class ShardMapCache:
         self._changed = changed
         self._looking: asyncio.Task[None] | None = None
         self._looked = asyncio.get_running_loop().time()
+        self._closed = False
 
     async def look(self, at_least: int = 0) -> ShardMap:
         """Return the newest map after asking: some nodes for news, more if `at_least` is an epoch to come.
@@ -75,6 +76,7 @@ class ShardMapCache:
 
     async def close(self) -> None:
         """Ask no more."""
+        self._closed = True
         if self._looking is not None and not self._looking.get_loop().is_closed():
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
@@ -96,6 +98,8 @@ class ShardMapCache:
         self._claims = MapClaims(self.newest)
         answers = 0
         for address in self._addresses():
+            if self._closed:  # a link that breaks in the moment of a cancel answers it with a failure
+                return
             try:
                 is_newer = await self.offer(await self._ask(address, self.newest.epoch, _ASK_SECONDS))
             except StoreClosed:

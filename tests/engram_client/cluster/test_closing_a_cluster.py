@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from support.fake_cluster import TABLE, FakeCluster, FakeClusterNode, shard_map_of, sharded
-from support.virtual_clock import VirtualClockLoop, run_virtually
+from support.virtual_clock import VirtualClockLoop, run_virtually, seconds_of
 
 from engram_client.cluster.cluster_transport import ClusterTransport
-from engram_client.errors import StoreClosed, WrongLoop
+from engram_client.errors import StoreClosed, Unavailable, WrongLoop
 
 ROWS = np.arange(200)
 
@@ -89,11 +89,11 @@ def test_a_store_is_not_closed_in_another_loop_while_its_own_may_go_on():
 class NodeThatFailsWhenCancelled(FakeClusterNode):
     """As a link may that breaks in the very moment of a cancel."""
 
-    async def list_tables(self, timeout):
+    async def _work(self, timeout):
         try:
-            return await super().list_tables(timeout)
+            await super()._work(timeout)
         except asyncio.CancelledError:
-            raise StoreClosed("it was closed") from None
+            raise Unavailable("the connection broke") from None
 
 
 @pytest.mark.parametrize("trial", ["of a node left out", "of a node about to stop"])
@@ -115,3 +115,15 @@ def test_closing_ends_a_trial_whose_cancel_meets_a_failure(trial):
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run_virtually(close_during_a_trial())
+
+
+def test_closing_ends_a_look_for_a_newer_map_whose_cancel_meets_a_failure():
+    async def close_during_a_look():
+        shard_map = shard_map_of(50, sharded([(0,)]))
+        client = ClusterTransport(shard_map, lambda _: NodeThatFailsWhenCancelled(0, shard_map, hangs=True))
+        client.maps.look_now_and_then(-1.0)
+        await asyncio.sleep(0.5)
+
+        assert await seconds_of(client.close()) < 1.0
+
+    run_virtually(close_during_a_look())
