@@ -110,7 +110,7 @@ class LivingCluster:
         return had
 
     async def unpublish(self, set_name: str, tables: Sequence[str]) -> Mapping[VersionKey, int]:
-        """Take tables out of a set, all if none are named; returns their versions and the bytes that nodes hold of them."""
+        """Take tables out of a set, all if none are named; returns their versions, and the bytes of each on nodes."""
         await self.living()  # raises where the map is somebody else's
         removed: Mapping[VersionKey, int] = {}
 
