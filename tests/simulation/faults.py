@@ -118,6 +118,8 @@ class Faults:
     async def _announcing_its_stop(self, node: SimulatedNode) -> AsyncIterator[None]:
         node.announces_stop = True
         await asyncio.sleep(self._dice.uniform(0, 1))
+        node.refuses = True
+        await asyncio.sleep(self._dice.uniform(0, 1))
         node.die()
         yield
         node.is_up = True

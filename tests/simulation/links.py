@@ -35,13 +35,13 @@ class PendingQuestion:
         return self._link.is_cut
 
     def answer(self, value: Any) -> None:
-        self._link.draining = self._link.node.announces_stop
         if self.reply.done():
             self._link.watch.late_replies += 1
             if not self._link.writes_late_replies:
                 return
         self._take(value)
         if not self.reply.done():
+            self._link.hear(announces_stop=self._link.node.announces_stop)
             self.reply.set_result(None)
 
     def fail(self, error: Exception) -> None:
@@ -64,6 +64,8 @@ class SimulatedLink:
         self.is_released = False
         self.draining = False
         """Whether the node announced its stop when it last answered."""
+        self.told_at = math.inf
+        """Since when it has done so with each answer."""
         self.heard_at = -math.inf
         """When it last brought rows to a user's fetch."""
         self.first_failure: float | None = None
@@ -125,6 +127,12 @@ class SimulatedLink:
         for question in kept:
             self.node.reached(question)
 
+    def hear(self, *, announces_stop: bool) -> None:
+        """Take note of what comes with an answer."""
+        if announces_stop != self.draining:
+            self.told_at = self.node.loop.time() if announces_stop else math.inf
+        self.draining = announces_stop
+
     async def _call(self, ask: Callable[[SimulatedNode], Any], timeout: float) -> Any:
         answers: list[Any] = []
         await self._wait_for(PendingQuestion(self, ask, answers.append, 0), timeout)
@@ -145,6 +153,6 @@ class SimulatedLink:
     def note_that_it_is_away(self, fetch: Fetch) -> None:
         """Remember that the client was told, by a refusal or by silence, if the node is away."""
         now = self.node.loop.time()
-        is_faulty = self.is_cut or not self.node.is_up or self.node.is_stopped or self.node.announces_stop
+        is_faulty = self.is_cut or not self.node.is_up or self.node.is_stopped or self.node.refuses
         if is_faulty and self.first_failure is None and now < fetch.deadline:
             self.first_failure = now

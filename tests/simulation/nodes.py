@@ -58,6 +58,9 @@ class SimulatedNode:
     is_up: bool = True
     is_stopped: bool = False
     announces_stop: bool = False
+    """With each answer."""
+    refuses: bool = False
+    """To give rows, as its stop is near."""
     is_cut_off: bool = False
     """From one client at least."""
     reaches_etcd: bool = True
@@ -83,7 +86,7 @@ class SimulatedNode:
 
     @property
     def is_good(self) -> bool:
-        """Whether every client gets answers."""
+        """Whether every client gets answers, and will for a while."""
         return self.is_up and not (self.is_stopped or self.announces_stop or self.is_cut_off)
 
     def serves(self, key: VersionKey, shard: int) -> bool:
@@ -102,7 +105,7 @@ class SimulatedNode:
     def rows(self, table: TableInfo, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         key = VersionKey(table.name, table.version)
         self._last_read[key] = self.loop.time()
-        if self.announces_stop:
+        if self.refuses:
             raise Unavailable(f"n{self.number} is about to stop")
         if not self.held.get(key):
             raise VersionNotFound(f"n{self.number} has nothing of {key}")
@@ -148,7 +151,7 @@ class SimulatedNode:
 
     def die(self) -> None:
         """Break all connections, and refuse others."""
-        self.is_up = self.announces_stop = False
+        self.is_up = self.announces_stop = self.refuses = False
         questions, self._under_way = list(self._under_way), {}
         self._unanswered.clear()
         self.when_dead()

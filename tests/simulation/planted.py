@@ -76,6 +76,17 @@ class _WithoutBreaker(ClusterTransport):
         self.nodes.__class__ = _LeavesNobodyOut
 
 
+class _HearsNothing(LinkedNodes):
+    def heard(self, node: LinkedNode) -> None:
+        pass
+
+
+class _AskingThoseWhoStop(ClusterTransport):
+    def __init__(self, first: ShardMap, connect: Callable[[str], SimulatedLink], **options: Any) -> None:
+        super().__init__(first, connect, **options)
+        self.nodes.__class__ = _HearsNothing
+
+
 class _Boundless(HedgeBudget):
     def take(self, number: int) -> bool:
         self.hedges += number
@@ -111,6 +122,7 @@ NOTHING_PLANTED = Plant(what="nothing")
 PLANTS = {
     "stale-map": Plant(what="an older map is accepted", transport_type=_WithStaleMaps),
     "no-breaker": Plant(what="a node that fails is never left out", transport_type=_WithoutBreaker),
+    "deaf": Plant(what="a node that announces its stop is asked as before", transport_type=_AskingThoseWhoStop),
     "hedges": Plant(what="hedges ignore their budget", transport_type=_WithBoundlessHedges),
     "late-writes": Plant(what="a reply writes into the buffer of a fetch that is over", link=_WritesLateReplies),
     "neighbour": Plant(

@@ -144,6 +144,8 @@ class ClientWatch:
         self._learn_of_silence(fetch, where)
         if link.first_failure is not None and self._now() > link.first_failure and self._had_choice(fetch, link, rows):
             self._violate(fetch, f"asks n{link.node.number}, of which it is known to be away, though others are ready")
+        if self._now() > link.told_at and self._had_choice(fetch, link, rows, is_to_stay=True):
+            self._violate(fetch, f"asks n{link.node.number}, which announced its stop, though others stay")
 
     def heard(self, fetch: Fetch, link: "SimulatedLink", where: NDArray[np.int64] | slice, outcome: str) -> None:
         fetch.asked[where] -= 1
@@ -202,8 +204,13 @@ class ClientWatch:
         if not is_right:
             self._violate(fetch, f"failed while each row had a replica that answers: {error!r}")
 
-    def _had_choice(self, fetch: Fetch, link: "SimulatedLink", rows: NDArray[np.int64]) -> bool:
-        """Tell whether, by the client's map, another node that it holds for ready and that serves it has each shard."""
+    def _had_choice(
+        self, fetch: Fetch, link: "SimulatedLink", rows: NDArray[np.int64], *, is_to_stay: bool = False
+    ) -> bool:
+        """Tell whether, by the client's map, another node that it holds for ready and that serves it has each shard.
+
+        Perhaps one of which it does not know either that it is about to stop, or that it lacks some of the version.
+        """
         newest, key = self.transport.maps.newest, VersionKey(fetch.table.name, fetch.table.version)
         version = newest.versions.get(key)
         if version is None or self.world.may_fail:
@@ -211,14 +218,22 @@ class ClientWatch:
         out_of_question = {link.node.number, *fetch.refused_by}
         for shard in self.world.agreed.ever[key].shards_of(rows):
             holders = {number_at(newest.nodes[place].address) for place in version.shards[shard].holders}
-            others = holders - out_of_question
-            if not any(self._is_ready(other) and self.world.nodes[other].serves(key, shard) for other in others):
+            others = {each for each in holders - out_of_question if self._is_ready(each)}
+            if is_to_stay:
+                others = {each for each in others if self._is_preferred(each, key)}
+            if not any(self.world.nodes[other].serves(key, shard) for other in others):
                 return False
         return True
 
     def _is_ready(self, number: int) -> bool:
         node = self.transport.nodes.at(f"node-{number}")
         return node is not None and node.health.ready
+
+    def _is_preferred(self, number: int, key: VersionKey) -> bool:
+        node = self.transport.nodes.at(f"node-{number}")
+        if node is None or node.is_draining:
+            return False
+        return not node.refusals.include(key, self.transport.maps.newest.epoch, self._now())
 
     def _say(self, fetch: Fetch, what: str) -> None:
         self.world.log.say(f"{self.name} fetch {fetch.number} {what}")
