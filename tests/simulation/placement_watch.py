@@ -192,14 +192,16 @@ class PlacementWatch:
         return lost
 
     def _good(self, shard_map: ShardMap, shard: Shard, key: VersionKey, number: int) -> set[str]:
-        """Return the holders that say that they have a shard, and do, and stay."""
+        """Return the holders that say that they have a shard, and do; of who has just lost rows not all know it."""
         names = {shard_map.nodes[place].id for place in shard.holders}
+        names -= {name for name in names if self._has_just_lost_rows(name)}
         return {name for name in names if self._has(name, key, number) and self._says(name, key, number)}
 
     def _has(self, name: str, key: VersionKey, number: int) -> bool:
-        if self._etcd.now() < self._lost_rows.get(name, 0.0) + KNOWN_TO_ALL_SECONDS:
-            return True
-        return number in self._nodes[number_of(name)].held.get(key, ())
+        return self._has_just_lost_rows(name) or number in self._nodes[number_of(name)].held.get(key, ())
+
+    def _has_just_lost_rows(self, name: str) -> bool:
+        return self._etcd.now() < self._lost_rows.get(name, -KNOWN_TO_ALL_SECONDS) + KNOWN_TO_ALL_SECONDS
 
     def _says(self, name: str, key: VersionKey, number: int) -> bool:
         registration = self._etcd.present.get(name)
