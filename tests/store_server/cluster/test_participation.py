@@ -249,6 +249,24 @@ async def test_what_is_pending_is_dropped_when_its_publisher_is_not_seen_any_mor
     assert (await world.proposed())[1].sets == OF_A.sets
 
 
+async def test_no_publisher_is_lost_while_the_node_cannot_register_itself(world):
+    world.pictures.put_nowait({"a": replace(A, held={**ITS_VERSIONS, NEW.key: ((0, 1),)})})
+    await world.steps(PENDING)
+
+    world.is_registry_up = False
+    world.node.holdings_changed()
+    await world.steps(PENDING, number=100)
+    world.seconds = 1000.0
+    await world.steps(PENDING, number=20)
+    world.is_registry_up, world.registered = True, None
+    world.node.holdings_changed()
+    while world.registered is None:
+        await world.steps(PENDING)
+    await world.steps(PENDING, number=20)
+
+    assert world.proposals == []
+
+
 async def test_a_map_that_would_be_too_large_is_complained_of_and_not_proposed(world):
     version = next(iter(OF_A.versions.values()))
     large = later(OF_A, versions={version.key: replace(version, source="x" * (1 << 20))})

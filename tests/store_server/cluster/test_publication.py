@@ -12,6 +12,7 @@ from store_server.cluster.agreement.meeting_point import MeetingPoint
 from store_server.cluster.living_cluster import LivingCluster
 from store_server.cluster.next_map.pending_versions import without_pending_of
 from store_server.cluster.next_map.publishing import CannotPublish
+from store_server.cluster.next_map.removed_tables import without_tables
 from store_server.cluster.next_map.set_switch import switched
 from store_server.cluster.publication import publish
 from store_server.cluster.registration import NodeRegistration
@@ -126,11 +127,11 @@ class World:
             MeetingPoint(source=self, registry=self, publishers=self.publishers, close=asyncio.Event().wait)
         )
 
-    async def publish(self, timeout=PATIENCE_SECONDS):
+    async def publish(self, timeout=PATIENCE_SECONDS, tables=("layer-1",)):
         await publish(
             self.cluster,
             "model",
-            {"layer-1": MANIFEST},
+            dict.fromkeys(tables, MANIFEST),
             source="file:///m",
             replicas=None,
             allow_change=False,
@@ -138,9 +139,9 @@ class World:
         )
 
 
-async def begun(world):
+async def begun(world, **options):
     """Return a publisher at work, once its versions are pending."""
-    task = asyncio.create_task(world.publish())
+    task = asyncio.create_task(world.publish(**options))
     await world.pending()
     return task
 
@@ -204,6 +205,16 @@ async def test_a_publisher_whose_versions_were_given_up_says_so_and_switches_not
         await ended(task)
 
     assert world.stored == [PENDING]
+    assert world.shard_map.sets == KNOWN.sets
+
+
+async def test_a_publisher_of_whose_tables_one_was_removed_takes_back_the_others():
+    world = World()
+    task = await begun(world, tables=("layer-1", "layer-2"))
+    world.say(without_tables(world.shard_map, "model", ["layer-2"]))
+
+    with pytest.raises(CannotPublish, match="were given up, .* or somebody has published or removed tables of the set"):
+        await ended(task)
     assert world.shard_map.sets == KNOWN.sets
 
 
