@@ -57,6 +57,7 @@ class Placing:
         self._shards_at: list[set[int]] = [set() for _ in range(num_nodes)]
         self._lacking_at: list[set[int]] = [set() for _ in range(num_nodes)]
         self._kept_at: list[frozenset[int]] = [frozenset()] * num_nodes
+        self._num_new: Numbers = np.zeros(len(shard_bytes), np.int64)  # nodes of each shard that were only just chosen
         self._domains = _numbered(domains)
 
     def has_place(self, shard: int) -> bool:
@@ -96,6 +97,7 @@ class Placing:
         others = self.chosen(shard)
         self.targets[shard, len(others)] = node
         self._shards_at[node].add(shard)
+        self._num_new[shard] += shard not in self._kept_at[node]
         self._count(shard, node, others, 1)
 
     def remove(self, shard: int, node: int) -> None:
@@ -105,6 +107,7 @@ class Placing:
         self.targets[shard] = self.nobody
         self.targets[shard, : len(others)] = others
         self._shards_at[node].remove(shard)
+        self._num_new[shard] -= shard not in self._kept_at[node]
         self._count(shard, node, others, -1)
 
     def shards_to_give(self, node: int) -> list[int]:
@@ -154,7 +157,8 @@ class Placing:
 
         It fits, brings the receiver no nearer to the others of the shard than the giver was, and is one that need not
         be copied for that if there is one: since the receiver has it, or the giver was only just chosen. Among those it
-        is preferred for the same reasons as a node is by `best_node`.
+        is preferred for the same reasons as a node is by `best_node`; and, if there are several, one whose other nodes
+        stay: two new nodes that share a shard leave less to choose from when one of them goes.
         """
         sizes, targets = self.shard_bytes, self.targets
         there = self._shards_at[receiver]
@@ -171,7 +175,8 @@ class Placing:
         versions = self._version_of_shard[shards]
         crowding = self._shards_of_version[versions, receiver] - self._shards_of_version[versions, giver]
         in_common = self._in_common[receiver][targets[shards]].sum(axis=1)  # with `giver` too, the same for all of them
-        return int(shards[(crowding * _MORE_THAN_SHARDS + in_common).argmin()])
+        reasons = (crowding * _MORE_THAN_SHARDS + in_common) * (self.copies + 1) + self._num_new[shards]
+        return int(shards[reasons.argmin()])
 
     def crowded_shards(self) -> Numbers:
         """Return the shards of which two nodes share a failure domain."""

@@ -48,6 +48,15 @@ def test_joins_losses_and_drains_move_at_most_one_and_a_half_times_the_least_pos
         nodes = [replace(node, draining=False) for node in nodes]
 
 
+def test_nodes_that_join_together_take_different_shards_so_that_few_move_when_one_of_them_goes():
+    nodes = some_nodes(2)
+    version = held(a_version(4), [(0, 1)] * 4)
+
+    joined, _ = assign([*nodes, a_node("m0"), a_node("m1")], [version], 2)
+
+    assert all(len({0, 1}.intersection(chosen)) >= 1 for chosen in joined[version.key])
+
+
 def by_trying_all(version, nodes, leaving, replicas):
     """The least bytes moved of all assignments with every load within a shard of the average: tries every one."""
     stay = [node for node in range(len(nodes)) if node not in leaving]
