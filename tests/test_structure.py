@@ -32,6 +32,7 @@ FILES_AT_THE_BORDER = {
         "cluster/agreement/etcd_access.py",
         "cluster/agreement/etcd_connection.py",
         "cluster/agreement/etcd_members.py",
+        "cluster/node_answers.py",
         "failures.py",
         "node.py",
         "services/blocks.py",

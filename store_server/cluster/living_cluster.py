@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -81,6 +81,11 @@ class LivingCluster:
         if registry is None:
             raise CannotPublish(_IS_FILE)
         async with aclosing(registry.watch()) as pictures:
+            return await _in_time(anext(pictures))
+
+    async def living_publishers(self) -> Collection[str]:
+        """Return who is registered as publishing now."""
+        async with aclosing(self.publishers.watch()) as pictures:
             return await _in_time(anext(pictures))
 
     async def until_begun(self, seconds: float) -> None:

@@ -1,0 +1,8 @@
+"""Numbers of things in words."""
+
+from __future__ import annotations
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return how many there are: 1 shard, 1,024 shards; `many` is by default `one` with an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
