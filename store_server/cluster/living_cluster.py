@@ -12,6 +12,7 @@ from store_server.cluster.agreement.meeting_point import meeting_point_at
 from store_server.cluster.next_map.previous_versions import forgotten, rolled_back
 from store_server.cluster.next_map.publishing import CannotPublish
 from store_server.cluster.next_map.removed_tables import no_more_named, without_tables
+from store_server.counted import counted, is_or_are
 
 if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap, VersionKey
@@ -61,8 +62,14 @@ class LivingCluster:
         async with aclosing(self._meeting.source.follow()) as maps:  # type: ignore[type-var]  # it is a generator
             found = await _in_time(anext(maps))
         if found is None:
-            raise CannotPublish("the cluster has no shard map yet: as many nodes must run as there are replicas")
+            raise CannotPublish(await self.why_no_map())
         return found
+
+    async def why_no_map(self) -> str:
+        """Return in a sentence what a first map may wait for."""
+        if not self.has_registry:
+            return f"there is no shard map at {self._meeting.where}"
+        return absence_of_map(self._meeting.where, (await self.living()).values())
 
     async def maps(self) -> AsyncGenerator[ShardMap, None]:
         """Yield the map as it is now, and each that follows, without end; a source that fails is asked again."""
@@ -151,6 +158,17 @@ class LivingCluster:
             if is_stored:
                 return following
         raise MapSourceFailed(f"others have changed the shard map {_MOST_ATTEMPTS} times in between: try again")
+
+
+def absence_of_map(where: str, living: Collection[NodeRegistration]) -> str:
+    """Return in a sentence why there is no map of the cluster at `where`, given what its nodes say of themselves."""
+    if not living:
+        return f"no node is registered in {where}, and it has no shard map: is the name right, do its nodes run?"
+    needed = max(each.replicas for each in living)
+    are_there = f"{counted(len(living), 'node')} {is_or_are(len(living))}"
+    if len(living) < needed:
+        return f"{where} has no shard map yet: {needed} replicas need as many nodes, and {are_there} alive"
+    return f"{where} has no shard map yet: {are_there} alive, and the first map comes some ten seconds after they began"
 
 
 async def _in_time(answer: Awaitable[_Answer]) -> _Answer:

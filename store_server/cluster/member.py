@@ -114,7 +114,12 @@ class ClusterMember:
             capacity_bytes=self._limited(self._config.capacity_bytes),
         )
         return NodeRegistration(
-            node=node, incarnation=self._incarnation, held=held.blocks, bytes_used=held.num_bytes, read=held.read
+            node=node,
+            incarnation=self._incarnation,
+            held=held.blocks,
+            bytes_used=held.num_bytes,
+            read=held.read,
+            replicas=self._config.replicas,
         )
 
     def _heard(self, found: ShardMap | None) -> None:

@@ -42,6 +42,8 @@ class NodeRegistration:
     """Bytes of rows that it holds."""
     read: frozenset[VersionKey] = frozenset()
     """Those of the versions that clients have read there lately."""
+    replicas: int = 0
+    """How many nodes are to hold each row if this one makes the first map; 0 if it does not say."""
 
     def to_json(self) -> bytes:
         """Return what `from_json` reads; the same for the same registration."""
@@ -52,6 +54,7 @@ class NodeRegistration:
             "held": held,
             "bytes_used": self.bytes_used,
             "read": sorted(self.read),
+            "replicas": self.replicas,
         }
         return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
@@ -72,6 +75,7 @@ class NodeRegistration:
                 },
                 bytes_used=_number(values["bytes_used"]),
                 read=frozenset(VersionKey(_text(table), _text(version)) for table, version in values.get("read", [])),
+                replicas=_number(values.get("replicas", 0)),
             )
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
             raise InvalidRegistration(f"no registration of a node: {error!r:.300}") from error

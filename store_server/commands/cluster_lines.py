@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from store_server.cluster.next_map.set_switch import importance
 from store_server.cluster.placement.assignment import shard_sizes
-from store_server.commands.counted import counted
+from store_server.counted import counted, is_or_are
 
 if TYPE_CHECKING:
     from engram_store.shard_map import Node, ShardedVersion, ShardMap, TableSet
@@ -110,7 +110,7 @@ def _of_version(version: ShardedVersion, replicas: int, alive: Collection[int], 
         f"{few} {'has' if few == 1 else 'have'} fewer than {counted(replicas, 'living copy', 'living copies')}",
         *([f"{none} {'has' if none == 1 else 'have'} none"] if none else []),
         f"{lacking} {'lacks' if lacking == 1 else 'lack'} replicas in the map",
-        f"{copied} {'is' if copied == 1 else 'are'} being copied",
+        f"{copied} {is_or_are(copied)} being copied",
         *(["retired"] if is_retired else []),
     ]
     size = f"{counted(version.num_rows, 'row')}, {version.num_rows * version.row_bytes:,} bytes"

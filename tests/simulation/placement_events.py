@@ -78,7 +78,9 @@ class PlacementEvents:
     def _cluster_of(self, process: PublisherProcess) -> LivingCluster:
         meeting = SimulatedMeeting(self._placement.etcd, process)
         publishers = SimulatedPublishers(self._placement.etcd, process)
-        return LivingCluster(MeetingPoint(source=meeting, registry=meeting, publishers=publishers, close=_nothing))
+        return LivingCluster(
+            MeetingPoint(where="here", source=meeting, registry=meeting, publishers=publishers, close=_nothing)
+        )
 
     async def _befall(self, process: PublisherProcess, publisher: str, publishing: "asyncio.Task[None]") -> None:
         """Let a publisher die, or stand still for a while, or neither."""

@@ -17,6 +17,8 @@ from store_server.cluster.cluster_config import ClusterConfig
 class MeetingPoint:
     """What a node needs of it."""
 
+    where: str
+    """Of what its messages speak: cluster 'prod' at HOST:PORT, or a path."""
     source: MapSource
     close: Callable[[], Awaitable[None]]
     cluster: str | None = None
@@ -34,8 +36,8 @@ def meeting_point_at(config: ClusterConfig) -> MeetingPoint:
         return _in_etcd(config)
     if scheme != file_map_source.SCHEME:
         raise ValueError(f"a cluster is at file:///PATH, etcd://... or etcds://..., got {scheme}://")
-    source = file_map_source.FileMapSource(file_map_source.path_of(config.url))
-    return MeetingPoint(source=source, close=_nothing_to_close)
+    path = file_map_source.path_of(config.url)
+    return MeetingPoint(where=str(path), source=file_map_source.FileMapSource(path), close=_nothing_to_close)
 
 
 def _in_etcd(config: ClusterConfig) -> MeetingPoint:
@@ -58,6 +60,7 @@ def _in_etcd(config: ClusterConfig) -> MeetingPoint:
     )
     etcd = EtcdConnection(url, access)
     return MeetingPoint(
+        where=f"cluster {url.name!r} in etcd at {','.join(url.endpoints)}",
         source=EtcdMapSource(etcd, url),
         registry=EtcdRegistry(etcd, url, config.lease_seconds),
         publishers=EtcdPublishers(etcd, url, config.lease_seconds),

@@ -21,6 +21,7 @@ from engram_store.v1 import lookup_service_pb2_grpc as lookup_stubs
 from store_server.cluster.agreement.registry import NodeIdTaken, RegistryRefuses
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.known_map import KnownMap
+from store_server.cluster.living_cluster import living_cluster
 from store_server.config import ServerConfig
 from store_server.node import running
 
@@ -92,10 +93,12 @@ async def looks_up(channel):
     return reply.rows == ROWS[[7, 3]].tobytes()
 
 
-async def test_a_cluster_begins_once_there_are_nodes_for_all_replicas_and_more_join(start):
+async def test_a_cluster_begins_once_there_are_nodes_for_all_replicas_and_more_join(etcd, start):
     first = await start("a", replicas=2, labels={"zone": "z"}, capacity_bytes=1 << 20)
 
     assert await map_of(first) is None
+    async with living_cluster(ClusterConfig(url=f"etcd://{etcd.endpoint}/prod", node_id="nobody")) as seen:
+        assert "2 replicas need as many nodes, and 1 node is alive" in await seen.why_no_map()
 
     second = await start("b", replicas=2)
     begun = await map_with(first, "a", "b")

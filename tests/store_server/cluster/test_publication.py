@@ -124,7 +124,9 @@ class World:
     @property
     def cluster(self):
         return LivingCluster(
-            MeetingPoint(source=self, registry=self, publishers=self.publishers, close=asyncio.Event().wait)
+            MeetingPoint(
+                where="here", source=self, registry=self, publishers=self.publishers, close=asyncio.Event().wait
+            )
         )
 
     async def publish(self, timeout=PATIENCE_SECONDS, tables=("layer-1",)):

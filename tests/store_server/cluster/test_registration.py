@@ -13,6 +13,7 @@ NODE = NodeRegistration(
     held={VersionKey("t", "v2"): ((0, 3), (5, 6)), VersionKey("t", "v1"): ()},
     bytes_used=44,
     read=frozenset({VersionKey("t", "v2")}),
+    replicas=2,
 )
 
 
@@ -52,6 +53,7 @@ def test_what_a_newer_node_says_beside_is_passed_over():
         {"bytes_used": float("inf")},
         {"bytes_used": -1},
         {"read": [["t"]]},
+        {"replicas": "x"},
         {"incarnation": None},
         {"incarnation": None, "node": None},
     ],

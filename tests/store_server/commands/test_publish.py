@@ -183,6 +183,7 @@ def test_what_cannot_be_published_is_refused_in_one_line_and_nothing_changes(
     assert "table 'kept/2' belongs to the set 'kept'" in publish("other", "kept/2").error
     assert "4 replicas need as many nodes, and 3 are alive" in publish("kept", "kept/2", "--replicas", "4").error
     assert "table 'kept/2' is given twice" in publish("kept", "kept/2", "kept/2").error
+    assert "no node is registered in cluster 'tri' in etcd at " in run("cluster", f"{published.url[:-4]}tri").error
     assert "is no source of blocks" in publish("kept", "kept/1", "--source", "ftp://x").error
     for command in ("rollback", "forget"):
         assert "has no previous versions" in run(command, "--cluster", published.url, "--set", "kept").error
