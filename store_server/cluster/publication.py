@@ -14,6 +14,7 @@ from store_server.cluster.next_map.pending_versions import bytes_held, is_curren
 from store_server.cluster.next_map.publishing import CannotPublish, with_pending
 from store_server.cluster.next_map.set_switch import switched
 from store_server.cluster.publisher_presence import seen_by_nodes
+from store_server.cluster.standstill import reasons_said, whom_it_waits_for
 
 if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from store_server.storage import Manifest
 
 _PAUSE_SECONDS: Final = 0.5
+_QUIET_SECONDS: Final = 3.0
 _BEGIN_SECONDS: Final = 30.0  # nodes of a new cluster first wait a while for a map that others may have
 
 
@@ -34,20 +36,29 @@ async def publish(
     allow_change: bool,
     timeout: float,
     progress: Callable[[int, int], None] = lambda *_: None,
+    say: Callable[[str], None] | None = None,
+    quiet_seconds: float = _QUIET_SECONDS,
     publisher: str = "",
-) -> None:
-    """Make versions current, together. Returns once they are; `progress` hears of bytes held and to be held.
+) -> bool:
+    """Make versions current, together. Returns once they are: False if they were before.
+
+    `progress` hears of bytes held and to be held; `say` of what is waited for, where nothing moves for `quiet_seconds`.
 
     Only this makes them current, once nodes hold all of them. If it does not come to that within `timeout` seconds, or
     this is cancelled, they are pending no more; who cannot see to that says so by MapSourceFailed. Nodes drop them when
     they have not seen `publisher` for long, whether the process has died or was out of reach: that is its name, one
     that nobody had before; by default one at random. Raises CannotPublish, MapSourceFailed.
     """
-    await cluster.until_begun(min(timeout, _BEGIN_SECONDS))
+    async with reasons_said(cluster.why_no_map, say, quiet_seconds):
+        await cluster.until_begun(min(timeout, _BEGIN_SECONDS))
     living = (await cluster.living()).keys()
     publisher = publisher or secrets.token_hex(8)
+    versions = {table: manifest.version for table, manifest in manifests.items()}
+    was_current = False
 
     def pending(known: ShardMap) -> ShardMap:
+        nonlocal was_current
+        was_current = is_current(known, set_name, versions)
         return with_pending(
             known,
             set_name,
@@ -59,14 +70,14 @@ async def publish(
             allow_change=allow_change,
         )
 
-    versions = {table: manifest.version for table, manifest in manifests.items()}
     async with seen_by_nodes(cluster.publishers, publisher):
         beginning = asyncio.create_task(cluster.change(pending))
         publication = _Publication(cluster, set_name, versions, publisher, beginning)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout), reasons_said(publication.what_it_waits_for, say, quiet_seconds):
                 await asyncio.shield(beginning)
-                await publication.make_current(progress)
+                if not was_current:
+                    await publication.make_current(progress)
         except TimeoutError:
             await publication.give_up(timeout)
         except CannotPublish:
@@ -76,6 +87,7 @@ async def publish(
         except (MapSourceFailed, asyncio.CancelledError):
             await asyncio.shield(publication.take_back())
             raise
+    return not was_current
 
 
 class _Publication:
@@ -94,6 +106,8 @@ class _Publication:
         self._versions = versions
         self._publisher = publisher
         self._beginning = beginning
+        self._newest: ShardMap | None = None
+        self._held_before = 0
 
     async def make_current(self, progress: Callable[[int, int], None]) -> None:
         """Switch once nodes hold all that is pending; returns when it is current, whoever has seen to that."""
@@ -101,6 +115,7 @@ class _Publication:
             try:
                 async with aclosing(self._cluster.maps()) as maps:
                     async for found in maps:
+                        self._newest = found
                         progress(*bytes_held(found, self._versions))
                         if is_current(found, self._set_name, self._versions):
                             return
@@ -108,6 +123,14 @@ class _Publication:
                         await self._switch(found)
             except MapSourceFailed:  # the map as it is then tells what became of the switch
                 await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def what_it_waits_for(self) -> str:
+        """Return why nodes hold no more than when this was asked before, "" if they do or nobody is to blame."""
+        living = (await self._cluster.living()).keys()
+        if self._newest is None:
+            return ""
+        before, (self._held_before, _) = self._held_before, bytes_held(self._newest, self._versions)
+        return whom_it_waits_for(self._newest, self._versions, living) if self._held_before == before else ""
 
     async def give_up(self, seconds: float) -> None:
         """Take back what did not become current in time, and say so by CannotPublish, unless it has just done so."""

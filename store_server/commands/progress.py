@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,6 +10,23 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+@contextmanager
+def progress_bar_when_it_begins(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that is called with the bytes done so far and all there are: the bar is there from then on."""
+    with ExitStack() as stack:
+        advance: Callable[[int], None] | None = None
+        shown = 0
+
+        def progress(done: int, num_bytes: int) -> None:
+            nonlocal advance, shown
+            if advance is None:
+                advance = stack.enter_context(progress_bar(title, num_bytes))
+            advance(done - shown)
+            shown = done
+
+        yield progress
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,7 +13,7 @@ from store_server.commands import cluster_options
 from store_server.commands.arguments import Root
 from store_server.commands.cluster_access import ClusterUrl, SetName, access_of, cluster_failures
 from store_server.commands.failure import CommandFailed
-from store_server.commands.progress import progress_bar
+from store_server.commands.progress import progress_bar_when_it_begins
 from store_server.commands.stop_signals import run_stoppable
 from store_server.listen_address import UNIX
 from store_server.storage import DataRoot
@@ -80,9 +81,9 @@ def publish(
     data_root = DataRoot.open(root)
     manifests = _manifests(data_root, tables)
     num_bytes = sum(manifest.num_bytes for manifest in manifests.values())
-    with cluster_failures(), progress_bar(f"publishing {set_name}", num_bytes) as advance:
+    with cluster_failures(), progress_bar_when_it_begins(f"publishing {set_name}") as progress:
         config = access_of(cluster, password_file, etcd_ca, etcd_cert, etcd_key)
-        run_stoppable(
+        is_new = run_stoppable(
             _publish(
                 config,
                 data_root,
@@ -93,11 +94,13 @@ def publish(
                 replicas=replicas,
                 timeout=timeout,
                 allow_change=allow_change,
-                progress=_of_one_copy(num_bytes, advance),
+                progress=_of_one_copy(num_bytes, progress),
             )
         )
     for table, manifest in manifests.items():
         typer.echo(f"current  {set_name}  {table}  {manifest.version}  {manifest.num_bytes:,} bytes")
+    if not is_new:
+        typer.echo(f"unchanged: {'this version is' if len(manifests) == 1 else 'these versions are'} already current")
 
 
 async def _publish(
@@ -112,7 +115,8 @@ async def _publish(
     timeout: float,
     allow_change: bool,
     progress: Callable[[int, int], None],
-) -> None:
+) -> bool:
+    """Return whether there was anything to make current."""
     from store_server.cluster.blocks.block_server import serving_blocks
     from store_server.cluster.blocks.block_source import block_source
     from store_server.cluster.living_cluster import living_cluster
@@ -125,7 +129,7 @@ async def _publish(
             require_reached(address, await cluster.living())
             source = f"grpc://{address}"
         block_source(source).close()  # raises for a URL that no node could use
-        await publish_to(
+        return await publish_to(
             cluster,
             set_name,
             manifests,
@@ -134,6 +138,7 @@ async def _publish(
             allow_change=allow_change,
             timeout=timeout,
             progress=progress,
+            say=_say,
         )
 
 
@@ -166,14 +171,10 @@ def _manifests(root: DataRoot, tables: Sequence[str]) -> dict[str, Manifest]:
     return manifests
 
 
-def _of_one_copy(num_bytes: int, advance: Callable[[int], None]) -> Callable[[int, int], None]:
+def _of_one_copy(num_bytes: int, progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
     """Return what shows how much of the way to the last copy is done, in bytes of one of them."""
-    shown = 0
+    return lambda held, wanted: progress(num_bytes * held // wanted if wanted else num_bytes, num_bytes)
 
-    def progress(held: int, wanted: int) -> None:
-        nonlocal shown
-        done = num_bytes * held // wanted if wanted else num_bytes
-        advance(done - shown)
-        shown = done
 
-    return progress
+def _say(reason: str) -> None:
+    sys.stderr.write(f"{reason}\n")

@@ -6,12 +6,13 @@ import asyncio
 import signal
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from types import FrameType
 
+_Result = TypeVar("_Result")
 _STOP: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -30,14 +31,14 @@ def stop_signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_stoppable(work: Coroutine[object, object, None]) -> None:
+def run_stoppable(work: Coroutine[object, object, _Result]) -> _Result:
     """Run a coroutine as asyncio.run does; where `stop_signals_raise` would raise, it is cancelled, as by Ctrl-C.
 
     An exception amid whatever the event loop does just then, gRPC among it, may break that, or be lost.
     """
     received: list[int] = []
 
-    async def stoppable() -> None:
+    async def stoppable() -> _Result:
         loop, working = asyncio.get_running_loop(), asyncio.create_task(work)
 
         def stop(number: int) -> None:
@@ -48,14 +49,14 @@ def run_stoppable(work: Coroutine[object, object, None]) -> None:
         for number in numbers:
             loop.add_signal_handler(number, stop, number)
         try:
-            await working
+            return await working
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
                 signal.signal(number, _leave)
 
     try:
-        asyncio.run(stoppable())
+        return asyncio.run(stoppable())
     except asyncio.CancelledError:
         if received:
             raise SystemExit(128 + received[0]) from None

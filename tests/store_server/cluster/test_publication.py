@@ -129,8 +129,8 @@ class World:
             )
         )
 
-    async def publish(self, timeout=PATIENCE_SECONDS, tables=("layer-1",)):
-        await publish(
+    async def publish(self, timeout=PATIENCE_SECONDS, tables=("layer-1",), **options):
+        return await publish(
             self.cluster,
             "model",
             dict.fromkeys(tables, MANIFEST),
@@ -138,6 +138,7 @@ class World:
             replicas=None,
             allow_change=False,
             timeout=timeout,
+            **options,
         )
 
 
@@ -149,7 +150,7 @@ async def begun(world, **options):
 
 
 async def ended(task):
-    await asyncio.wait_for(task, PATIENCE_SECONDS)
+    return await asyncio.wait_for(task, PATIENCE_SECONDS)
 
 
 async def test_a_publisher_switches_once_nodes_hold_all_and_not_before():
@@ -165,6 +166,53 @@ async def test_a_publisher_switches_once_nodes_hold_all_and_not_before():
     assert world.stored == [PENDING, {}]
     each = world.shard_map.sets["model"]
     assert each == TableSet(name="model", current=PENDING, previous=KNOWN.sets["model"].current)
+
+
+async def test_whether_anything_was_to_be_made_current_is_told():
+    world = World()
+
+    task = await begun(world)
+    world.say_complete()
+
+    assert await ended(task) is True
+    assert await world.publish() is False
+
+
+async def test_while_nothing_moves_a_publisher_says_once_that_a_node_is_away_which_is_to_fetch():
+    world, said, heard = World(), [], asyncio.Event()
+    world.shard_map = shard_map_of(A, Node(id="b", address="h:2"), epoch=7)
+
+    def say(reason):
+        said.append(reason)
+        heard.set()
+
+    task = await begun(world, say=say, quiet_seconds=0.01)
+    found = world.shard_map
+    key = VersionKey("layer-1", MANIFEST.version)
+    shards = tuple(replace(shard, holders=(), joining=(1,)) for shard in found.versions[key].shards)
+    world.say(later(found, versions={**found.versions, key: replace(found.versions[key], shards=shards)}))
+    await asyncio.wait_for(heard.wait(), PATIENCE_SECONDS)
+    await asyncio.wait([task], timeout=0.05)
+    world.say_complete()
+    await ended(task)
+
+    assert said == ["waiting for b, which is away: its part goes to others --lost-after after its death"]
+
+
+async def test_a_publisher_that_waits_for_the_first_map_says_why_there_is_none():
+    world, heard = World(), asyncio.Queue()
+    first, world.shard_map = world.shard_map, None
+
+    task = asyncio.create_task(world.publish(say=heard.put_nowait, quiet_seconds=0.01))
+
+    said = await asyncio.wait_for(heard.get(), PATIENCE_SECONDS)
+    assert (
+        said == "here has no shard map yet: 1 node is alive, and the first map comes some ten seconds after they began"
+    )
+    world.say(first)
+    await world.pending()
+    world.say_complete()
+    await ended(task)
 
 
 async def test_a_publisher_is_seen_as_long_as_it_publishes():

@@ -170,6 +170,7 @@ async def test_more_replicas_are_made_and_taken_back_while_rows_are_read(publish
         for replicas in (3, REPLICAS):
             done = await asyncio.to_thread(publish, replicas)
             assert done.status == 0, done.err
+            assert done.out.endswith("unchanged: these versions are already current\n")
             await asyncio.to_thread(published.map_when, lambda found, number=replicas: holders(found) == {number})
 
 
@@ -181,7 +182,9 @@ def test_what_cannot_be_published_is_refused_in_one_line_and_nothing_changes(
 
     assert "row_bytes 1048576, version" in publish("kept", "kept/1").error
     assert "table 'kept/2' belongs to the set 'kept'" in publish("other", "kept/2").error
-    assert "4 replicas need as many nodes, and 3 are alive" in publish("kept", "kept/2", "--replicas", "4").error
+    refused = publish("kept", "kept/2", "--replicas", "4")
+    assert "4 replicas need as many nodes, and 3 are alive" in refused.error
+    assert len(refused.err.splitlines()) == 1  # no progress bar
     assert "table 'kept/2' is given twice" in publish("kept", "kept/2", "kept/2").error
     assert "no node is registered in cluster 'tri' in etcd at " in run("cluster", f"{published.url[:-4]}tri").error
     assert "is no source of blocks" in publish("kept", "kept/1", "--source", "ftp://x").error
