@@ -10,6 +10,7 @@ import typer
 from store_server.commands import cluster_options
 from store_server.commands.cluster_access import access_of, cluster_failures
 from store_server.commands.cluster_lines import Seen, lines
+from store_server.commands.stop_signals import run_stoppable
 
 if TYPE_CHECKING:
     from store_server.cluster.cluster_config import ClusterConfig
@@ -31,7 +32,7 @@ def cluster(
     """
     with cluster_failures():
         config = access_of(url, password_file, etcd_ca, etcd_cert, etcd_key)
-        seen = asyncio.run(_look(config))
+        seen = run_stoppable(_look(config))
     for line in lines(seen):
         typer.echo(line)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 import typer
 
 from store_server.commands import cluster_options
 from store_server.commands.cluster_access import ClusterUrl, SetName, access_of, cluster_failures
+from store_server.commands.stop_signals import run_stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ def forget(
     """
     with cluster_failures():
         config = access_of(cluster, password_file, etcd_ca, etcd_cert, etcd_key)
-        versions = asyncio.run(_forget(config, set_name))
+        versions = run_stoppable(_forget(config, set_name))
     for table, version in sorted(versions.items()):
         typer.echo(f"forgotten  {set_name}  {table}  {version}")
 

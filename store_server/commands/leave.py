@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -11,6 +10,7 @@ import typer
 from store_server.commands import cluster_options
 from store_server.commands.cluster_access import ClusterUrl, access_of, cluster_failures
 from store_server.commands.progress import progress_bar
+from store_server.commands.stop_signals import run_stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +43,9 @@ def leave(
     with cluster_failures():
         config = access_of(cluster, password_file, etcd_ca, etcd_cert, etcd_key)
         if cancel:
-            asyncio.run(_stay(config, node))
+            run_stoppable(_stay(config, node))
         else:
-            asyncio.run(_leave(config, node, timeout))
+            run_stoppable(_leave(config, node, timeout))
     typer.echo(f"stays  {node}" if cancel else f"not needed any more  {node}  stop it now")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 import typer
 
 from store_server.commands import cluster_options
 from store_server.commands.cluster_access import ClusterUrl, SetName, access_of, cluster_failures
+from store_server.commands.stop_signals import run_stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def rollback(
     """
     with cluster_failures():
         config = access_of(cluster, password_file, etcd_ca, etcd_cert, etcd_key)
-        current = asyncio.run(_roll_back(config, set_name))
+        current = run_stoppable(_roll_back(config, set_name))
     for table, version in sorted(current.items()):
         typer.echo(f"current  {set_name}  {table}  {version}")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from store_server.commands import cluster_options
 from store_server.commands.cluster_access import ClusterUrl, access_of, cluster_failures
+from store_server.commands.stop_signals import run_stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def unpublish(
         raise typer.BadParameter(f"name a TABLE of {set_name}, or give --all to remove the whole set")
     with cluster_failures():
         config = access_of(cluster, password_file, etcd_ca, etcd_cert, etcd_key)
-        removed = asyncio.run(_unpublish(config, set_name, tables or ()))
+        removed = run_stoppable(_unpublish(config, set_name, tables or ()))
     for (table, version), num_bytes in removed.items():
         typer.echo(f"unpublished  {set_name}  {table}  {version}  {num_bytes:,} bytes on nodes")
 

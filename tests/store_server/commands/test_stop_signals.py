@@ -3,8 +3,11 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import store_server.commands
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -96,3 +99,11 @@ def test_the_command_line_says_what_is_missing_where_only_the_client_is_installe
     assert "pip install 'engram-store[server]'" in ended.stderr
     assert "(from a checkout: pip install '.[server]')" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_no_command_but_a_node_runs_an_event_loop_that_a_signal_breaks_into():
+    commands = Path(store_server.commands.__file__).parent
+
+    users = {file.stem for file in commands.glob("*.py") if "asyncio.run(" in file.read_text()}
+
+    assert users == {"serve", "stop_signals"}
