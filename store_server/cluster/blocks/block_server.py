@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from store_server.storage import DataRoot
 
 _THREADS: Final = 4
+_LAST_TURNS_SECONDS: Final = 1.0
 _OPTIONS: Final = (("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1))
 
 
@@ -26,6 +28,8 @@ async def serving_blocks(root: DataRoot, listen: str) -> AsyncIterator[str]:
     A bad block is not sent, and the data root stays as it is. Raises ValueError, CannotListen.
     """
     address = ListenAddress.parse(listen)
+    await asyncio.to_thread(address.require_free)
+    of_others = asyncio.all_tasks()
     server = grpc.aio.server(options=_OPTIONS)
     with ThreadPoolExecutor(_THREADS) as threads:
         server.add_generic_rpc_handlers((BlockService(root, threads, lambda *_: None).handler(),))
@@ -38,3 +42,10 @@ async def serving_blocks(root: DataRoot, listen: str) -> AsyncIterator[str]:
             yield address.for_clients(port)
         finally:
             await server.stop(None)
+            await _last_turns(asyncio.all_tasks() - of_others)
+
+
+async def _last_turns(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Let calls that were cut off come to their end: gRPC prints a traceback of each that the loop's end finds."""
+    if left := set(tasks) - {asyncio.current_task()}:
+        await asyncio.wait(left, timeout=_LAST_TURNS_SECONDS)
