@@ -29,6 +29,11 @@ _TABLE: Final = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MOST_ROWS_A_LOOKUP: Final = 131_072
 _MOST_BYTES_A_LOOKUP: Final = 3 << 20
+_QUOTED: Final = re.compile(r"'(\w+)'")
+_NAMES: Final = {
+    each.json_name: each.name for message in pb.DESCRIPTOR.message_types_by_name.values() for each in message.fields
+}
+"""Of fields, by what errors of the JSON parser call them: both are read, and one is known from the .proto."""
 
 
 class InvalidShardMap(ValueError):
@@ -185,7 +190,8 @@ def read_shard_map(text: str | bytes) -> ShardMap:
     try:
         return from_message(json_format.Parse(text, pb.ShardMap()))
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidShardMap(f"no shard map: {error}") from error
+        as_written = _QUOTED.sub(lambda found: f"'{_NAMES.get(found[1], found[1])}'", str(error))
+        raise InvalidShardMap(f"no shard map: {as_written}") from error
 
 
 def write_shard_map(shard_map: ShardMap) -> str:

@@ -83,6 +83,13 @@ def test_a_map_may_be_written_by_hand():
     assert [shard.end_row for shard in shard_map.versions[VersionKey("t", "v")].shards] == [4, 10]
 
 
+def test_a_field_that_is_unknown_is_refused_by_the_names_that_the_proto_has():
+    with pytest.raises(InvalidShardMap, match='no field named "rows"') as caught:
+        read_shard_map('{"versions": [{"rows": 10}]}')
+
+    assert "'num_rows', 'row_bytes'" in str(caught.value)
+
+
 def test_a_table_has_the_current_version_of_its_set():
     assert MAP.current("m/layer-1") == "v1"
     assert MAP.set_of("m/layer-1").name == "m"

@@ -13,6 +13,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SCHEMES: Final = ("etcd", "etcds")
 
 
+def without_password(text: str) -> str:
+    """Return what was given as a URL, without what might be a password."""
+    return re.sub(r"(//|^).*@", r"\1...@", text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EtcdUrl:
     """A cluster and the etcd that it is agreed upon in."""
@@ -37,7 +42,7 @@ class EtcdUrl:
             raise ValueError(
                 "a cluster in etcd is named by etcd://[USER@]HOST:PORT[,HOST:PORT]/NAME, etcds:// with TLS; NAME is 1 "
                 "to 100 letters, digits, dots, dashes and underscores, and a password does not belong there; got "
-                f"{re.sub(r'//.*@', '//...@', text)!r:.200}"
+                f"{without_password(text)!r:.200}"
             )
         user = unquote(found["user"]) if found["user"] is not None else None
         return cls(endpoints=endpoints, name=found["name"], user=user, with_tls=found["scheme"] == "etcds")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from store_server.cluster.agreement import file_map_source
-from store_server.cluster.agreement.etcd_url import SCHEMES, EtcdUrl
+from store_server.cluster.agreement.etcd_url import SCHEMES, EtcdUrl, without_password
 from store_server.cluster.agreement.map_source import MapSource
 from store_server.cluster.agreement.registry import PublisherRegistry, Registry
 from store_server.cluster.cluster_config import ClusterConfig
@@ -35,7 +35,9 @@ def meeting_point_at(config: ClusterConfig) -> MeetingPoint:
     if scheme in SCHEMES:
         return _in_etcd(config)
     if scheme != file_map_source.SCHEME:
-        raise ValueError(f"a cluster is at file:///PATH, etcd://... or etcds://..., got {scheme}://")
+        raise ValueError(
+            f"a cluster is at file:///PATH, etcd://... or etcds://..., got {without_password(config.url)!r:.200}"
+        )
     path = file_map_source.path_of(config.url)
     return MeetingPoint(where=str(path), source=file_map_source.FileMapSource(path), close=_nothing_to_close)
 
