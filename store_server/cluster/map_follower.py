@@ -26,11 +26,12 @@ async def follow_map(
     heard: Callable[[ShardMap | None], None],
     failed: Callable[[], None],
     *,
+    where: str = "",
     pause_seconds: float = _PAUSE_SECONDS,
 ) -> None:
     """Take each map of the source that is newer, and tell `heard` what the source has.
 
-    A source that fails is asked again, after `failed` was told.
+    A source that fails is asked again, after `failed` was told. `where` it is goes into the log.
     """
     failure = ""
     while True:
@@ -40,7 +41,7 @@ async def follow_map(
                     log.info("the source of the shard map answers again")
                 failure = ""
                 if found is None:
-                    log.warning("the source has no shard map", known=known.epoch)
+                    log.warning("the source has no shard map", source=where, known=known.epoch)
                 else:
                     await asyncio.to_thread(known.take, found)
                 heard(found)

@@ -103,7 +103,8 @@ class ClusterMember:
         await self._meeting.close()
 
     async def _follow(self) -> None:
-        await follow_map(self._meeting.source, self.known, self._heard, self._source_failed)
+        meeting = self._meeting
+        await follow_map(meeting.source, self.known, self._heard, self._source_failed, where=meeting.where)
 
     def _describe(self) -> NodeRegistration:
         held = self._holdings()

@@ -18,6 +18,7 @@ from engram_store.shard_map import ShardMap
 from store_server.cluster.agreement.map_source import MapSource, MapSourceFailed
 from store_server.cluster.agreement.registry import PublisherRegistry, Registry
 from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.comings_and_goings import ComingsAndGoings
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.next_map.map_repair import repair
 from store_server.cluster.next_map.map_steps import MapStep, first_map
@@ -61,6 +62,7 @@ class Participation:
         self._now = now
         self._said = SaidOnce()
         self._registration = OwnRegistration(config, registry, describe, self._seen_as, self._said, now=now)
+        self._comings_and_goings = ComingsAndGoings(config.node_id)
         self._waiting = Waiting(config)
         self._in_source: ShardMap | None = None
         self._source_answers = False
@@ -103,6 +105,8 @@ class Participation:
     async def _watch_others(self) -> None:
         def see(present: Mapping[str, NodeRegistration] | None) -> None:
             self._present = present
+            if present is not None:
+                self._comings_and_goings.see(present.keys())
 
         await self._watch(self._registry.watch, see, "which nodes are alive")
 

@@ -37,7 +37,7 @@ async def followed(source, known, until):
         if len(told) == until:
             enough.set()
 
-    task = asyncio.create_task(follow_map(source, known, tell, lambda: tell("failed"), pause_seconds=0))
+    task = asyncio.create_task(follow_map(source, known, tell, lambda: tell("failed"), where="here", pause_seconds=0))
     await asyncio.wait_for(enough.wait(), PATIENCE_SECONDS)
     task.cancel()
     return told
@@ -46,12 +46,14 @@ async def followed(source, known, until):
 async def test_maps_are_taken_and_then_told(tmp_path):
     known = KnownMap(tmp_path)
 
-    assert await followed(ScriptedSource([None, FIRST, later(FIRST), FIRST]), known, 4) == [
-        None,
-        FIRST,
-        later(FIRST),
-        FIRST,
-    ]
+    with capture_logs() as logs:
+        assert await followed(ScriptedSource([None, FIRST, later(FIRST), FIRST]), known, 4) == [
+            None,
+            FIRST,
+            later(FIRST),
+            FIRST,
+        ]
+    assert (logs[0]["event"], logs[0]["source"]) == ("the source has no shard map", "here")
     assert known.newest == later(FIRST)
 
 

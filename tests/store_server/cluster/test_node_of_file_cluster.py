@@ -147,11 +147,15 @@ async def test_who_asks_for_rows_that_the_node_does_not_hold_is_told_the_epoch_o
 
 
 async def test_a_node_that_knows_no_map_is_not_taken_for_one_that_stands_alone(root, map_file):
-    async with node_at(root, map_file) as channel:
-        for call in (map_of(channel), table_of(channel, "of-the-node")):
-            code, said = await status_of(call)
-            assert code == grpc.StatusCode.UNAVAILABLE
-            assert said == "the node is starting and does not know yet the shard map of its cluster; try again"
+    with capture_logs() as logs:
+        async with node_at(root, map_file) as channel:
+            for call in (map_of(channel), table_of(channel, "of-the-node")):
+                code, said = await status_of(call)
+                assert code == grpc.StatusCode.UNAVAILABLE
+                assert said == "the node is starting and does not know yet the shard map of its cluster; try again"
+
+    said = [log["source"] for log in logs if log["event"] == "the source has no shard map"]
+    assert said == [str(map_file)]
 
 
 @pytest.mark.parametrize("damage", ["away", "wrong", "no file"])

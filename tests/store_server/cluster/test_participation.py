@@ -127,6 +127,15 @@ async def test_a_node_that_is_away_is_lost_after_its_time(world):
     assert (await world.proposed())[1].nodes == (A.node,)
 
 
+async def test_it_is_logged_that_another_node_goes_away(world):
+    with capture_logs() as logs:
+        for present in ({"a": A, "b": B}, {"a": A}):
+            world.pictures.put_nowait(present)
+        await world.steps(OF_A)
+
+    assert {"event": "another node is away", "node": "b", "log_level": "warning"} in logs
+
+
 async def test_a_process_that_stood_still_proposes_nothing_by_what_it_saw_before(world):
     world.pictures.put_nowait({"a": A})
     empty = later(WITH_BOTH, versions={}, sets={})
