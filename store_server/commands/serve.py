@@ -36,6 +36,7 @@ EXAMPLES: Final = (
 
 
 def serve(
+    context: typer.Context,
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Data root with the tables to serve.")],
     listen: Annotated[
         str, typer.Option(help="HOST:PORT to listen on (port 0 picks a free one), or unix:///PATH.")
@@ -111,6 +112,8 @@ def serve(
     nodes, if there are any, finishes what is under way and ends with exit code 0; a second one ends at once. A worker
     that dies is started again.
     """
+    if cluster is None and (given := cluster_options.given_in(context)):
+        raise typer.BadParameter(f"without --cluster, {', '.join(given)} would mean nothing: give --cluster, too")
     try:
         cluster_config = None
         if cluster is not None:
