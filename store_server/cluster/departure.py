@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from store_server.cluster.next_map.leaving import CannotLeave, is_leaving, leaving, needed_for, staying
+from store_server.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,8 @@ async def leave(
     except TimeoutError:
         shards, num_bytes = needed_for(await cluster.shard_map(), node_id)
         raise CannotLeave(
-            f"after {timeout:g} seconds node {node_id!r} is needed still for {shards} shards of {num_bytes:,} bytes; "
+            f"after {timeout:g} seconds node {node_id!r} is needed still for {counted(shards, 'shard')} of "
+            f"{num_bytes:,} bytes; "
             "it goes on leaving: run this again to wait on, or with --cancel to keep the node"
         ) from None
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from store_server.commands import cluster_options
 from store_server.commands.cluster_access import ClusterUrl, access_of, cluster_failures
-from store_server.commands.progress import progress_bar
+from store_server.commands.progress import progress_bar_when_it_begins
 from store_server.commands.stop_signals import run_stoppable
 
 if TYPE_CHECKING:
@@ -53,9 +52,9 @@ async def _leave(config: ClusterConfig, node: str, timeout: float) -> None:
     from store_server.cluster.departure import leave as leave_cluster
     from store_server.cluster.living_cluster import living_cluster
 
-    async with living_cluster(config) as cluster:
-        with ExitStack() as stack:
-            await leave_cluster(cluster, node, timeout=timeout, progress=_of_bytes_to_go(node, stack))
+    with progress_bar_when_it_begins(f"emptying {node}") as progress:
+        async with living_cluster(config) as cluster:
+            await leave_cluster(cluster, node, timeout=timeout, progress=of_bytes_to_go(progress))
 
 
 async def _stay(config: ClusterConfig, node: str) -> None:
@@ -66,17 +65,14 @@ async def _stay(config: ClusterConfig, node: str) -> None:
         await stay(cluster, node)
 
 
-def _of_bytes_to_go(node: str, stack: ExitStack) -> Callable[[int], None]:
-    """Return what shows how many bytes have gone, given how many are to go: from the first word of that on."""
-    advance: Callable[[int], None] | None = None
-    before = 0
+def of_bytes_to_go(progress: Callable[[int, int], None]) -> Callable[[int], None]:
+    """Return what tells how many bytes of how many are done, given how many are to go; nothing if none ever were."""
+    most = 0
 
-    def progress(to_go: int) -> None:
-        nonlocal advance, before
-        if advance is None:
-            advance = stack.enter_context(progress_bar(f"emptying {node}", None))
-        else:
-            advance(before - to_go)
-        before = to_go
+    def of_to_go(to_go: int) -> None:
+        nonlocal most
+        most = max(most, to_go)
+        if most:
+            progress(most - to_go, most)
 
-    return progress
+    return of_to_go

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from store_server.cluster.next_map.set_switch import importance
 from store_server.cluster.placement.assignment import assign, shard_sizes
+from store_server.counted import counted, is_or_are
 
 if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap
@@ -28,8 +29,8 @@ def leaving(known: ShardMap, node_id: str, living: Collection[str]) -> ShardMap:
     others = sum(node.id != node_id and not node.draining and node.id in living for node in known.nodes)
     if others < known.replicas:
         raise CannotLeave(
-            f"without node {node_id!r} there are {others} living nodes, and each row is to be on {known.replicas}: "
-            "start another one first"
+            f"without node {node_id!r} there {is_or_are(others)} {counted(others, 'living node')}, and each row is to "
+            f"be on {known.replicas}: start another one first"
         )
     following = _with(known, node_id, draining=True)
     _check_room(following, living)

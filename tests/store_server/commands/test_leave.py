@@ -42,6 +42,7 @@ async def test_a_node_leaves_under_load_all_its_shards_are_on_others_and_it_is_g
         await load.go_on(20)
         left = await asyncio.to_thread(command, "leave", "n1", "--timeout", SECONDS)
         assert (left.status, left.out) == (0, "not needed any more  n1  stop it now\n"), left.err
+        assert re.search(r"emptying n1 .* (\d[\d.]*)/\1 MB", left.err), left.err
 
         after = await asyncio.to_thread(cluster.map_when, lambda _: True)
         assert [sorted(shard.holders) for shard in shards_of(after)] == [[0, 2]] * len(shards_of(after))
@@ -50,7 +51,7 @@ async def test_a_node_leaves_under_load_all_its_shards_are_on_others_and_it_is_g
         assert all(state.startswith("alive, answers, goes by epoch ") for state in states)
         assert [state.endswith(", leaving") for state in states] == [False, True, False]
         refused = await asyncio.to_thread(command, "leave", "n0")
-        assert "without node 'n0' there are 1 living nodes, and each row is to be on 2" in refused.error
+        assert "without node 'n0' there is 1 living node, and each row is to be on 2" in refused.error
 
         await load.go_on(20)
         assert await asyncio.to_thread(cluster.nodes[1].stop) == 0
