@@ -13,7 +13,7 @@ import typer
 from store_server.commands.failure import CommandFailed
 from store_server.commands.interruption import NothingMeasured, NothingStored
 from store_server.commands.stop_signals import stop_signals_raise
-from store_server.storage import StorageError
+from store_server.storage import StorageError, VersionNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -108,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
+    except VersionNotFound as error:
+        return _report(error, _FAILED, "; `engram-store inspect` lists its versions")
     except (StorageError, CommandFailed, OSError) as error:
         return _report(error, _FAILED)
     except NothingStored:

@@ -75,6 +75,7 @@ def test_versions_with_other_rows_are_not_compared(run: Callable, root: Path) ->
     assert "row_bytes is 264 in version" in narrow.error
     assert "row_format is '' in version" in other.error
     assert "has no version" in missing.error
+    assert missing.error.endswith("; `engram-store inspect` lists its versions")
 
 
 def test_a_file_of_ids_in_no_directory_is_refused_before_anything_is_read(
