@@ -65,19 +65,32 @@ def _level(placing: Placing) -> int:
 
 def _give(placing: Placing, giver: int) -> bool:
     over = placing.load - placing.shares
-    receivers = (int(node) for node in over.argsort(kind="stable") if placing.may_receive[node])
-    return any(_move(placing, giver, receiver, int(over[giver] - over[receiver])) for receiver in receivers)
+    receivers = [int(node) for node in over.argsort(kind="stable") if placing.may_receive[node]]
+    return any(
+        _move(placing, giver, receiver, int(over[giver] - over[receiver]), only_new=only_new)
+        for only_new in (True, False)
+        if placing.has_new(giver) or not only_new
+        for receiver in receivers
+    )
 
 
 def _take(placing: Placing, receiver: int) -> bool:
     over = placing.load - placing.shares
-    givers = (int(node) for node in (-over).argsort(kind="stable"))
-    return any(_move(placing, giver, receiver, int(over[giver] - over[receiver])) for giver in givers)
+    givers = [int(node) for node in (-over).argsort(kind="stable")]
+    return any(
+        _move(placing, giver, receiver, int(over[giver] - over[receiver]), only_new=only_new)
+        for only_new in (True, False)
+        for giver in givers
+        if placing.has_new(giver) or not only_new
+    )
 
 
-def _move(placing: Placing, giver: int, receiver: int, gap: int) -> bool:
-    """Move a shard smaller than the gap between two nodes: then neither ends further from its share than one was."""
-    shard = placing.shard_to_move(giver, receiver, less_than=gap) if gap > 0 else None
+def _move(placing: Placing, giver: int, receiver: int, gap: int, *, only_new: bool) -> bool:
+    """Move a shard smaller than the gap between two nodes: then neither ends further from its share than one was.
+
+    First it is tried with whomever there is to move one that a node was only just chosen for: nothing is copied then.
+    """
+    shard = placing.shard_to_move(giver, receiver, less_than=gap, only_new=only_new) if gap > 0 else None
     if shard is None:
         return False
     placing.remove(shard, giver)

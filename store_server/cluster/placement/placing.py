@@ -152,8 +152,14 @@ class Placing:
         nodes = nodes[lacks > about]
         return int(nodes[self._crowding(shard, nodes, others).argmin()])
 
-    def shard_to_move(self, giver: int, receiver: int, less_than: int) -> int | None:
+    def has_new(self, node: int) -> bool:
+        """Tell whether a node was only just chosen for some shard."""
+        return not self._shards_at[node] <= self._kept_at[node]
+
+    def shard_to_move(self, giver: int, receiver: int, less_than: int, *, only_new: bool = False) -> int | None:
         """Return the shard that can best go from one node to another, of fewer than `less_than` bytes, or None.
+
+        With `only_new` it is one that the giver was only just chosen for.
 
         It fits, brings the receiver no nearer to the others of the shard than the giver was, and is one that need not
         be copied for that if there is one: since the receiver has it, or the giver was only just chosen. Among those it
@@ -161,14 +167,14 @@ class Placing:
         stay: two new nodes that share a shard leave less to choose from when one of them goes.
         """
         sizes, targets = self.shard_bytes, self.targets
-        there = self._shards_at[receiver]
-        shards = np.array(sorted(shard for shard in self._shards_at[giver] if shard not in there), np.int64)
+        kept = self._kept_at[giver]
+        here = self._shards_at[giver] - kept if only_new else self._shards_at[giver]
+        shards = np.array(sorted(here - self._shards_at[receiver]), np.int64)
         room = self.capacities[receiver] - self.load[receiver]
         shards = shards[(sizes[shards] < less_than) & (sizes[shards] <= room)]
         shards = shards[self._is_no_nearer(shards, giver, receiver)]
         if not len(shards):
             return None
-        kept = self._kept_at[giver]
         is_free = np.array([receiver in self._found_at[shard] or shard not in kept for shard in shards.tolist()])
         if is_free.any():
             shards = shards[is_free]

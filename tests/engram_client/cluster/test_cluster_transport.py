@@ -326,9 +326,7 @@ async def test_a_table_of_which_no_version_is_current_yet_is_said_to_be_publishe
     known = shard_map_of(4, sharded(PAIRS), epoch=2)
     cluster.spread(replace(known, sets={TABLE: TableSet(name=TABLE, current={}, pending={TABLE: "v1"})}))
 
-    with pytest.raises(
-        VersionNotFound, match="no version of table 't' is current in cluster 'fake': one that"
-    ):
+    with pytest.raises(VersionNotFound, match="no version of table 't' is current in cluster 'fake': one that"):
         await cluster.client.get_table(TABLE, "", 1.0)
 
 
