@@ -491,6 +491,7 @@ async def test_closing_ends_the_search_for_workers_that_do_not_answer():
 
             await store.close()
 
+        assert node.listed == 1
         node.may_list.set()
 
 

@@ -20,19 +20,6 @@ FIRST = shard_map_of()
 PATIENCE_SECONDS = 30
 
 
-@pytest.fixture(scope="module")
-def etcd(tmp_path_factory):
-    with running_etcd(tmp_path_factory.mktemp("etcd") / "data") as etcd:
-        yield etcd
-
-
-@pytest.fixture
-def url(etcd, request):
-    """A cluster of its own for each test."""
-    name = "".join(c if c.isalnum() else "-" for c in request.node.name)[:90]
-    return EtcdUrl(endpoints=(etcd.endpoint,), name=name)
-
-
 @contextlib.asynccontextmanager
 async def connection_to(url, access=None, call_seconds=5.0):
     connection = EtcdConnection(url, access or EtcdAccess(), call_seconds)

@@ -30,19 +30,6 @@ A = NodeRegistration(
 B = NodeRegistration(node=Node(id="b", address="h:2"), incarnation="other")
 
 
-@pytest.fixture(scope="module")
-def etcd(tmp_path_factory):
-    with running_etcd(tmp_path_factory.mktemp("etcd") / "data") as etcd:
-        yield etcd
-
-
-@pytest.fixture
-def url(etcd, request):
-    """A cluster of its own for each test."""
-    name = "".join(c if c.isalnum() else "-" for c in request.node.name)[:90]
-    return EtcdUrl(endpoints=(etcd.endpoint,), name=name)
-
-
 @pytest.fixture
 async def connect(url):
     """Make a registry, by default one of nodes, with a connection and a lease of its own."""
