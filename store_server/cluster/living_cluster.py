@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from store_server.cluster.registration import NodeRegistration
 
 _Answer = TypeVar("_Answer")
+_FIRST_NODE_SECONDS: Final = 5.0  # nodes that were started a moment before
 _PAUSE_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 20.0  # of the source of the map
 _MOST_ATTEMPTS: Final = 100
@@ -96,11 +97,15 @@ class LivingCluster:
             return await _in_time(anext(pictures))
 
     async def until_begun(self, seconds: float) -> None:
-        """Wait for the first map of a cluster that is just beginning, if nodes of it are there."""
-        if await self.living():
+        """Wait for the first map of a cluster that is just beginning; for its first node only a moment."""
+        await self.living()  # raises where the map is somebody else's
+        for limit in (min(seconds, _FIRST_NODE_SECONDS), seconds):
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds), aclosing(self.maps()) as maps:
+                async with asyncio.timeout(limit), aclosing(self.maps()) as maps:
                     await anext(maps)
+                    return
+            if not await self.living():
+                return
 
     async def roll_back(self, set_name: str) -> Mapping[str, str]:
         """Make the previous versions of a set current; returns them by table."""
