@@ -62,7 +62,7 @@ class World:
         self.may_store.set()
         self.loses_answers = self.nodes_go_on = self.is_away_afterwards = False
         self.times_overtaken = 0
-        self.is_up = True
+        self.is_up = self.has_nodes = True
 
     async def follow(self):
         seen = None
@@ -119,7 +119,7 @@ class World:
         self.say(later(without_pending_of(self.shard_map, {self.shard_map.sets["model"].publisher})))
 
     async def watch(self):
-        yield {"a": NodeRegistration(node=A, incarnation="a")}
+        yield {"a": NodeRegistration(node=A, incarnation="a")} if self.has_nodes else {}
 
     @property
     def cluster(self):
@@ -197,6 +197,21 @@ async def test_while_nothing_moves_a_publisher_says_once_that_a_node_is_away_whi
     await ended(task)
 
     assert said == ["waiting for b, which is away: its part goes to others --lost-after after its death"]
+
+
+async def test_a_publisher_that_comes_before_the_first_node_waits_a_moment_for_it():
+    world, heard = World(), asyncio.Event()
+    first, world.shard_map, world.has_nodes = world.shard_map, None, False
+
+    task = asyncio.create_task(world.publish(say=lambda _: heard.set(), quiet_seconds=0.01))
+    await asyncio.wait_for(heard.wait(), PATIENCE_SECONDS)
+    world.has_nodes = True
+    world.say(first)
+    await world.pending()
+    world.say_complete()
+
+    await ended(task)
+    assert world.stored[-1] == {}
 
 
 async def test_a_publisher_that_waits_for_the_first_map_says_why_there_is_none():
