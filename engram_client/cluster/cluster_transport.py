@@ -111,14 +111,13 @@ class ClusterTransport:
     def split(self, table: TableInfo, rows: Int64Array, avoided: Collection[str]) -> list[NodePart]:
         """Divide `rows` (n,) among nodes by the newest map; raises VersionNotFound when it has no such version."""
         layout = self._layout(table)
-        numbers = [number for number in range(len(self.nodes)) if self.nodes[number].id in avoided] if avoided else ()
         chooser = partial(
             choose,
             holders=layout.holders,
             row_bytes=table.row_bytes,
             standing=partial(self.nodes.standing, version=VersionKey(table.name, table.version), epoch=self.epoch),
             dice=self._dice,
-            avoided=numbers,
+            avoided=self.nodes.numbers(avoided),
         )
         return [
             NodePart(self.nodes[part.node], part.rows, part.places, units(len(part.rows) * table.row_bytes))

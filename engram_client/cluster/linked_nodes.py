@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from engram_client.at_once import begin
@@ -35,6 +35,7 @@ class LinkedNodes:
         self._dice = dice
         self._by_number: list[LinkedNode] = []
         self._by_id: dict[str, LinkedNode] = {}
+        self._numbers: dict[str, int] = {}
         self._trials = Trials(self, dice)
         self._closing: set[asyncio.Task[None]] = set()  # links to former nodes
         self._answers = 0  # since what is usual was last counted
@@ -60,6 +61,7 @@ class LinkedNodes:
             known.is_leaving = node.draining
             self._by_id[node.id] = known
         self._by_number = [self._by_id[node.id] for node in shard_map.nodes]
+        self._numbers = {node.id: number for number, node in enumerate(shard_map.nodes)}
         for gone in former.values():
             begin(gone.link.close(), self._closing)
 
@@ -67,6 +69,10 @@ class LinkedNodes:
         """Return where nodes are, those that are ready first, each part in random order."""
         nodes = sorted(self._by_number, key=lambda node: (not node.is_sought, self._dice.random()))
         return [node.address for node in nodes]
+
+    def numbers(self, ids: Iterable[str]) -> list[int]:
+        """Return the numbers of those of the nodes with these ids that are in the map."""
+        return [self._numbers[id_] for id_ in ids if id_ in self._numbers]
 
     def at(self, address: str) -> LinkedNode | None:
         """Return the node with an address."""

@@ -92,8 +92,7 @@ class ManyNodes:
             steps += 1
             if steps > _MOST_STEPS:
                 return self._violate(f"{what}: the map is not at rest after {_MOST_STEPS} steps")
-            for name in self._cluster.live:
-                self._cluster.fetch(name)
+            self._cluster.fetch_all()
         self.moves += moved > 0
         self._say(f"{what}: {steps} steps, {moved} bytes move")
         self._judge(what, before, moved, leaving)

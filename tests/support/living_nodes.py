@@ -81,18 +81,23 @@ class LivingNodes:
 
     def fetch(self, name: str) -> None:
         """Let a node hold exactly what the map names it for."""
-        self.disks[name] = self.named_for(name)
+        self.disks[name] = self.named()[name]
 
-    def named_for(self, name: str) -> dict[VersionKey, set[int]]:
-        place = next((i for i, node in enumerate(self.shard_map.nodes) if node.id == name), None)
-        return {
-            key: {
-                number
-                for number, shard in enumerate(version.shards)
-                if place in shard.holders or place in shard.joining
-            }
-            for key, version in self.shard_map.versions.items()
-        }
+    def fetch_all(self) -> None:
+        """Let each node that lives hold exactly what the map names it for."""
+        named = self.named()
+        self.disks.update((name, named[name]) for name in self.live)
+
+    def named(self) -> dict[str, dict[VersionKey, set[int]]]:
+        """What the map names each node for; nothing for one that is not in it."""
+        names = {*self.nodes, *(node.id for node in self.shard_map.nodes)}
+        named = {name: {key: set() for key in self.shard_map.versions} for name in names}
+        by_place = [named[node.id] for node in self.shard_map.nodes]
+        for key, version in self.shard_map.versions.items():
+            for number, shard in enumerate(version.shards):
+                for place in (*shard.holders, *shard.joining):
+                    by_place[place][key].add(number)
+        return named
 
     def really_hold(self, key: VersionKey, number: int) -> list[str]:
         """The holders by the map that have the shard, alive or not."""
@@ -113,8 +118,7 @@ class LivingNodes:
     def settle(self, most_rounds: int) -> int:
         """Fetch and step until nothing changes; returns the rounds that it took."""
         for round_ in range(most_rounds):
-            for name in self.live:
-                self.fetch(name)
-            if not self.step() and all(self.disks[name] == self.named_for(name) for name in self.live):
+            self.fetch_all()
+            if not self.step():
                 return round_
         raise AssertionError(f"still changing after {most_rounds} rounds")

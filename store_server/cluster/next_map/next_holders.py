@@ -31,13 +31,20 @@ def next_shards(
 
     `targets` are the nodes that are to hold each shard; `says` is what live nodes hold by their own word, and of other
     nodes the map is believed. A target that has a shard is a holder, and joins it otherwise, also if it was a holder. A
-    holder that is no target stays until `enough` targets hold the shard. Holders that are targets come first.
+    holder that is no target stays until `enough` targets say that they hold the shard: one that is away may have lost
+    it, and gives nothing to anybody meanwhile. Holders that are targets come first.
 
     A shard of a current version keeps its last holder even if that one denies it, since a map must name one: that node
     is to fetch it like those that join.
     """
     return tuple(
-        _next_shard(shard, chosen, _has(number, shard, chosen, says), enough=enough, is_current=is_current)
+        _next_shard(
+            shard,
+            chosen,
+            _has(number, shard, chosen, says),
+            is_safe=sum(number in says.get(node, ()) for node in chosen) >= enough,
+            is_current=is_current,
+        )
         for number, (shard, chosen) in enumerate(zip(version.shards, targets, strict=True))
     )
 
@@ -49,12 +56,12 @@ def _has(number: int, shard: Shard, chosen: tuple[int, ...], says: Mapping[int, 
     }
 
 
-def _next_shard(shard: Shard, chosen: tuple[int, ...], has: set[int], *, enough: int, is_current: bool) -> Shard:
+def _next_shard(shard: Shard, chosen: tuple[int, ...], has: set[int], *, is_safe: bool, is_current: bool) -> Shard:
     before = [node for node in shard.holders if node in has]
     staying = [node for node in before if node in chosen]
     arrived = sorted(node for node in chosen if node in has and node not in before)
     leaving = [node for node in before if node not in chosen]
-    holders = [*staying, *arrived, *(leaving if len(staying) + len(arrived) < enough else ())]
+    holders = [*staying, *arrived, *(() if is_safe else leaving)]
     if not holders and is_current:
         holders = [*shard.holders[:1]]
     joining = sorted(node for node in chosen if node not in holders)

@@ -327,6 +327,17 @@ def test_a_node_that_the_map_has_leaving_gives_its_shards_away_whatever_it_says_
     assert following.versions[KEY].shards[1] == Shard(end_row=20, holders=(1, 2), joining=(0,))
 
 
+def test_a_leaving_node_keeps_shards_while_another_that_is_to_hold_them_is_away():
+    nodes = [*some_nodes(2), replace(a_node("n2"), draining=True)]
+    known = a_map(nodes, held(a_version(1), [(0, 1, 2)]))
+
+    meanwhile, _ = next_map(known, without(all_held(known), "n0"), {"n0": 1.0}, SETTINGS)
+    together, _ = next_map(known, all_held(known), {}, SETTINGS)
+
+    assert meanwhile is None
+    assert together.versions[KEY].shards[0].holders == (0, 1)
+
+
 def test_a_leaving_node_is_in_the_map_until_it_has_given_all_away_and_stopped_and_returns_as_a_new_one():
     cluster = LivingNodes()
     cluster.shard_map = two_of_three()
@@ -340,7 +351,7 @@ def test_a_leaving_node_is_in_the_map_until_it_has_given_all_away_and_stopped_an
     cluster.come_back("n2")
     cluster.settle(5)
     assert [node.id for node in cluster.shard_map.nodes] == ["n0", "n1", "n2"]
-    assert not any(cluster.named_for("n2").values())
+    assert not any(cluster.named()["n2"].values())
 
     cluster.die("n2")
     cluster.settle(5)
