@@ -24,10 +24,10 @@ demo: install
 # Whole files to a process, as the tests of a file share nodes and tables. Every process imports torch, and many a test
 # starts nodes of its own: more than four take memory and save no time. Where Python is told not to keep what it compiled,
 # as in images of containers, each of the processes would compile everything again.
-## test            all tests that run in minutes, on as many cores as there are, up to four
+## test            all tests that run in minutes, in four processes: many wait more than they compute
 test: export PYTHONDONTWRITEBYTECODE =
 test: install
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest --numprocesses 4 --dist loadfile
 
 # These have not been run yet: nobody of us had a GPU. Each skips, and says why, where torch sees no CUDA device.
 ## test-gpu        the tests that need a GPU (not yet run on one)
