@@ -47,13 +47,16 @@ def overdue(
     all that it holds counts as read. `retired_seconds` tells for how long the caller has seen that no set names a
     version, by its own clock.
     """
+    retired = retired_versions(known, retired_seconds)
+    if not retired:
+        return frozenset()  # as nearly always: each node looks every second
     read = {key for each in live.values() for key in each.read}
     away = {place for place, node in enumerate(known.nodes) if node.id not in live and node.id not in lost}
-    read |= {
-        key for key, version in known.versions.items() if any(not away.isdisjoint(s.holders) for s in version.shards)
-    }
+    read.update(
+        key for key in retired if any(not away.isdisjoint(shard.holders) for shard in known.versions[key].shards)
+    )
     return frozenset(
         key
-        for key in retired_versions(known, retired_seconds)
+        for key in retired
         if retired_seconds.get(key, 0.0) >= (settings.at_latest_seconds if key in read else settings.after_seconds)
     )
