@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
@@ -14,11 +16,26 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 _STOP: Final = (signal.SIGTERM, signal.SIGHUP)
+_AGAIN_SECONDS: Final = 0.01
+
+
+class _Told(SystemExit):
+    """By a signal to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
 
 
 @contextmanager
 def stop_signals_raise() -> Iterator[None]:
     """Raise SystemExit where SIGTERM or SIGHUP would end the process on the spot."""
+    with _nothing_lost(), _raising():
+        yield
+
+
+@contextmanager
+def _raising() -> Iterator[None]:
     previous = {}
     if threading.current_thread() is threading.main_thread():  # others may not set handlers
         for number in _STOP:
@@ -29,6 +46,36 @@ def stop_signals_raise() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _nothing_lost() -> Iterator[None]:
+    """Send a signal again that was raised where nothing can be raised.
+
+    Python calls weak references and finalizers back amid whatever it does, hundreds of times while it imports what a
+    command needs, and forgets what is raised there.
+    """
+    before = sys.unraisablehook
+
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if isinstance(lost.exc_value, _Told):
+            _send_soon(lost.exc_value.number)
+        elif isinstance(lost.exc_value, KeyboardInterrupt):
+            _send_soon(signal.SIGINT)
+        else:
+            before(lost)
+
+    sys.unraisablehook = unraisable
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _send_soon(number: int) -> None:
+    again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def run_stoppable(work: Coroutine[object, object, _Result]) -> _Result:
@@ -64,4 +111,4 @@ def run_stoppable(work: Coroutine[object, object, _Result]) -> _Result:
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
+    raise _Told(number)

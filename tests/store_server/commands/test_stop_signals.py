@@ -56,6 +56,30 @@ def test_a_command_that_stores_nothing_only_says_that_it_was_interrupted(tmp_pat
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "interrupted\n")
 
 
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(signal_number):
+    program = (
+        "import signal, sys, time, weakref\n"
+        "from store_server.commands.stop_signals import stop_signals_raise\n"
+        "class Module: pass\n"
+        "module = Module()\n"
+        "def called_back(_):\n"
+        "    signal.raise_signal(int(sys.argv[1]))\n"
+        "    return [None for _ in range(1000)]\n"
+        "called = weakref.ref(module, called_back)\n"
+        "with stop_signals_raise():\n"
+        "    del module\n"
+        "    time.sleep(60)\n"
+        "    sys.exit('lost')\n"
+    )
+    command = [sys.executable, "-c", program, str(int(signal_number))]
+
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+
+    assert "lost" not in ended.stderr
+    assert ended.returncode == (-signal.SIGINT if signal_number == signal.SIGINT else 128 + signal_number)
+
+
 @pytest.mark.parametrize("command", ["create", "import"])
 def test_interrupted_while_it_is_published_a_version_is_not_said_to_be_missing(command, tmp_path):
     program = (
