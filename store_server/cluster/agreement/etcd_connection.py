@@ -19,6 +19,7 @@ from store_server.cluster.agreement.etcd_url import EtcdUrl
 from store_server.cluster.agreement.map_source import MapSourceFailed
 
 CALL_SECONDS: Final = 5.0
+_GRACE_SECONDS: Final = 1.0
 # A member that lost the others ends a watch instead of staying silent.
 _REQUIRE_LEADER: Final = (("hasleader", "true"),)
 
@@ -114,8 +115,17 @@ class EtcdConnection:
         endpoint = self._members.endpoint
 
         async def ask() -> Any:  # noqa: ANN401
-            token = await self._members.token(endpoint)
-            return await method(self._members.channel(endpoint))(request, timeout=self._call_seconds, metadata=token)
+            # gRPC has been seen not to keep its own limit: it lost the event that ends a call. Asking for a token is
+            # another call.
+            seconds = 2 * self._call_seconds + _GRACE_SECONDS
+            try:
+                async with asyncio.timeout(seconds):
+                    token = await self._members.token(endpoint)
+                    channel = self._members.channel(endpoint)
+                    return await method(channel)(request, timeout=self._call_seconds, metadata=token)
+            except TimeoutError as error:
+                self._members.move_on_from(endpoint)
+                raise EtcdAway(f"etcd at {endpoint} does not answer within {seconds:g} s") from error
 
         try:
             try:

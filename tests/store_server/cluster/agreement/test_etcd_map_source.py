@@ -254,3 +254,12 @@ async def test_an_etcd_with_users_answers_who_knows_the_password_and_names_who_d
             async with connection_to(url, EtcdAccess(password_file=password)) as connection:
                 with pytest.raises(EtcdRefused, match=said):
                     await heard(EtcdMapSource(connection, url).follow())
+
+
+async def test_a_call_that_grpc_never_ends_is_ended_all_the_same(url):
+    async def never(_request, **_options):
+        await asyncio.Event().wait()
+
+    async with connection_to(url, call_seconds=0.01) as connection:
+        with pytest.raises(EtcdAway, match="does not answer within 1.02 s"):
+            await asyncio.wait_for(connection._call(lambda _channel: never, None), PATIENCE_SECONDS)
