@@ -1,4 +1,4 @@
-"""The hashing benchmark's short form: it runs, checks its rows and does not hash id by id in Python."""
+"""The hashing benchmark's short form: it runs, checks its rows and comes near its bare remainders."""
 
 import subprocess
 import sys
@@ -14,6 +14,6 @@ def test_hashing_checks_its_rows_and_takes_no_multiple_of_its_bare_remainders():
     assert ended.returncode == 0, ended.stderr
     ratios = {line[:16].strip(): float(line.split()[-1]) for line in ended.stdout.splitlines()[2:]}
     assert ratios.keys() == {"remainders", "hashing", "finding repeats"}
-    # The claim is 1.5, for the medians on a core of one's own. Tests share theirs, and the two are not slowed alike:
-    # what is held here is only that nothing is hashed id by id, which takes a hundred times as long.
-    assert ratios["hashing"] < 10
+    # The fastest rounds; the claim is 1.5, for the medians on a core of one's own. Tests share theirs, which slows the
+    # two unequally: 1.03 to 1.17 on a calm machine was once 1.87 beside three other processes.
+    assert ratios["hashing"] < 3

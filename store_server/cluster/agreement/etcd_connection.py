@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import grpc
@@ -19,7 +20,7 @@ from store_server.cluster.agreement.etcd_url import EtcdUrl
 from store_server.cluster.agreement.map_source import MapSourceFailed
 
 CALL_SECONDS: Final = 5.0
-_GRACE_SECONDS: Final = 1.0
+_GRACE_SECONDS: Final = 1.0  # beyond the limit that gRPC is to keep
 # A member that lost the others ends a watch instead of staying silent.
 _REQUIRE_LEADER: Final = (("hasleader", "true"),)
 
@@ -72,7 +73,8 @@ class EtcdConnection:
             create_request=rpc.WatchCreateRequest(key=key, range_end=end, start_revision=revision)
         )
         try:
-            metadata = (*await self._members.token(endpoint), *_REQUIRE_LEADER)
+            async with self._answers_within(self._call_seconds + _GRACE_SECONDS, endpoint):
+                metadata = (*await self._members.token(endpoint), *_REQUIRE_LEADER)
             call = rpc.WatchStub(self._members.channel(endpoint)).Watch(metadata=metadata)
             try:
                 response = await self._created(call, request, endpoint)
@@ -94,13 +96,19 @@ class EtcdConnection:
 
     async def _created(self, call: Any, request: object, endpoint: str) -> Any:  # noqa: ANN401
         """Return the first answer to a watch, which says that it was begun."""
+        async with self._answers_within(self._call_seconds, endpoint):
+            await call.write(request)
+            return await call.read()
+
+    @asynccontextmanager
+    async def _answers_within(self, seconds: float, endpoint: str) -> AsyncGenerator[None, None]:
+        """Raise EtcdAway if the block takes longer, and let it be another member's turn."""
         try:
-            async with asyncio.timeout(self._call_seconds):
-                await call.write(request)
-                return await call.read()
+            async with asyncio.timeout(seconds):
+                yield
         except TimeoutError as error:
             self._members.move_on_from(endpoint)
-            raise EtcdAway(f"etcd at {endpoint} does not answer within {self._call_seconds} s") from error
+            raise EtcdAway(f"etcd at {endpoint} does not answer within {seconds:g} s") from error
 
     async def _call(self, method: Callable[[grpc.aio.Channel], Any], request: object) -> Any:  # noqa: ANN401
         """Return the answer of the first member that gives one."""
@@ -115,17 +123,11 @@ class EtcdConnection:
         endpoint = self._members.endpoint
 
         async def ask() -> Any:  # noqa: ANN401
-            # gRPC has been seen not to keep its own limit: it lost the event that ends a call. Asking for a token is
-            # another call.
-            seconds = 2 * self._call_seconds + _GRACE_SECONDS
-            try:
-                async with asyncio.timeout(seconds):
-                    token = await self._members.token(endpoint)
-                    channel = self._members.channel(endpoint)
-                    return await method(channel)(request, timeout=self._call_seconds, metadata=token)
-            except TimeoutError as error:
-                self._members.move_on_from(endpoint)
-                raise EtcdAway(f"etcd at {endpoint} does not answer within {seconds:g} s") from error
+            # A call that never ended was seen in spite of its own limit. Asking for a token is another call.
+            async with self._answers_within(2 * self._call_seconds + _GRACE_SECONDS, endpoint):
+                token = await self._members.token(endpoint)
+                channel = self._members.channel(endpoint)
+                return await method(channel)(request, timeout=self._call_seconds, metadata=token)
 
         try:
             try:
