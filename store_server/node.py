@@ -20,6 +20,7 @@ from store_server.gather_threads import gather_threads
 from store_server.listen_address import CannotListen, ListenAddress
 from store_server.root_follower import RootFollower
 from store_server.services import blocks, cluster, health, lookup, tables
+from store_server.services.calls import Calls
 from store_server.services.draining import Draining
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import DataRoot
@@ -92,13 +93,14 @@ class Node:
         served = [state.opened_current() is not None for state in self._catalog.tables.values()]
         if served and not any(served) and self._in_cluster is None:  # one of a cluster may fetch them again
             raise NothingToServe(f"not one of the {len(served)} tables can be served; the log above says why")
+        calls = Calls()
         self._server.add_generic_rpc_handlers(
-            (self._lookups.handler(), self._tables.handler(), self._cluster.handler())
+            (self._lookups.handler(calls), self._tables.handler(calls), self._cluster.handler(calls))
         )
         self._health.serve_on(self._server)
         names = [lookup.SERVICE, tables.SERVICE, cluster.SERVICE, health.SERVICE, reflection.SERVICE_NAME]
         if self._blocks is not None:
-            self._server.add_generic_rpc_handlers((self._blocks.handler(),))
+            self._server.add_generic_rpc_handlers((self._blocks.handler(calls),))
             names.append(blocks.SERVICE)
         reflection.enable_server_reflection(names, self._server)
         self.address = await self._listen(listen)

@@ -12,20 +12,19 @@ from typing import Final, TypeAlias, TypeVar
 import grpc
 import numpy as np
 import structlog
-from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from engram_store.codec import MalformedMessage
 from engram_store.v1 import block_service_pb2 as pb
 from store_server import failures
-from store_server.failures import LookupFailed
+from store_server.access.caller import Scope
+from store_server.services.calls import Call, Calls, parsed
 from store_server.storage import BlockDamaged, DataRoot, StorageError
 from store_server.storage.files.version_files import VersionFiles, open_files
 from store_server.storage.held_blocks import held_blocks
 from store_server.storage.names import check_table_name
 from store_server.storage.stored_version import StoredVersion
 
-Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Quarantine: TypeAlias = Callable[[StoredVersion, int], None]
 log = structlog.get_logger()
 SERVICE: Final = "engram_store.v1.BlockService"
@@ -33,7 +32,6 @@ MOST_BLOCKS_A_CALL: Final = 1024
 _CALLS_AT_ONCE: Final = 4  # that read a disk: lookups of others need it too
 _MANIFESTS_AT_ONCE: Final = 2  # in the same threads, and behind no large copy
 _READ_SECONDS: Final = 60.0
-_Request = TypeVar("_Request", bound=Message)
 _Result = TypeVar("_Result")
 
 
@@ -54,39 +52,39 @@ class BlockService:
         self._turns = asyncio.Semaphore(_CALLS_AT_ONCE)
         self._manifest_turns = asyncio.Semaphore(_MANIFESTS_AT_ONCE)
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self, calls: Calls) -> grpc.GenericRpcHandler:
         """Return what serves this service."""
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "GetManifest": grpc.unary_unary_rpc_method_handler(self._get_manifest),
-            "ReadBlocks": grpc.unary_stream_rpc_method_handler(self._read_blocks),
+        methods = {
+            "GetManifest": calls.one_reply(SERVICE, "GetManifest", Scope.REPLICATE, self._get_manifest),
+            "ReadBlocks": calls.many_replies(SERVICE, "ReadBlocks", Scope.REPLICATE, self._read_blocks),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    async def _get_manifest(self, message: bytes, context: Context) -> bytes:
-        try:
-            request = _parsed(pb.GetManifestRequest(), message)
-            async with self._manifest_turns:
-                manifest = await self._in_thread(self._manifest, request.table, request.version)
-        except LookupFailed as failed:
-            await failures.abort(context, failed)
+    async def _get_manifest(self, message: bytes, call: Call) -> bytes:
+        request = parsed(pb.GetManifestRequest(), message)
+        call.require(Scope.REPLICATE, request.table)
+        async with self._manifest_turns:
+            manifest = await self._in_thread(self._manifest, request.table, request.version)
         return pb.GetManifestResponse(manifest=manifest).SerializeToString()
 
-    async def _read_blocks(self, message: bytes, context: Context) -> None:
+    async def _read_blocks(self, message: bytes, call: Call) -> None:
+        request = parsed(pb.ReadBlocksRequest(), message)
+        call.require(Scope.REPLICATE, request.table)
+        reader = BlockReader(self._root, request, self._quarantine)
+        async with self._turns:
+            try:
+                while (reply := await self._in_thread(reader.next_reply)) is not None:
+                    await self._write(call, reply)
+            finally:  # also when the caller has gone: a thread may be reading just now
+                with contextlib.suppress(RuntimeError):  # the node is stopping, and its threads with it
+                    self._executor.submit(reader.close)
+
+    async def _write(self, call: Call, reply: bytes) -> None:
         try:
-            reader = BlockReader(self._root, _parsed(pb.ReadBlocksRequest(), message), self._quarantine)
-            async with self._turns:
-                try:
-                    while (reply := await self._in_thread(reader.next_reply)) is not None:
-                        async with asyncio.timeout(self._read_seconds):
-                            await context.write(reply)
-                finally:  # also when the caller has gone: a thread may be reading just now
-                    with contextlib.suppress(RuntimeError):  # the node is stopping, and its threads with it
-                        self._executor.submit(reader.close)
-        except LookupFailed as failed:
-            await failures.abort(context, failed)
-        except TimeoutError:
-            says = f"the caller read nothing for {self._read_seconds:g} s"
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, says)
+            async with asyncio.timeout(self._read_seconds):
+                await call.context.write(reply)
+        except TimeoutError as error:
+            raise failures.reads_nothing(self._read_seconds) from error
 
     def _manifest(self, table: str, version: str) -> bytes:
         with _told_to_the_caller():
@@ -97,7 +95,7 @@ class BlockService:
 
 
 class BlockReader:
-    """The blocks of one call, one after the other. Called in threads; raises LookupFailed."""
+    """The blocks of one call, one after the other. Called in threads; raises CallFailed."""
 
     def __init__(self, root: DataRoot, request: pb.ReadBlocksRequest, quarantine: Quarantine) -> None:
         self._root, self._request, self._quarantine = root, request, quarantine
@@ -161,12 +159,3 @@ def _told_to_the_caller() -> Iterator[None]:
         yield
     except StorageError as error:
         raise failures.of_storage(error) from error
-
-
-def _parsed(request: _Request, message: bytes) -> _Request:
-    try:
-        request.ParseFromString(message)
-    except DecodeError as error:
-        detail = f"{len(message)} bytes are no {type(request).__name__}: {error}"
-        raise failures.malformed_request(MalformedMessage(detail)) from error
-    return request

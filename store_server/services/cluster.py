@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from engram_store.codec import MalformedMessage
 from engram_store.v1 import cluster_service_pb2 as pb
 from store_server import failures
+from store_server.access.caller import Scope
+from store_server.services.calls import Call, Calls, parsed
 from store_server.services.draining import Draining
 
 if TYPE_CHECKING:
     from store_server.cluster.known_map import KnownMap
 
-Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 SERVICE: Final = "engram_store.v1.ClusterService"
 
 
@@ -29,24 +28,18 @@ class ClusterService:
         self._known = known
         self._draining = draining
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self, calls: Calls) -> grpc.GenericRpcHandler:
         """Return what serves this service."""
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "GetShardMap": grpc.unary_unary_rpc_method_handler(self._get_shard_map),
-        }
+        methods = {"GetShardMap": calls.one_reply(SERVICE, "GetShardMap", Scope.READ, self._get_shard_map)}
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    async def _get_shard_map(self, message: bytes, context: Context) -> bytes:
-        try:
-            request = pb.GetShardMapRequest.FromString(message)
-        except DecodeError as error:
-            detail = f"{len(message)} bytes are no GetShardMapRequest: {error}"
-            await failures.abort(context, failures.malformed_request(MalformedMessage(detail)))
+    async def _get_shard_map(self, message: bytes, _: Call) -> bytes:
+        request = parsed(pb.GetShardMapRequest(), message)
         if self._known is None:
             return pb.GetShardMapResponse(draining=self._draining.is_announced).SerializeToString()
         newest = self._known.message
         if newest is None:
-            await failures.abort(context, failures.starting("the shard map of its cluster"))
+            raise failures.starting("the shard map of its cluster")
         shard_map = newest if newest.epoch > request.known_epoch else None
         return pb.GetShardMapResponse(
             epoch=newest.epoch, map=shard_map, draining=self._draining.is_announced

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from engram_store import codec
 from store_server import failures
+from store_server.access.caller import Scope
 from store_server.catalog import Catalog
-from store_server.failures import LookupFailed
+from store_server.failures import CallFailed
 from store_server.open_version import OpenVersion
+from store_server.services.calls import Call, Calls
 from store_server.services.draining import Draining
 from store_server.services.reply_stream import ReplyStream
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
 
-Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 _FilledReply: TypeAlias = Callable[[list[codec.Answer]], bytes | None]
 _Decoded = TypeVar("_Decoded")
 log = structlog.get_logger()
@@ -56,11 +57,11 @@ class LookupService:
         self._streams: set[ReplyStream] = set()
         self._is_ending = False
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self, calls: Calls) -> grpc.GenericRpcHandler:
         """Return what serves this service. Messages stay bytes: the codec reads and writes them in place."""
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "Lookup": grpc.unary_unary_rpc_method_handler(self._lookup),
-            "LookupStream": grpc.stream_stream_rpc_method_handler(self._lookup_stream),
+        methods = {
+            "Lookup": calls.one_reply(SERVICE, "Lookup", Scope.READ, self._lookup),
+            "LookupStream": calls.both_ways(SERVICE, "LookupStream", Scope.READ, self._lookup_stream),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
@@ -70,25 +71,22 @@ class LookupService:
         for stream in self._streams:
             stream.drain()
 
-    async def _lookup(self, message: bytes, context: Context) -> bytes:
+    async def _lookup(self, message: bytes, call: Call) -> bytes:
         self._draining.count_lookup()
         with self._under_way.one_more():
-            try:
-                request = _decoded(codec.decode_lookup_request, message)
-                reply = self._reply_from_ram([request], lambda answers: codec.fill_lookup_reply(*answers))
-                if reply is not None:
-                    return reply
-                return await self._in_thread(self._reply, request)
-            except LookupFailed as failed:
-                await failures.abort(context, failed)
+            request = _decoded(codec.decode_lookup_request, message)
+            reply = self._reply_from_ram(call, [request], lambda answers: codec.fill_lookup_reply(*answers))
+            if reply is not None:
+                return reply
+            return await self._in_thread(self._reply, request)
 
-    async def _lookup_stream(self, _: object, context: Context) -> None:
+    async def _lookup_stream(self, call: Call) -> None:
         if self._is_ending:
-            await failures.abort(context, failures.shutting_down())
+            raise failures.shutting_down()
         stream = ReplyStream(
-            context,
+            call.context,
             _decoded_from_stream,
-            self._answer_at_once,
+            partial(self._answer_at_once, call),
             self._answer,
             self._reply_bytes,
             self._draining.told_in,
@@ -100,15 +98,15 @@ class LookupService:
         finally:
             self._streams.discard(stream)
         if stream.unreadable is not None:
-            await failures.abort(context, stream.unreadable)
+            raise stream.unreadable
         if self._is_ending:
-            await failures.abort(context, failures.shutting_down())
+            raise failures.shutting_down()
 
-    def _answer_at_once(self, requests: Sequence[codec.Request]) -> bytes | None:
+    def _answer_at_once(self, call: Call, requests: Sequence[codec.Request]) -> bytes | None:
         """Return the reply to all, or None if that may wait for a disk or one of several fails."""
         try:
-            return self._reply_from_ram(requests, codec.fill_stream_replies)
-        except LookupFailed as failed:
+            return self._reply_from_ram(call, requests, codec.fill_stream_replies)
+        except CallFailed as failed:
             return codec.encode_stream_failure(requests[0].id, failed.failure) if len(requests) == 1 else None
 
     def _reply_bytes(self, request: codec.Request) -> int | None:
@@ -122,7 +120,7 @@ class LookupService:
     async def _answer(self, request: codec.Request) -> bytes:
         try:
             return await self._in_thread(self._stream_reply, request)
-        except LookupFailed as failed:
+        except CallFailed as failed:
             return codec.encode_stream_failure(request.id, failed.failure)
 
     async def _in_thread(self, reply: Callable[[codec.Request], bytes], request: codec.Request) -> bytes:
@@ -134,11 +132,15 @@ class LookupService:
     def _stream_reply(self, request: codec.Request) -> bytes:
         return codec.encode_stream_reply(request.id, *self._gathered(request))
 
-    def _reply_from_ram(self, requests: Sequence[codec.Request], filled: _FilledReply) -> bytes | None:
-        """Return the reply, or None if a version has to be opened or some rows may lie on a disk."""
+    def _reply_from_ram(self, call: Call, requests: Sequence[codec.Request], filled: _FilledReply) -> bytes | None:
+        """Return the reply, or None if a version has to be opened or some rows may lie on a disk.
+
+        Every lookup comes here before it goes anywhere else, and what its caller may not read ends here.
+        """
         try:
             answers = []
             for request in requests:
+                call.require(Scope.READ, request.table)
                 version = self._catalog.find(request.table, request.version)
                 if version is None:
                     return None
@@ -171,7 +173,7 @@ class LookupService:
 
 
 def _shape_of_reply(request: codec.Request, version: OpenVersion) -> tuple[int, int]:
-    """Return (n, row_bytes), once all the rows are known to be in the version; raises LookupFailed."""
+    """Return (n, row_bytes), once all the rows are known to be in the version; raises CallFailed."""
     rows = request.rows
     if rows.size > version.max_rows_per_lookup:
         raise failures.request_too_large(request.table, rows.size, version.max_rows_per_lookup)

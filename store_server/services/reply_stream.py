@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 import grpc
 
 from engram_store.codec import LOOKUPS_A_MESSAGE_KEY, MOST_LOOKUPS_A_MESSAGE, Request
-from store_server.failures import LookupFailed
+from store_server.failures import CallFailed
 from store_server.services.fair_queue import FairQueue, Room
 from store_server.services.together import Together, divided, has_names_of_a_table
 
@@ -41,7 +41,7 @@ class ReplyStream:
 
     `answer_at_once` returns the reply to requests, or None if that might wait for a disk or they cannot be answered
     together; several are then answered each by itself. One for which that might wait is awaited from `answer`, a few at
-    a time, and later requests are answered meanwhile. `decode` raises LookupFailed for a message that cannot be read:
+    a time, and later requests are answered meanwhile. `decode` raises CallFailed for a message that cannot be read:
     such a one has no id to answer to, so the stream ends after the replies to those before it, and `unreadable` says
     why. `worded` returns a reply as it is to be sent, and is asked just before that.
     """
@@ -55,7 +55,7 @@ class ReplyStream:
         reply_bytes: Callable[[Request], int | None],
         worded: Callable[[bytes], bytes],
     ) -> None:
-        self.unreadable: LookupFailed | None = None
+        self.unreadable: CallFailed | None = None
         self._context = context
         self._decode = decode
         self._answer_at_once = answer_at_once
@@ -112,7 +112,7 @@ class ReplyStream:
             while not self._reads_no_more and isinstance(message := await self._next_message(), bytes):
                 for together in divided(self._decode(message), self._reply_bytes):
                     await self._take(together, len(message))
-        except LookupFailed as failed:
+        except CallFailed as failed:
             self.unreadable = failed
         finally:
             self._requests.close()

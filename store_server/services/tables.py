@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 
-from engram_store.codec import MalformedMessage
 from engram_store.shard_map import ShardedVersion, ShardMap, VersionKey
 from engram_store.v1 import table_service_pb2 as pb
 from store_server import failures
+from store_server.access.caller import Scope
 from store_server.catalog import Catalog
 from store_server.cluster.known_map import KnownMap
 from store_server.open_version import OpenVersion
+from store_server.services.calls import Call, Calls, parsed
 from store_server.services.draining import Draining
 from store_server.services.shared_look import SharedLook
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import StorageError, VersionNotFound
 
-Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 SERVICE: Final = "engram_store.v1.TableService"
 _LOOK_SECONDS: Final = 2.0  # how long a look at the data root is waited for
 _LOOK_SECONDS_FOR_MORE: Final = 0.5  # by who would do with what is served already
-_Request = TypeVar("_Request", bound=Message)
 
 
 class TableService:
@@ -51,11 +49,11 @@ class TableService:
         self._draining = draining
         self._look = SharedLook(catalog)
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self, calls: Calls) -> grpc.GenericRpcHandler:
         """Return what serves this service."""
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "ListTables": grpc.unary_unary_rpc_method_handler(self._list_tables),
-            "GetTable": grpc.unary_unary_rpc_method_handler(self._get_table),
+        methods = {
+            "ListTables": calls.one_reply(SERVICE, "ListTables", Scope.READ, self._list_tables),
+            "GetTable": calls.one_reply(SERVICE, "GetTable", Scope.READ, self._get_table),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
@@ -64,36 +62,37 @@ class TableService:
         """Tell whether clients may ask: a part that does not name the others would be taken for the whole."""
         return self._unknown is None
 
-    async def _list_tables(self, message: bytes, context: Context) -> bytes:
-        await self._require_ready(context)
-        await _parsed(pb.ListTablesRequest(), message, context)
+    async def _list_tables(self, message: bytes, call: Call) -> bytes:
+        self._require_ready()
+        parsed(pb.ListTablesRequest(), message)
         if (shard_map := self._map()) is not None:
             tables = [_table_of_cluster(version) for version in shard_map.current_versions()]
-            return self._listed(tables)
-        with self._under_way.one_more():
-            await self._look.wait(_LOOK_SECONDS)
-        # What cannot be read is not offered; the health service and the log name it.
-        current = [self._catalog.tables[name].opened_current() for name in sorted(self._catalog.tables)]
-        return self._listed([_table(found) for found in current if found is not None])
+        else:
+            with self._under_way.one_more():
+                await self._look.wait(_LOOK_SECONDS)
+            # What cannot be read is not offered; the health service and the log name it.
+            current = [self._catalog.tables[name].opened_current() for name in sorted(self._catalog.tables)]
+            tables = [_table(found) for found in current if found is not None]
+        return self._listed([table for table in tables if call.caller.may(Scope.READ, table.name)])
 
-    async def _get_table(self, message: bytes, context: Context) -> bytes:
-        await self._require_ready(context)
-        request = await _parsed(pb.GetTableRequest(), message, context)
+    async def _get_table(self, message: bytes, call: Call) -> bytes:
+        self._require_ready()
+        request = parsed(pb.GetTableRequest(), message)
+        call.require(Scope.READ, request.name)
         if (shard_map := self._map()) is not None:
-            try:
-                return self._described(_table_of_cluster(_in_map(shard_map, request.name, request.version)))
-            except failures.LookupFailed as failed:
-                await failures.abort(context, failed)
+            return self._described(_table_of_cluster(_in_map(shard_map, request.name, request.version)))
         with self._under_way.one_more():
-            is_served = self._is_served(request.name, request.version)
-            await self._look.wait(_LOOK_SECONDS_FOR_MORE if is_served else _LOOK_SECONDS)
-            try:
-                found = self._catalog.find(request.name, request.version)
-                if found is None:
-                    found = await asyncio.to_thread(self._catalog.open, request.name, request.version)
-            except StorageError as error:
-                await failures.abort(context, failures.of_storage(error))
-        return self._described(_table(found))
+            return self._described(_table(await self._found(request.name, request.version)))
+
+    async def _found(self, name: str, version: str) -> OpenVersion:
+        """Return a version after a look at the data root, opened if need be. Raises CallFailed."""
+        is_served = self._is_served(name, version)
+        await self._look.wait(_LOOK_SECONDS_FOR_MORE if is_served else _LOOK_SECONDS)
+        try:
+            found = self._catalog.find(name, version)
+            return found if found is not None else await asyncio.to_thread(self._catalog.open, name, version)
+        except StorageError as error:
+            raise failures.of_storage(error) from error
 
     def _map(self) -> ShardMap | None:
         return None if self._known is None else self._known.newest
@@ -112,7 +111,7 @@ class TableService:
         ).SerializeToString()
 
     @property
-    def _unknown(self) -> failures.LookupFailed | None:
+    def _unknown(self) -> failures.CallFailed | None:
         """What clients have to wait for, None for nothing."""
         if self._is_one_of_several and self.workers is None:
             return failures.starting()
@@ -120,24 +119,15 @@ class TableService:
             return failures.starting("the shard map of its cluster")
         return None
 
-    async def _require_ready(self, context: Context) -> None:
+    def _require_ready(self) -> None:
         if (unknown := self._unknown) is not None:
-            await failures.abort(context, unknown)
+            raise unknown
 
     def _is_served(self, name: str, version: str) -> bool:
         try:
             return self._catalog.find(name, version) is not None
         except StorageError:
             return False
-
-
-async def _parsed(request: _Request, message: bytes, context: Context) -> _Request:
-    try:
-        request.ParseFromString(message)
-    except DecodeError as error:
-        detail = f"{len(message)} bytes are no {type(request).__name__}: {error}"
-        await failures.abort(context, failures.malformed_request(MalformedMessage(detail)))
-    return request
 
 
 def _in_map(shard_map: ShardMap, name: str, version: str) -> ShardedVersion:

@@ -9,6 +9,7 @@ import grpc
 
 from store_server.node import GRPC_OPTIONS
 from store_server.services.blocks import BlockService
+from store_server.services.calls import Calls
 from store_server.storage import DataRoot
 from store_server.storage.block_writer import BlockWriter
 from store_server.storage.stored_version import StoredVersion
@@ -32,7 +33,7 @@ async def block_node(
     server = grpc.aio.server(options=GRPC_OPTIONS)
     with ThreadPoolExecutor(8) as executor:
         service = BlockService(DataRoot.open(root), executor, quarantine, read_seconds=read_seconds)
-        server.add_generic_rpc_handlers((service.handler(),))
+        server.add_generic_rpc_handlers((service.handler(Calls()),))
         port = server.add_insecure_port(f"unix:{socket}" if socket else "127.0.0.1:0")
         await server.start()
         try:

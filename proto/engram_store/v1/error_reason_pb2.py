@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"engram_store/v1/error_reason.proto\x12\x0f\x65ngram_store.v1*\xa2\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_TABLE_NOT_FOUND\x10\x01\x12\"\n\x1e\x45RROR_REASON_VERSION_NOT_FOUND\x10\x02\x12!\n\x1d\x45RROR_REASON_ROW_OUT_OF_RANGE\x10\x03\x12\"\n\x1e\x45RROR_REASON_REQUEST_TOO_LARGE\x10\x04\x12\"\n\x1e\x45RROR_REASON_MALFORMED_REQUEST\x10\x05\x12#\n\x1f\x45RROR_REASON_INVALID_TABLE_NAME\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_TABLE_DAMAGED\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_SHUTTING_DOWN\x10\x08\x12$\n ERROR_REASON_VERSION_UNAVAILABLE\x10\t\x12\x19\n\x15\x45RROR_REASON_STARTING\x10\n\x12\x1e\n\x1a\x45RROR_REASON_ROWS_NOT_HELD\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"engram_store/v1/error_reason.proto\x12\x0f\x65ngram_store.v1*\xc0\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_TABLE_NOT_FOUND\x10\x01\x12\"\n\x1e\x45RROR_REASON_VERSION_NOT_FOUND\x10\x02\x12!\n\x1d\x45RROR_REASON_ROW_OUT_OF_RANGE\x10\x03\x12\"\n\x1e\x45RROR_REASON_REQUEST_TOO_LARGE\x10\x04\x12\"\n\x1e\x45RROR_REASON_MALFORMED_REQUEST\x10\x05\x12#\n\x1f\x45RROR_REASON_INVALID_TABLE_NAME\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_TABLE_DAMAGED\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_SHUTTING_DOWN\x10\x08\x12$\n ERROR_REASON_VERSION_UNAVAILABLE\x10\t\x12\x19\n\x15\x45RROR_REASON_STARTING\x10\n\x12\x1e\n\x1a\x45RROR_REASON_ROWS_NOT_HELD\x10\x0b\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x0c\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\r\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0e\x12\x19\n\x15\x45RROR_REASON_GIVEN_UP\x10\x0f\x12\x1e\n\x1a\x45RROR_REASON_READS_NOTHING\x10\x10\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -22,5 +22,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'engram_store.v1.error_reaso
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=56
-  _globals['_ERRORREASON']._serialized_end=474
+  _globals['_ERRORREASON']._serialized_end=632
 # @@protoc_insertion_point(module_scope)

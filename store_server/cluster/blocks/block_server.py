@@ -12,6 +12,7 @@ import grpc
 
 from store_server.listen_address import CannotListen, ListenAddress
 from store_server.services.blocks import BlockService
+from store_server.services.calls import Calls
 
 if TYPE_CHECKING:
     from store_server.storage import DataRoot
@@ -32,7 +33,7 @@ async def serving_blocks(root: DataRoot, listen: str) -> AsyncIterator[str]:
     of_others = asyncio.all_tasks()
     server = grpc.aio.server(options=_OPTIONS)
     with ThreadPoolExecutor(_THREADS) as threads:
-        server.add_generic_rpc_handlers((BlockService(root, threads, lambda *_: None).handler(),))
+        server.add_generic_rpc_handlers((BlockService(root, threads, lambda *_: None).handler(Calls()),))
         try:
             port = server.add_insecure_port(address.for_grpc())
         except RuntimeError as error:

@@ -12,6 +12,7 @@ from support.shard_maps import later, shard_map_of
 from engram_store.shard_map import Node, Shard
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.node_answers import NodeAnswer, node_answers
+from store_server.services.calls import Calls
 from store_server.services.cluster import ClusterService
 from store_server.services.draining import Draining
 
@@ -25,7 +26,7 @@ async def node_with(known, *, is_stopping=False):
     if is_stopping:
         draining.announce()
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    server.add_generic_rpc_handlers((ClusterService(known, draining).handler(),))
+    server.add_generic_rpc_handlers((ClusterService(known, draining).handler(Calls()),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

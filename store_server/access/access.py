@@ -1,0 +1,37 @@
+"""Where a node learns who calls."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import grpc
+
+from store_server.access.caller import Anybody, Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class Access(Protocol):
+    """Admits callers. Belongs to the event loop."""
+
+    def admitted(self, context: Context) -> AbstractContextManager[Caller]:
+        """Return who makes a call, as long as the call lasts.
+
+        Raises CallFailed where it does not say who it is, or no longer may call. An open call whose caller loses that
+        right is cancelled; the block turns that into the CallFailed that tells why.
+        """
+        ...
+
+
+class OpenAccess:
+    """Admits anybody: for a node on loopback or in a network whose every host is trusted."""
+
+    @contextmanager
+    def admitted(self, context: Context) -> Iterator[Caller]:
+        """See Access.admitted."""
+        yield Anybody(context.peer())

@@ -1,0 +1,52 @@
+"""Who calls, and what a caller may do."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+
+class Scope(StrEnum):
+    """What a right is for. None includes another."""
+
+    READ = "read"
+    """Rows of tables and their descriptions."""
+    WRITE = "write"
+    """Changes of what is served: attach, drop."""
+    ADMIN = "admin"
+    """The node itself: its state, and draining it."""
+    REPLICATE = "replicate"
+    """Whole blocks of versions and the map of all tables, for nodes that hold them too."""
+
+
+class Caller(Protocol):
+    """Who made a call, for as long as the call lasts. Belongs to the event loop."""
+
+    name: str
+    """What logs call it: never a secret."""
+    key: str
+    """Whose part of the node its work is counted to: its identity if it has shown one, else its connection."""
+
+    def may(self, scope: Scope, table: str) -> bool:
+        """Tell whether it has a right on a table, of which nothing else is known. Asked for each lookup."""
+        ...
+
+    def may_anywhere(self, scope: Scope) -> bool:
+        """Tell whether it has a right on any table there could be, or on the node itself."""
+        ...
+
+
+class Anybody:
+    """A caller of a node that asks nobody who they are: it may do everything."""
+
+    def __init__(self, connection: str) -> None:
+        self.name = "anybody"
+        self.key = connection
+
+    def may(self, scope: Scope, table: str) -> bool:  # noqa: ARG002
+        """See Caller.may."""
+        return True
+
+    def may_anywhere(self, scope: Scope) -> bool:  # noqa: ARG002
+        """See Caller.may_anywhere."""
+        return True

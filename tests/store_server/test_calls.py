@@ -1,0 +1,151 @@
+"""The border that calls pass, at a real server: who may do what, and what an observer is told."""
+
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from store_server import failures
+from store_server.access.caller import Anybody, Scope
+from store_server.services.calls import Call, Calls
+
+SERVICE = "engram_store.v1.Tried"
+
+
+class Reader:
+    """May read tables that begin with `open/`, and nothing else."""
+
+    name, key = "reader", "reader"
+
+    def may(self, scope, table):
+        return scope == Scope.READ and table.startswith("open/")
+
+    def may_anywhere(self, scope):
+        return scope == Scope.READ
+
+
+class FixedAccess:
+    def __init__(self, caller):
+        self.caller = caller
+
+    @contextmanager
+    def admitted(self, _):
+        if self.caller is None:
+            raise failures.unauthenticated("show a token")
+        yield self.caller
+
+
+class Recorder:
+    def __init__(self):
+        self.calls = []
+
+    def began(self, method):
+        return lambda code: self.calls.append((method.name, method.kind, code))
+
+
+async def look(message: bytes, call: Call) -> bytes:
+    call.require(Scope.READ, message.decode())
+    if message == b"open/broken":
+        raise ZeroDivisionError
+    return b"rows of " + message
+
+
+async def write_twice(message: bytes, call: Call) -> None:
+    for _ in range(2):
+        await call.context.write(message)
+
+
+async def echo(call: Call) -> None:
+    while isinstance(message := await call.context.read(), bytes):
+        await call.context.write(message)
+
+
+async def outcome(access, use):
+    """What `use` of a server whose methods pass the border comes to, and what was observed."""
+    recorder = Recorder()
+    calls = Calls(access, recorder)
+    handlers = {
+        "Look": calls.one_reply(SERVICE, "Look", Scope.READ, look),
+        "Change": calls.one_reply(SERVICE, "Change", Scope.WRITE, look),
+        "Twice": calls.many_replies(SERVICE, "Twice", Scope.READ, write_twice),
+        "Echo": calls.both_ways(SERVICE, "Echo", Scope.READ, echo),
+    }
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            try:
+                return await use(channel), recorder.calls
+            except grpc.aio.AioRpcError as error:
+                return (error.code(), error.details()), recorder.calls
+    finally:
+        await server.stop(None)
+
+
+def one(method, message):
+    return lambda channel: channel.unary_unary(f"/{SERVICE}/{method}")(message, timeout=10)
+
+
+async def test_who_has_the_right_is_answered_and_the_end_is_told():
+    found, told = await outcome(FixedAccess(Reader()), one("Look", b"open/a"))
+
+    assert found == b"rows of open/a"
+    assert told == [("Look", "unary", grpc.StatusCode.OK)]
+
+
+async def test_a_table_that_may_not_be_read_looks_like_one_that_is_not_there():
+    found, told = await outcome(FixedAccess(Reader()), one("Look", b"secret/a"))
+
+    assert found == (grpc.StatusCode.NOT_FOUND, "no table 'secret/a' on this node")
+    assert told == [("Look", "unary", grpc.StatusCode.NOT_FOUND)]
+
+
+async def test_a_name_that_no_table_can_have_is_refused_as_such_whoever_asks():
+    found, _ = await outcome(FixedAccess(Reader()), one("Look", b"../etc"))
+    same, _ = await outcome(FixedAccess(Anybody("")), one("Look", b"open/a"))
+
+    assert found[0] == grpc.StatusCode.INVALID_ARGUMENT
+    assert same == b"rows of open/a"
+
+
+async def test_a_service_for_which_there_is_no_right_at_all_is_denied():
+    found, told = await outcome(FixedAccess(Reader()), one("Change", b"open/a"))
+
+    assert found[0] == grpc.StatusCode.PERMISSION_DENIED
+    assert "write" in found[1]
+    assert told == [("Change", "unary", grpc.StatusCode.PERMISSION_DENIED)]
+
+
+async def test_who_does_not_say_who_it_is_gets_no_further():
+    found, told = await outcome(FixedAccess(None), one("Look", b"open/a"))
+
+    assert found == (grpc.StatusCode.UNAUTHENTICATED, "show a token")
+    assert told == [("Look", "unary", grpc.StatusCode.UNAUTHENTICATED)]
+
+
+@pytest.mark.filterwarnings("ignore")
+async def test_a_mistake_of_ours_is_told_as_unknown():
+    found, told = await outcome(FixedAccess(Reader()), one("Look", b"open/broken"))
+
+    assert found[0] == grpc.StatusCode.UNKNOWN
+    assert told == [("Look", "unary", grpc.StatusCode.UNKNOWN)]
+
+
+async def test_replies_of_many_and_of_both_ways_are_written_by_the_service():
+    async def use(channel):
+        twice = [reply async for reply in channel.unary_stream(f"/{SERVICE}/Twice")(b"a", timeout=10)]
+        stream = channel.stream_stream(f"/{SERVICE}/Echo")(timeout=10)
+        await stream.write(b"b")
+        echoed = await stream.read()
+        await stream.done_writing()
+        return twice, echoed, await stream.code()
+
+    found, told = await outcome(FixedAccess(Reader()), use)
+
+    assert found == ([b"a", b"a"], b"b", grpc.StatusCode.OK)
+    assert told == [
+        ("Twice", "server_stream", grpc.StatusCode.OK),
+        ("Echo", "bidi_stream", grpc.StatusCode.OK),
+    ]
