@@ -150,16 +150,6 @@ KeyFile: TypeAlias = Annotated[
 ]
 
 
-def given_in(context: typer.Context) -> list[str]:
-    """Return those of these options that a command line has."""
-    options = [each for each in context.command.params if getattr(each, "rich_help_panel", None) == _PANEL]
-    return [
-        each.opts[0]
-        for each in options
-        if (source := context.get_parameter_source(each.name or "")) is not None and source.name == "COMMANDLINE"
-    ]
-
-
 def parse_labels(given: Sequence[str] | None) -> dict[str, str]:
     """Return the labels of KEY=VALUE each; raises ValueError."""
     labels: dict[str, str] = {}

@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Self
+
+from pydantic import TypeAdapter
 
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.config import ServerConfig
 from store_server.listen_address import ListenAddress
 from store_server.placement import Placement
 from store_server.storage.pages.resident_set import LEAST_BUDGET_BYTES
-
-_FILES_OF_CLUSTER: Final = ("password_file", "ca_file", "cert_file", "key_file")
 
 
 def divided(config: ServerConfig, workers: int) -> list[ServerConfig]:
@@ -56,23 +55,9 @@ class WorkerSettings:
 
     def to_argument(self) -> str:
         """Return the settings as text."""
-        values = dataclasses.asdict(self)
-        values["config"] |= {"root": str(self.config.root), "in_memory": sorted(self.config.in_memory)}
-        return json.dumps(values, default=str)  # paths, in the settings of the cluster
+        return json.dumps(TypeAdapter(type(self)).dump_python(self, mode="json"))  # which knows infinity, too
 
     @classmethod
-    def from_argument(cls, text: str) -> WorkerSettings:
-        """Return what `to_argument` wrote."""
-        values = json.loads(text)
-        config = values["config"]
-        config |= {"root": Path(config["root"]), "in_memory": frozenset(config["in_memory"])}
-        if (cluster := config["cluster"]) is not None:
-            config["cluster"] = ClusterConfig(**cluster | {name: _path(cluster[name]) for name in _FILES_OF_CLUSTER})
-        values["config"] = ServerConfig(**config)
-        if (placement := values["placement"]) is not None:
-            values["placement"] = Placement(cores=tuple(placement["cores"]), numa_node=placement["numa_node"])
-        return cls(**values)
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
+    def from_argument(cls, text: str) -> Self:
+        """Return what `to_argument` wrote, by the types of the fields, those of nested settings included."""
+        return TypeAdapter(cls).validate_python(json.loads(text))

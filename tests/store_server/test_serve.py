@@ -212,6 +212,20 @@ def test_an_address_that_is_none_is_an_error(failed_start, root, listen):
     assert listen in failed_start(root, "--listen", listen)
 
 
+def test_options_of_a_cluster_without_a_cluster_are_refused(failed_start, root):
+    error = failed_start(root, "--node-id", "a", "--replicas", "2")
+
+    assert error == "error: without --cluster, --node-id, --replicas would mean nothing: give --cluster, too"
+
+
+def test_all_that_is_wrong_with_the_settings_is_said_at_once(failed_start, root):
+    error = failed_start(root, "--listen", "nowhere", "--pin-cores", "0", "--numa-nodes", "0", "--node-id", "a")
+
+    assert "without --cluster, --node-id would" in error
+    assert "give --pin-cores or --numa-nodes, not both" in error
+    assert "listen must be HOST:PORT with a port of 0 to 65535, or unix:///PATH, got 'nowhere'" in error
+
+
 def test_a_data_root_that_is_not_there_is_an_error_that_names_it(failed_start, tmp_path):
     assert f"{tmp_path}/nowhere" in failed_start(tmp_path / "nowhere", "--listen", "127.0.0.1:0")
 

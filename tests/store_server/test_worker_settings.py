@@ -1,5 +1,10 @@
 """What each worker of a node is given."""
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
 import pytest
 
 from store_server.cluster.cluster_config import ClusterConfig
@@ -60,3 +65,31 @@ def test_the_settings_of_a_cluster_survive_it_too_and_only_the_first_worker_spea
 
     assert [config.cluster.speaks_for_node for config in configs] == [True, False, False]
     assert WorkerSettings.from_argument(settings.to_argument()) == settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Settings that nobody has yet."""
+
+    most_seconds: float = math.inf
+    share_of: Mapping[str, int] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    names: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigWithMore(ServerConfig):
+    pace: Pace | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsWithMore(WorkerSettings):
+    config: ConfigWithMore
+
+
+def test_settings_that_are_added_survive_it_without_a_line_for_them():
+    pace = Pace(share_of={"a": 1}, files=(Path("/ü"), Path("/\udcff")), names=frozenset({"b", "a"}))
+    config = ConfigWithMore(root=Path("/data"), pace=pace)
+    settings = SettingsWithMore(number=0, config=config, placement=None, control_descriptor=7, memory_descriptor=8)
+
+    assert SettingsWithMore.from_argument(settings.to_argument()) == settings

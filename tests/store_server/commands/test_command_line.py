@@ -109,10 +109,6 @@ def test_the_version_is_that_of_the_package(run: Callable) -> None:
         (["create", "r", "t", "--rows", "1", "--row-bytes", "8", "--seed", "-1"], "--seed"),
         (["tables", "r", "--nonsense"], "--nonsense"),
         (["verify", "r", "--version", "0"], "--version needs the NAME"),
-        (
-            ["serve", "r", "--node-id", "a", "--replicas", "2"],
-            "without --cluster, --node-id, --replicas would mean noth",
-        ),
     ],
 )
 def test_bad_usage_is_one_line_and_status_two(run: Callable, arguments: list[str], message: str) -> None:

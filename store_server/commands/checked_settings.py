@@ -1,0 +1,61 @@
+"""What the options of a node come to: settings for each of its processes, or what is wrong with them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from store_server.config import ServerConfig
+from store_server.workers.settings import divided
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from store_server.commands.serve_options import ServeOptions
+    from store_server.placement import Placement
+
+
+class SettingsRefused(Exception):
+    """A node cannot be started with these settings; `problems` are all that was found, a sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedSettings:
+    """Of a node as a whole, and of each of its processes."""
+
+    config: ServerConfig
+    configs: Sequence[ServerConfig]
+    placements: Sequence[Placement | None]
+
+
+def checked(options: ServeOptions) -> CheckedSettings:
+    """Return the settings. Raises SettingsRefused."""
+    problems: list[str] = []
+    settings: dict[str, Any] = {}
+    placements: list[Placement | None] = []
+    configs: list[ServerConfig] = []
+    for group in options.groups():
+        with _noting(problems):
+            settings |= group.settings()
+        problems += group.problems()
+    with _noting(problems):
+        placements = options.processes.placements()
+    with _noting(problems):
+        config = ServerConfig(root=options.root, **settings)
+        configs = divided(config, options.processes.workers)
+    if problems:
+        raise SettingsRefused(problems)
+    return CheckedSettings(config=config, configs=configs, placements=placements)
+
+
+@contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        problems.append(str(error))
