@@ -28,6 +28,7 @@ FILES_AT_THE_BORDER = {
     "engram_client": {"grpc_errors.py", "grpc_transport.py", "lookup_stream.py"},
     "store_server": {
         "access/access.py",
+        "access/identified_access.py",
         "cluster/blocks/block_server.py",
         "cluster/blocks/block_source_grpc.py",
         "cluster/agreement/etcd_access.py",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import grpc
@@ -10,8 +10,8 @@ import grpc
 from store_server.access.caller import Anybody, Caller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Access(Protocol):
     """Admits callers. Belongs to the event loop."""
 
-    def admitted(self, context: Context) -> AbstractContextManager[Caller]:
+    def admitted(self, context: Context) -> AbstractAsyncContextManager[Caller]:
         """Return who makes a call, as long as the call lasts.
 
         Raises CallFailed where it does not say who it is, or no longer may call. An open call whose caller loses that
@@ -31,7 +31,7 @@ class Access(Protocol):
 class OpenAccess:
     """Admits anybody: for a node on loopback or in a network whose every host is trusted."""
 
-    @contextmanager
-    def admitted(self, context: Context) -> Iterator[Caller]:
+    @asynccontextmanager
+    async def admitted(self, context: Context) -> AsyncIterator[Caller]:
         """See Access.admitted."""
         yield Anybody(context.peer())

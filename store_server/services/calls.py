@@ -90,7 +90,7 @@ class Calls:
         ended = self._observer.began(method)
         code = grpc.StatusCode.UNKNOWN  # what gRPC says of a mistake of ours
         try:
-            with self._access.admitted(context) as caller:
+            async with self._access.admitted(context) as caller:
                 if not caller.may_anywhere(scope):
                     raise failures.permission_denied(caller.name, scope)
                 yield Call(caller, context)

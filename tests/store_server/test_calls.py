@@ -1,6 +1,6 @@
 """The border that calls pass, at a real server: who may do what, and what an observer is told."""
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
@@ -28,8 +28,8 @@ class FixedAccess:
     def __init__(self, caller):
         self.caller = caller
 
-    @contextmanager
-    def admitted(self, _):
+    @asynccontextmanager
+    async def admitted(self, _):
         if self.caller is None:
             raise failures.unauthenticated("show a token")
         yield self.caller
