@@ -21,6 +21,7 @@ ATTACHED = "safetensors"
 _BLOCK_BYTES = 1 << 20
 _VERSION_CHARACTERS = 32
 _MAX_TEXT_CHARACTERS = 1000
+_NUMBERS = 1 << 63
 _PAGE_BYTES, _PAGE_HEADER_BYTES = 4096, 16  # of LMDB
 # How a version is held, not what it is: the same content has the same name in every backend.
 _NOT_CONTENT = ("backend", "data_bytes")
@@ -133,7 +134,7 @@ class Manifest:
     def from_json(cls, data: bytes) -> Manifest:
         """Read what `to_json` wrote; raises InvalidTableSpec when it is anything else."""
         try:
-            fields = json.loads(data)
+            fields = json.loads(data, parse_int=_whole_number)
         except (ValueError, RecursionError) as error:
             raise InvalidTableSpec(f"not JSON: {error}") from error
         if not isinstance(fields, dict):
@@ -194,6 +195,14 @@ def default_block_rows(row_bytes: int) -> int:
     if row_bytes > _BLOCK_BYTES // 32 or period > 2 * _BLOCK_BYTES:
         return max(1, _BLOCK_BYTES // row_bytes)
     return (max(1, round(_BLOCK_BYTES / period)) * period - _PAGE_HEADER_BYTES) // row_bytes
+
+
+def _whole_number(digits: str) -> int:
+    """Return a number of a manifest. A larger one than any file has bytes would only have to be refused later on."""
+    number = int(digits)
+    if not -_NUMBERS <= number < _NUMBERS:
+        raise ValueError(f"a number must be below 2^63, got {digits:.40}")
+    return number
 
 
 def _check_types(fields: dict[str, Any], expected_types: dict[str, type]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from store_server.storage.errors import InvalidTableSpec
+from store_server.storage.files.regular_file import can_name_a_file
 
 # Where the file is and when it was written, not what it holds: a copy of a checkpoint has the same versions.
 _NOT_CONTENT = ("path", "mtime_ns")
@@ -31,8 +32,8 @@ class Segment:
 
     def check(self, num_rows: int) -> None:
         """Raise InvalidTableSpec unless `num_rows` rows fit into the file."""
-        if not Path(self.path).is_absolute():
-            raise InvalidTableSpec(f"segment {self.tensor!r}: path must be absolute, got {self.path!r:.300}")
+        if not (can_name_a_file(self.path) and Path(self.path).is_absolute()):
+            raise InvalidTableSpec(f"segment {self.tensor!r:.300}: path must be absolute, got {self.path!r:.300}")
         if self.row_bytes < 1 or self.offset < 0:
             raise InvalidTableSpec(
                 f"segment {self.tensor!r}: row_bytes must be at least 1 and offset not negative, "

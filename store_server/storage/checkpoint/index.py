@@ -16,7 +16,7 @@ from store_server.storage.checkpoint.layout import (
     weight_name,
 )
 from store_server.storage.errors import InvalidCheckpoint, StorageFailure
-from store_server.storage.files.regular_file import fault_of_path
+from store_server.storage.files.regular_file import can_name_a_file, fault_of_path
 from store_server.storage.files.safetensors_file import SafetensorsFile, Tensor, read_safetensors_file
 
 if TYPE_CHECKING:
@@ -97,4 +97,4 @@ def table_tensors(
 
 def _is_plain(file_name: str) -> bool:
     """Tell whether this names a file in the same directory and nothing else."""
-    return file_name not in ("", ".", "..") and "/" not in file_name and "\0" not in file_name
+    return file_name not in ("", ".", "..") and "/" not in file_name and can_name_a_file(file_name)

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 _NO_FILE: Final = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
+def can_name_a_file(text: str) -> bool:
+    """Tell whether the operating system takes this as a path at all: no NUL, and nothing that has no bytes."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
+        return False
+
+
 def fault_of_path(path: Path) -> str:
     """Say why there is no regular file at `path`, "" if there is one; raises OSError when that cannot be found out.
 

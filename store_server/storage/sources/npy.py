@@ -27,7 +27,7 @@ def npy_rows(path: Path) -> RowsInFile:
         raise InvalidSource(f"{path}: expected a 2-D array (rows, width) that is not empty, found shape {shape}")
     if fortran_order:
         raise InvalidSource(f"{path}: expected C order, found Fortran order; save numpy.ascontiguousarray(array)")
-    if dtype.hasobject or dtype.names is not None or dtype.kind not in "fiuV":
+    if dtype.hasobject or dtype.names is not None or dtype.subdtype is not None or dtype.kind not in "fiuV":
         raise InvalidSource(f"{path}: expected numbers, found dtype {dtype}")
     if dtype.byteorder == ">":
         raise InvalidSource(f"{path}: expected little-endian numbers, found dtype {dtype.str}; save them as '<'")

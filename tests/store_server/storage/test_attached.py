@@ -127,6 +127,9 @@ def test_a_manifest_survives_being_written_and_read(root: Path, attached: tuple[
         ({"row_bytes": 255}, "264 bytes wide together, got 263"),
         ({"row_bytes": "256"}, "a segment must have"),
         ({"path": "rows.safetensors"}, "must be absolute"),
+        ({"path": "/rows\0.safetensors"}, "must be absolute"),
+        ({"path": "/\ud800.safetensors"}, "must be absolute"),
+        ({"offset": 10**4299}, "below 2\\^63"),
         ({"more": 1}, "a segment must have"),
     ],
 )

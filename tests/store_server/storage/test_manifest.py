@@ -67,6 +67,8 @@ def test_a_flat_file_has_exactly_the_bytes_of_its_rows() -> None:
         ("digest", "md5"),
         ("format", 2),
         ("block_rows", 0),
+        ("block_rows", 1 << 63),
+        ("data_bytes", -(1 << 63) - 1),
         ("block_digests", ["0" * 32, "1" * 32, "2" * 32]),
         ("block_digests", ["0" * 32, 1]),
         ("row_format", "a\nb"),

@@ -71,6 +71,15 @@ def test_an_npy_array_that_is_no_table_is_refused(tmp_path: Path, array: NDArray
         open_source(tmp_path / "a.npy")
 
 
+def test_an_npy_array_of_arrays_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 4), "<f4"))
+    content = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(content.replace(b"'<f4'", b"('i1',(4,))", 1).replace(b" " * 6, b"", 1))
+
+    with pytest.raises(InvalidSource, match="expected numbers"):
+        open_source(tmp_path / "a.npy")
+
+
 @pytest.mark.parametrize("change", [-1, 1])
 def test_an_npy_file_of_another_size_than_it_says_is_refused(tmp_path: Path, change: int) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float32))

@@ -272,13 +272,26 @@ def test_a_json_file_that_is_missing_or_none_is_named(checkpoint: Path, name: st
         ),
         (lambda index: index["weight_map"].update({WEIGHT: f"../checkpoint/{SHARD}"}), f"weight_map: {WEIGHT}"),
         (lambda index: index["weight_map"].update({WEIGHT: ""}), f"weight_map: {WEIGHT}"),
+        (lambda index: index["weight_map"].update({WEIGHT: "\ud800"}), f"weight_map: {WEIGHT}"),
         (
             lambda index: index["weight_map"].update({"layers.5.engram.embed.weight": SHARD}),
             "layers.5.engram.embed.weight",
         ),
         (lambda index: index["weight_map"].update({f"model.{WEIGHT}": SHARD}), "weight_map"),
     ],
-    ids=["no map", "no object", "no weight", "no scale", "no name", "no file", "outside", "empty", "layer", "two"],
+    ids=[
+        "no map",
+        "no object",
+        "no weight",
+        "no scale",
+        "no name",
+        "no file",
+        "outside",
+        "empty",
+        "no bytes",
+        "layer",
+        "two",
+    ],
 )
 def test_an_index_that_points_nowhere_is_refused(
     checkpoint: Path, change: Callable[[dict[str, Any]], object], key: str
