@@ -9,6 +9,22 @@ class InvalidUrl(EngramError, ValueError):
     """The URL of a store is missing or not understood."""
 
 
+class InsecureUrl(InvalidUrl):
+    """Plain text would leave this host, and nobody has allowed that."""
+
+
+class InvalidCredentials(EngramError, ValueError):
+    """A file of a token, a certificate or a key cannot be read, or is no such thing."""
+
+
+class Unauthenticated(EngramError, PermissionError):
+    """The node wants to know who asks, and the token or the certificate that it was shown does not tell it."""
+
+
+class PermissionDenied(EngramError, PermissionError):
+    """The node knows who asks, and this one may not."""
+
+
 class InvalidIds(EngramError, TypeError):
     """Row numbers must be integers: a list, a NumPy array or a torch tensor of any shape."""
 

@@ -10,6 +10,8 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from engram_client import errors
+from engram_client.handshake_words import with_handshake_words
+from engram_client.security import Security
 from engram_store.codec import Failure
 
 _BY_REASON: Final[dict[str, type[errors.EngramError]]] = {
@@ -35,6 +37,8 @@ _BY_CODE: Final[dict[grpc.StatusCode, type[errors.EngramError]]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.TimeLimitExceeded,
     grpc.StatusCode.RESOURCE_EXHAUSTED: errors.RequestTooLarge,
     grpc.StatusCode.UNIMPLEMENTED: errors.ProtocolError,
+    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
 }
 _CODE_OF_NUMBER: Final = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -49,10 +53,12 @@ def error_of_failure(failure: Failure) -> errors.EngramError:
     return _error(failure.reason, code, failure.message)
 
 
-def error_of_call(error: grpc.aio.AioRpcError, address: str) -> errors.EngramError:
-    """Return the error that a failed call to `address` stands for."""
+def error_of_call(error: grpc.aio.AioRpcError, address: str, security: Security | None = None) -> errors.EngramError:
+    """Return the error that a failed call to `address` stands for, which was made with this `security`."""
     message = error.details() or f"gRPC status {error.code().name}"
     reason = _reason(error)
+    if error.code() == grpc.StatusCode.UNAVAILABLE and security is not None:
+        message = with_handshake_words(message, security)
     return _error(reason, error.code(), message if reason else f"{address}: {message}")
 
 

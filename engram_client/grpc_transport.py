@@ -1,64 +1,61 @@
-"""Rows over gRPC: one channel, one lookup stream, both opened again whenever they break."""
+"""Rows over gRPC from one node, by a connection that is made anew when what it shows the node has changed."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
 
-import grpc
 from google.protobuf.message import DecodeError, Message
 
 from engram_client.allocator import keep_message_memory
 from engram_client.arrays import Int64Array, Uint8Array
+from engram_client.at_once import begin
 from engram_client.errors import (
     InvalidTableName,
     ProtocolError,
     StoreClosed,
     TimeLimitExceeded,
+    Unauthenticated,
     Unavailable,
     VersionNotFound,
     WrongLoop,
 )
 from engram_client.fork import ForkGuard
-from engram_client.grpc_errors import error_of_call
-from engram_client.lookup_stream import LookupStream
+from engram_client.grpc_connection import GrpcConnection
+from engram_client.keyring import Keyring
 from engram_client.pieces import Piece, cut
 from engram_client.retry import check_timeout, once, with_retries
 from engram_client.table_info import TableInfo
 from engram_store.v1 import cluster_service_pb2 as cluster_pb
 from engram_store.v1 import table_service_pb2 as pb
 
-_LARGEST_REPLY_BYTES: Final = 16 << 20
 _SHORTEST_WAIT_SECONDS: Final = 0.001
-CHANNEL_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", _LARGEST_REPLY_BYTES),
-    # A server that comes back should be found within a second or so, not after gRPC's two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # A peer that vanished without a word is noticed by pings while lookups are open.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),
-)
 _Response = TypeVar("_Response", bound=Message)
+_Result = TypeVar("_Result")
 
 
 class GrpcTransport:
-    """Speaks to one node. Connects on the first call, so that it can be made before a fork or outside a loop."""
+    """Speaks to one node. Connects on the first call, so that it can be made before a fork or outside a loop.
 
-    def __init__(self, target: str, *, retries: bool = True) -> None:
+    Once `keyring` has newer credentials, what begins then goes by a new connection; the one before is closed when all
+    that is under way on it has ended.
+    """
+
+    def __init__(self, target: str, *, retries: bool = True, keyring: Keyring | None = None) -> None:
         self.workers = pb.Workers()  # what the node said last of its processes
         self.map_epoch = 0  # and of its cluster
         self.draining = False  # and whether it is about to stop
         self._retries = retries
         self._target = target
+        self._keyring = keyring or Keyring()
         self._guard = ForkGuard()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._channel: grpc.aio.Channel | None = None
-        self._stream: LookupStream | None = None
+        self._connection: GrpcConnection | None = None
+        self._former: set[GrpcConnection] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def list_tables(self, timeout: float) -> list[TableInfo]:
@@ -134,15 +131,14 @@ class GrpcTransport:
     async def _fetch_on_stream(
         self, table: TableInfo, pieces: list[Piece], timeout: float, patience: float | None = None
     ) -> None:
-        stream = self._open_stream()
-        await stream.fetch(table, pieces, timeout, patience)
-        self.draining = stream.draining
+        fetch = partial(GrpcConnection.fetch, table=table, pieces=pieces, timeout=timeout, patience=patience)
+        self.draining = await self._by_connection(fetch)
 
     def _fetching(self, table: TableInfo, rows: Int64Array) -> str:
         return f"fetching {len(rows)} rows of table {table.name!r} from {self._target}"
 
     async def close(self) -> None:
-        """Close the stream and the channel; what is under way fails with StoreClosed.
+        """Close all connections; what is under way fails with StoreClosed.
 
         Raises WrongLoop in another loop than theirs, unless that one is closed: then nothing of them is left to close.
         """
@@ -150,14 +146,14 @@ class GrpcTransport:
         if not is_orphaned:
             self._check_loop()
         self._closed = True
-        stream, self._stream = self._stream, None
-        channel, self._channel = self._channel, None
+        connection, self._connection = self._connection, None
         if is_orphaned:
             return
-        if stream is not None:
-            await stream.close()
-        if channel is not None:
-            await channel.close()
+        for each in (connection, *self._former):
+            if each is not None:
+                await each.close()
+        if self._retiring:
+            await asyncio.wait(self._retiring)
 
     async def _call(
         self,
@@ -171,12 +167,9 @@ class GrpcTransport:
         path = f"/engram_store.v1.{service}/{method}"
 
         async def attempt() -> _Response:
-            # Bytes in and out: a deserializer that fails inside gRPC would only show as an answer of None.
-            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open_channel().unary_unary(path)
+            call = partial(GrpcConnection.call, path=path, request=request.SerializeToString(), timeout=timeout)
             try:
-                return response.FromString(await call(request.SerializeToString(), timeout=timeout))
-            except grpc.aio.AioRpcError as error:
-                raise error_of_call(error, self._target) from error
+                return response.FromString(await self._by_connection(call))
             except asyncio.CancelledError:
                 # Closing the channel cancels what is under way; so may the caller, at the same moment.
                 task = asyncio.current_task()
@@ -188,25 +181,37 @@ class GrpcTransport:
 
         return await (with_retries if self._retries else once)(attempt, timeout, f"{method} at {self._target}")
 
-    def _open_stream(self) -> LookupStream:
-        channel = self._open_channel()
-        if self._stream is None or self._stream.broken is not None:
-            call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
-                "/engram_store.v1.LookupService/LookupStream"
-            )
-            self._stream = LookupStream(call(), self._target)
-        return self._stream
+    async def _by_connection(self, act: Callable[[GrpcConnection], Awaitable[_Result]]) -> _Result:
+        """Return what `act` returns; if the node does not accept credentials that are out of date, with newer ones."""
+        connection = self._connected()
+        try:
+            return await act(connection)
+        except Unauthenticated:
+            if not self._keyring.has_newer_than(connection.credentials):
+                raise
+        return await act(self._connected())
 
-    def _open_channel(self) -> grpc.aio.Channel:
+    def _connected(self) -> GrpcConnection:
         if self._closed:
             raise StoreClosed(f"the store at {self._target} is closed")
         self._guard.start_grpc()
         self._check_loop()
-        if self._channel is None:
+        credentials = self._keyring.newest()
+        if self._connection is not None and self._connection.credentials is not credentials:
+            self._former.add(self._connection)
+            begin(self._retire(self._connection), self._retiring)
+            self._connection = None
+        if self._connection is None:
             keep_message_memory()
             self._loop = asyncio.get_running_loop()
-            self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
-        return self._channel
+            self._connection = GrpcConnection(self._target, self._keyring.security, credentials)
+        return self._connection
+
+    async def _retire(self, connection: GrpcConnection) -> None:
+        try:
+            await connection.close_when_idle()
+        finally:
+            self._former.discard(connection)
 
     def _check_loop(self) -> None:
         if self._loop not in (None, asyncio.get_running_loop()):

@@ -15,6 +15,7 @@ from engram_client.eager_writer import EagerWriter
 from engram_client.errors import EngramError, ProtocolError, StoreClosed, TimeLimitExceeded, Unavailable
 from engram_client.grpc_errors import error_of_call, error_of_failure
 from engram_client.pieces import PIECE_BYTES, Piece, missing
+from engram_client.security import Security
 from engram_client.table_info import TableInfo
 from engram_store.codec import (
     LOOKUPS_A_MESSAGE_KEY,
@@ -111,11 +112,12 @@ class LookupStream:
     Belongs to the running event loop. Once `broken`, it stays broken; open another.
     """
 
-    def __init__(self, call: Call, address: str) -> None:
+    def __init__(self, call: Call, address: str, security: Security | None = None) -> None:
         self.broken: EngramError | None = None
         self.draining = False  # what the node said last: whether it is about to stop
         self._call = call
         self._address = address
+        self._security = security
         self._ids = itertools.count(1)
         self._waiting: dict[int, tuple[_Fetch, Piece]] = {}
         self._fetches: set[_Fetch] = set()
@@ -205,7 +207,7 @@ class LookupStream:
                 self._deliver(decode_stream_replies(message))
             self._break(Unavailable(f"{self._address}: the server ended the stream"))
         except grpc.aio.AioRpcError as error:
-            self._break(error_of_call(error, self._address))
+            self._break(error_of_call(error, self._address, self._security))
         except Exception as error:  # whatever it is, nobody may wait for a stream that is not read any more
             self._break(ProtocolError(f"{self._address}: {error}"))
             self._call.cancel()  # nothing should be sent on a stream that nobody reads

@@ -15,6 +15,7 @@ from engram_client.arrays import Int64Array, Uint8Array
 from engram_client.at_once import all_of, begin
 from engram_client.errors import EngramError, StoreClosed, TimeLimitExceeded, Unavailable
 from engram_client.grpc_transport import GrpcTransport
+from engram_client.keyring import Keyring
 from engram_client.pieces import PIECE_BYTES
 from engram_client.retry import check_timeout
 from engram_client.table_info import TableInfo
@@ -75,9 +76,10 @@ class NodeTransport:
     no worker has answered, those that none could give, and any error: an address of a worker may lead elsewhere.
     """
 
-    def __init__(self, address: str, *, retries: bool = True) -> None:
+    def __init__(self, address: str, *, retries: bool = True, keyring: Keyring | None = None) -> None:
         self._address = address
-        self._direct = GrpcTransport(address, retries=retries)
+        self._keyring = keyring or Keyring()
+        self._direct = GrpcTransport(address, retries=retries, keyring=self._keyring)
         self._named: tuple[str, tuple[str, ...]] = ("", ())  # the node, and where its workers listen
         self._workers: list[_Worker] = []
         self._asking: set[asyncio.Task[None]] = set()
@@ -197,7 +199,11 @@ class NodeTransport:
         for worker in self._workers:
             begin(worker.transport.close(), self._closing)
         addresses = [worker_address(self._address, listen) for listen in named[1]] if len(named[1]) > 1 else []
-        self._workers = [_Worker(GrpcTransport(address, retries=False)) for address in addresses if address is not None]
+        self._workers = [
+            _Worker(GrpcTransport(address, retries=False, keyring=self._keyring))
+            for address in addresses
+            if address is not None
+        ]
         random.shuffle(self._workers)  # of those with nothing to do the first is asked: not the same by every client
         for worker in self._workers:
             self._ask(worker)

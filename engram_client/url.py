@@ -14,15 +14,15 @@ from engram_client.errors import InvalidUrl
 DEFAULT_PORT: Final = 50051
 _HIGHEST_PORT: Final = 65535
 _HOST_AND_PORT: Final = re.compile(r"(\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[A-Za-z0-9._-]+))(:(?P<port>[0-9]{1,5}))?")
-_HELP: Final = "give grpc://HOST:PORT[,HOST:PORT...], unix:///PATH or file:///ROOT"
-Scheme: TypeAlias = Literal["grpc", "unix", "file"]
+_HELP: Final = "give grpcs://HOST:PORT[,HOST:PORT...], grpc:// for plain text, unix:///PATH or file:///ROOT"
+Scheme: TypeAlias = Literal["grpc", "grpcs", "unix", "file"]
 
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """A URL taken apart: `addresses` are gRPC targets for grpc and unix, a directory for file.
+    """A URL taken apart: `addresses` are gRPC targets for grpc, grpcs and unix, a directory for file.
 
-    There is one, but for grpc: several nodes of a cluster, any of which will do to find the others.
+    There is one, but for grpc and grpcs: several nodes of a cluster, any of which will do to find the others.
     """
 
     text: str
@@ -31,14 +31,15 @@ class StoreUrl:
 
 
 def parse_url(url: str | os.PathLike[str] | None) -> StoreUrl:
-    """Take apart grpc://HOST[:PORT][,HOST[:PORT]...], unix:///PATH or file:///ROOT; None reads ENGRAM_URL."""
+    """Take apart grpc[s]://HOST[:PORT][,HOST[:PORT]...], unix:///PATH or file:///ROOT; None reads ENGRAM_URL."""
     text = _text(url) if url is not None else os.environ.get("ENGRAM_URL", "")
     if not text:
         raise InvalidUrl("no URL given and ENGRAM_URL is not set; " + _HELP)
     scheme, separator, _ = text.partition("://")
-    if separator and scheme == "grpc":
-        hosts = text.removeprefix("grpc://").removesuffix("/").split(",")
-        return StoreUrl(text, "grpc", tuple(_host_and_port(text, host) for host in hosts))
+    if separator and scheme in ("grpc", "grpcs"):
+        hosts = text.removeprefix(f"{scheme}://").removesuffix("/").split(",")
+        addresses = tuple(_host_and_port(text, host) for host in hosts)
+        return StoreUrl(text, "grpcs" if scheme == "grpcs" else "grpc", addresses)
     if separator and scheme == "unix":
         return StoreUrl(text, "unix", (f"unix:{quote(_absolute_path(text))}",))
     if separator and scheme == "file":

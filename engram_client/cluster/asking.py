@@ -13,10 +13,12 @@ from engram_client.errors import (
     EngramError,
     ForkedProcess,
     InvalidTableName,
+    PermissionDenied,
     RequestTooLarge,
     RowOutOfRange,
     TableDamaged,
     TimeLimitExceeded,
+    Unauthenticated,
     Unavailable,
     VersionNotFound,
     WrongLoop,
@@ -31,7 +33,15 @@ if TYPE_CHECKING:
     from engram_client.cluster.patience import PatienceBudget
     from engram_client.table_info import TableInfo
 
-REFUSALS: Final = (*NOT_THERE, TableDamaged, RequestTooLarge, RowOutOfRange, InvalidTableName)
+REFUSALS: Final = (
+    *NOT_THERE,
+    TableDamaged,
+    RequestTooLarge,
+    RowOutOfRange,
+    InvalidTableName,
+    Unauthenticated,
+    PermissionDenied,
+)
 """What a node says that answers and does not give these rows. After any other failure it is left out."""
 
 OF_THIS_PROCESS: Final = (ForkedProcess, WrongLoop)

@@ -139,7 +139,7 @@ class ClusterTransport:
             self._check_usable()
             await self.maps.look()
             if self.maps.num_heard == heard:
-                raise Unavailable(f"none of {len(self.nodes)} nodes answers")
+                raise self.maps.refusal or Unavailable(f"none of {len(self.nodes)} nodes answers")
 
         try:
             await with_retries(look, timeout, f"asking the nodes of cluster {self.maps.newest.cluster!r} for its map")

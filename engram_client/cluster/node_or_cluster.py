@@ -17,6 +17,7 @@ from engram_client.errors import (
     Unavailable,
     WrongLoop,
 )
+from engram_client.keyring import Keyring
 from engram_client.node_transport import NodeTransport
 from engram_client.retry import check_timeout, with_retries
 
@@ -38,9 +39,11 @@ class NodeOrCluster:
     Several addresses are nodes of one cluster, and any of them that answers will do.
     """
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(self, addresses: Sequence[str], keyring: Keyring | None = None) -> None:
+        self._keyring = keyring or Keyring()
         # Where there are several, each is asked in turn: none may keep the others waiting.
-        self._seeds = [NodeTransport(address, retries=len(addresses) == 1) for address in addresses]
+        retries = len(addresses) == 1
+        self._seeds = [NodeTransport(address, retries=retries, keyring=self._keyring) for address in addresses]
         self._addresses = addresses
         self._cluster: ClusterTransport | None = None
         self._entering: asyncio.Task[ClusterTransport] | None = None
@@ -128,10 +131,13 @@ class NodeOrCluster:
     async def _ask_seeds(self) -> ClusterTransport:
         if self._cluster is None:
             first = await self._find_map()
-            self._cluster = ClusterTransport(first, lambda address: NodeTransport(address, retries=False))
+            self._cluster = ClusterTransport(first, self._link)
             for seed in self._seeds:
                 await seed.close()
         return self._cluster
+
+    def _link(self, address: str) -> NodeTransport:
+        return NodeTransport(address, retries=False, keyring=self._keyring)
 
     async def _find_map(self) -> ShardMap:
         failures: list[EngramError] = []

@@ -7,7 +7,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from engram_client.cluster.map_claims import MapClaims
-from engram_client.errors import EngramError, StoreClosed
+from engram_client.errors import (
+    EngramError,
+    InsecureUrl,
+    InvalidCredentials,
+    PermissionDenied,
+    StoreClosed,
+    Unauthenticated,
+)
 from engram_store.shard_map import ShardMap
 
 if TYPE_CHECKING:
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
 _ASK_SECONDS: Final = 1.0  # of one node, before the next one is asked
 _ASKED_FOR_NEWS: Final = 3  # nodes that may lag behind: so many are asked before what they all say counts as the newest
 _ASKED_FOR_AN_EPOCH: Final = 8  # of which one has spoken
+_NO_USE_TO_ASK_AGAIN: Final = (Unauthenticated, PermissionDenied, InvalidCredentials, InsecureUrl)
 
 # Asks one node, by its address, for a map newer than an epoch, within seconds.
 AskForMap: TypeAlias = "Callable[[str, int, float], Awaitable[GetShardMapResponse]]"
@@ -39,6 +47,8 @@ class ShardMapCache:
         self.newest = first
         self.num_heard = 0
         """How many answers have come, of all nodes."""
+        self.refusal: EngramError | None = None
+        """Why a node did not answer in the last look that it would be no use to ask again about."""
         self._claims = MapClaims(first)  # of those asked in this look
         self._ask = ask
         self._addresses = addresses
@@ -95,7 +105,7 @@ class ShardMapCache:
         return True
 
     async def _look(self, at_least: int) -> None:
-        self._claims = MapClaims(self.newest)
+        self._claims, self.refusal = MapClaims(self.newest), None
         answers = 0
         for address in self._addresses():
             if self._closed:  # a link that breaks in the moment of a cancel answers it with a failure
@@ -104,7 +114,9 @@ class ShardMapCache:
                 is_newer = await self.offer(await self._ask(address, self.newest.epoch, _ASK_SECONDS))
             except StoreClosed:
                 return
-            except EngramError:
+            except EngramError as error:
+                if isinstance(error, _NO_USE_TO_ASK_AGAIN):
+                    self.refusal = error
                 continue
             answers += 1
             self.num_heard += 1

@@ -30,7 +30,9 @@ from support.rows import random_rows
 from engram_client.cluster.cluster_transport import ClusterTransport
 from engram_client.cluster.hedging import HedgeSettings
 from engram_client.errors import EngramError
+from engram_client.keyring import Keyring
 from engram_client.node_transport import NodeTransport
+from engram_client.security import Security
 from engram_client.store import Store
 from engram_client.table import Table
 from engram_store.shard_map import from_message
@@ -121,14 +123,15 @@ async def _main(settings: LoadSettings) -> None:
 
 async def _cluster(settings: LoadSettings, count: Count) -> ClusterTransport:
     """Return what `connect` makes of a cluster, with links that count."""
-    seed = NodeTransport(settings.seed_address)
+    keyring = Keyring(Security(insecure=True))  # networks of this host, whose addresses are not its own
+    seed = NodeTransport(settings.seed_address, keyring=keyring)
     try:
         response = await seed.get_shard_map(0, _START_SECONDS)
     finally:
         await seed.close()
     return ClusterTransport(
         from_message(response.map),
-        lambda address: CountedLink(NodeTransport(address, retries=False), address, count),
+        lambda address: CountedLink(NodeTransport(address, retries=False, keyring=keyring), address, count),
         settings=HedgeSettings(budget=settings.hedge_budget),
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from grpc._cython import cygrpc
 
-from engram_client.grpc_transport import CHANNEL_OPTIONS
+from engram_client.grpc_channel import CHANNEL_OPTIONS
 from store_server.node import GRPC_OPTIONS
 
 

@@ -66,6 +66,8 @@ class FakeClusterNode:
     draining: bool = False
     fails_with: list[Exception] = field(default_factory=list)
     """What the next lookups fail with."""
+    refuses_with: Exception | None = None
+    """What everything it is asked fails with."""
     lookups: list[NDArray[np.int64]] = field(default_factory=list)
 
     async def get_shard_map(self, known_epoch: int, timeout: float) -> pb.GetShardMapResponse:
@@ -106,6 +108,8 @@ class FakeClusterNode:
                 if self.hangs:
                     await asyncio.Event().wait()
                 await asyncio.sleep(self.seconds())
+                if self.refuses_with is not None:
+                    raise self.refuses_with
                 if self.hangs:
                     await asyncio.Event().wait()
                 if not self.is_up:

@@ -24,7 +24,8 @@ class BreakStream(Exception):
 class FakeNode:
     """Serves one table; each request on a stream starts a task that runs the script.
 
-    Who asks for a description gets one of the `refusals`, a status and a reason, as long as there are any.
+    Who asks for a description gets one of the `refusals`, a status and a reason, as long as there are any. With
+    `tokens` only calls that bear one of these are let in.
     """
 
     def __init__(self, rows: NDArray[np.uint8], script: Script | None = None, max_rows_per_lookup: int = 1000) -> None:
@@ -32,7 +33,10 @@ class FakeNode:
         self.script = script or self.answer_rightly
         self.requests: list[lookup.LookupStreamRequest] = []
         self.refusals: list[tuple[grpc.StatusCode, str]] = []
-        self.streams = 0
+        self.tokens: set[str] | None = None
+        self.denies = False  # whether callers have no right to call at all
+        self.authorizations: list[str] = []  # what calls bore, those that were turned away included
+        self.streams = self.open_streams = 0
         self.workers: tables.Workers | None = None
         self.draining = False
         self.may_list = asyncio.Event()  # a node that hangs is one whose is not set
@@ -55,8 +59,8 @@ class FakeNode:
         await send(self.right_answer(request))
 
     @contextlib.asynccontextmanager
-    async def listening(self, port: int = 0) -> AsyncIterator[str]:
-        """Serve as long as the block lasts; gives the URL. Port 0 picks one."""
+    async def listening(self, port: int = 0, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[str]:
+        """Serve as long as the block lasts, with TLS if there are `credentials`; gives the URL. Port 0 picks one."""
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         services = {
             "engram_store.v1.TableService": {
@@ -68,14 +72,26 @@ class FakeNode:
         server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
         )
-        port = server.add_insecure_port(f"127.0.0.1:{port}")
+        if credentials is None:
+            port = server.add_insecure_port(f"127.0.0.1:{port}")
+        else:
+            port = server.add_secure_port(f"127.0.0.1:{port}", credentials)
         await server.start()
         try:
-            yield f"grpc://127.0.0.1:{port}"
+            yield f"{'grpc' if credentials is None else 'grpcs'}://127.0.0.1:{port}"
         finally:
             await server.stop(None)
 
+    async def _let_in(self, context: grpc.aio.ServicerContext) -> None:
+        authorization = dict(context.invocation_metadata() or ()).get("authorization", "")
+        self.authorizations.append(authorization)
+        if self.tokens is not None and authorization.removeprefix("Bearer ") not in self.tokens:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token that is known here")
+        if self.denies:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not for you")
+
     async def _get_table(self, _request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        await self._let_in(context)
         if self.refusals:
             code, reason = self.refusals.pop(0)
             status = Status(code=code.value[0])
@@ -86,7 +102,8 @@ class FakeNode:
             table=self.table, workers=self.workers, draining=self.draining
         ).SerializeToString()
 
-    async def _list_tables(self, _request: bytes, _context: grpc.aio.ServicerContext) -> bytes:
+    async def _list_tables(self, _request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        await self._let_in(context)
         self.listed += 1
         await self.may_list.wait()
         return tables.ListTablesResponse(
@@ -94,7 +111,9 @@ class FakeNode:
         ).SerializeToString()
 
     async def _stream(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
+        await self._let_in(context)
         self.streams += 1
+        self.open_streams += 1
         writing = asyncio.Lock()
 
         async def send(reply: lookup.LookupStreamResponse | bytes) -> None:
@@ -124,6 +143,7 @@ class FakeNode:
                 async with writing:  # a write that is cut off would leave no room for the status
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "the script broke the stream")
         finally:
+            self.open_streams -= 1
             for task in (reading, *answers):
                 task.cancel()
             await asyncio.gather(reading, *answers, return_exceptions=True)

@@ -139,7 +139,7 @@ def test_refusals_are_written_as_often_as_a_person_can_read_them():
 
     refusals = Refusals(Taken(), now=lambda: now[0])
     for _ in range(1000):
-        refusals.say("no such token", peer="ipv4:1", token_id="ab")  # noqa: S106
+        refusals.say("no such token", peer="ipv4:1", token_id="ab")
     now[0] += 1
     refusals.say("no such token", peer="ipv4:2")
 

@@ -1,7 +1,7 @@
 """An etcd that speaks TLS and wants to see a certificate."""
 
 import pytest
-from support.certificates import make_authority, make_certificate, needs_openssl
+from support.certificates import make_authority, make_certificate
 from support.etcd import needs_etcd, running_etcd
 from support.shard_maps import shard_map_of
 
@@ -10,7 +10,7 @@ from store_server.cluster.agreement.etcd_connection import EtcdConnection
 from store_server.cluster.agreement.etcd_map_source import EtcdMapSource
 from store_server.cluster.agreement.etcd_url import EtcdUrl
 
-pytestmark = [needs_etcd, needs_openssl]
+pytestmark = needs_etcd
 
 
 @pytest.fixture(scope="module")
