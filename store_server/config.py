@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from store_server.cluster.cluster_config import ClusterConfig
+from store_server.limits.limits import Limits
 from store_server.listen_address import ANY_HOST, ListenAddress
 
 
@@ -35,6 +36,8 @@ class ServerConfig:
 
     None leaves that to the kernel. The least is for who divides it among workers to check.
     """
+    limits: Limits = field(default_factory=Limits)
+    """What clients may ask of the node."""
     cluster: ClusterConfig | None = None
     """The cluster that the node is one of; None for a node that stands alone."""
 

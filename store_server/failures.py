@@ -6,7 +6,8 @@ from typing import Final, NoReturn
 
 import grpc
 import structlog
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from engram_store.codec import Failure
@@ -24,10 +25,13 @@ log = structlog.get_logger()
 
 DOMAIN: Final = "engram-store"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
+_RETRY_SECONDS: Final = 0.1  # for the first try; clients double it, each with a random part of its own
 
 
 class CallFailed(Exception):
-    """A request cannot be answered; carries what the caller is told."""
+    """A request cannot be answered; carries what the caller is told, and after how many seconds to try again."""
+
+    retry_seconds: float | None = None
 
     def __init__(self, code: grpc.StatusCode, reason: str, message: str, **metadata: object) -> None:
         super().__init__(message)
@@ -55,6 +59,20 @@ def request_too_large(table: str, rows: int, limit: int) -> CallFailed:
         rows=rows,
         max_rows_per_lookup=limit,
     )
+
+
+def overloaded(limit: str, most: int, taken: int) -> CallFailed:
+    """Return the failure for work beyond what the node takes at once: `taken` of the `most` that a setting allows."""
+    message = f"the node is busy: of --{limit} {most}, {taken} are taken; try again in {_RETRY_SECONDS:g} s"
+    retry_ms = round(_RETRY_SECONDS * 1000)
+    failed = CallFailed(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", message, limit=limit, retry_ms=retry_ms)
+    failed.retry_seconds = _RETRY_SECONDS
+    return failed
+
+
+def given_up() -> CallFailed:
+    """Return the failure for a lookup that its client gave up before it was begun."""
+    return CallFailed(grpc.StatusCode.CANCELLED, "GIVEN_UP", "given up by the client, and not begun")
 
 
 def malformed_request(error: Exception) -> CallFailed:
@@ -156,6 +174,10 @@ async def abort(context: grpc.aio.ServicerContext[bytes, bytes], failed: CallFai
     failure = failed.failure
     status = Status(code=failure.code, message=failure.message)
     status.details.add().Pack(ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=dict(failure.metadata)))
+    if failed.retry_seconds is not None:
+        retry_delay = Duration()
+        retry_delay.FromMilliseconds(round(failed.retry_seconds * 1000))
+        status.details.add().Pack(RetryInfo(retry_delay=retry_delay))
     context.set_trailing_metadata(((_DETAILS_KEY, status.SerializeToString()),))
     await context.abort(failed.code, failure.message)
     raise AssertionError("abort always raises")

@@ -17,6 +17,7 @@ from store_server.catalog import Catalog
 from store_server.cluster.node_in_cluster import NodeInCluster
 from store_server.config import ServerConfig
 from store_server.gather_threads import gather_threads
+from store_server.limits.load import Load
 from store_server.listen_address import CannotListen, ListenAddress
 from store_server.root_follower import RootFollower
 from store_server.services import blocks, cluster, health, lookup, tables
@@ -70,9 +71,12 @@ class Node:
         self._catalog = Catalog(root, config, memory)
         self._threads = gather_threads(config.gather_threads)
         self._under_way, self._draining = CallsUnderWay(), Draining()
+        self._load = Load(config.limits, config.gather_threads)
         self._in_cluster = None if config.cluster is None else NodeInCluster(config.cluster, root, self._catalog)
         known = None if self._in_cluster is None else self._in_cluster.known
-        self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way, self._draining, self._epoch)
+        self._lookups = lookup.LookupService(
+            self._catalog, self._threads, self._load, self._under_way, self._draining, self._epoch
+        )
         self._tables = tables.TableService(
             self._catalog, self._under_way, self._draining, known=known, is_one_of_several=is_one_of_several
         )
@@ -81,7 +85,7 @@ class Node:
             None if self._in_cluster is None else blocks.BlockService(root, self._threads, self._in_cluster.quarantine)
         )
         self._health = health.HealthReport()
-        self._server = grpc.aio.server(options=GRPC_OPTIONS)
+        self._server = grpc.aio.server(options=(*GRPC_OPTIONS, *config.limits.grpc_options()))
         self._follower = RootFollower(self._catalog, config.reload_seconds, self._looked_at_root)
 
     async def start(self) -> None:

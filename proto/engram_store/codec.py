@@ -46,7 +46,10 @@ from engram_store.wire_fields import (
 MOST_LOOKUPS_A_MESSAGE: Final = 64
 LOOKUPS_A_MESSAGE_KEY: Final = "lookups-a-message"
 """Initial metadata of a stream by which a node says how many lookups it takes in one message; one if it is absent."""
+DROPS_GIVEN_UP_KEY: Final = "drops-given-up"
+"""Initial metadata of a stream by which a node says that it wants to hear of lookups that were given up."""
 _MORE: Final = 5  # the field of a stream's messages that has further ones
+_GIVEN_UP: Final = 6  # the field of a request on a stream that is alone in its message
 _DRAINING: Final = b"\x30\x01"  # the last field of a reply on a stream, so rare that reading it is left to protobuf
 
 
@@ -145,6 +148,21 @@ def decode_stream_requests(message: bytes) -> list[Request]:
         return [Request(each.id, each.table, each.version, _rows_of(each.rows)) for each in parsed]
 
 
+def encode_given_up(ids: Sequence[int]) -> bytes:
+    """Return the LookupStreamRequest by which lookups are given up, at least one."""
+    return b"".join(payload(_GIVEN_UP, np.array(ids, "<u8").view(np.uint8)))
+
+
+def decode_given_up(message: bytes) -> list[int] | None:
+    """Return the ids of lookups that `message` gives up, None if it is one of lookups; raises MalformedMessage."""
+    if not message.startswith(_GIVEN_UP_ALONE):
+        return None
+    parsed = _parse(pb.LookupStreamRequest(), message)
+    if parsed.ByteSize() != len(pb.LookupStreamRequest(given_up=parsed.given_up).SerializeToString()):
+        raise MalformedMessage(f"{len(message)} bytes give lookups up and hold something else")
+    return list(parsed.given_up)
+
+
 def encode_stream_reply(request_id: int, version: str, rows: Uint8Array) -> bytes:
     """Return the LookupStreamResponse that holds `rows`, C-contiguous uint8 of any shape."""
     return b"".join((id_field(request_id), name_fields(2, version), *payload(3, rows)))
@@ -184,6 +202,7 @@ def decode_stream_replies(message: bytes) -> list[Reply]:
         return [_reply_of(each) for each in _parse_several(pb.LookupStreamResponse(), message)]
 
 
+_GIVEN_UP_ALONE: Final = bytes((_GIVEN_UP << 3 | LEN,))
 _REASON_PREFIX: Final = "ERROR_REASON_"
 
 

@@ -17,7 +17,7 @@ class FairQueue(Generic[_Item]):
     turns, and a lookup would end after as many turns as it has bytes. So a small one overtakes larger ones that came
     earlier, and a large one still gets its share of the bytes while small ones come without end.
 
-    One task puts, one gets. How much may wait is for a `Room` to say, which several queues can share.
+    One task puts, one gets. How much may wait is for others to say.
     """
 
     def __init__(self) -> None:
@@ -48,24 +48,3 @@ class FairQueue(Generic[_Item]):
         """Take nothing more; what waits is still handed out."""
         self._is_closed = True
         self._changed.set()
-
-
-class Room:
-    """Memory for what waits: `most_bytes`, or a single item that is larger. One task takes."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._bytes = 0
-        self._given = asyncio.Event()
-
-    async def take(self, num_bytes: int) -> None:
-        """Wait until there is room for so many bytes, and hold them."""
-        while self._bytes and self._bytes + num_bytes > self._most_bytes:
-            self._given.clear()
-            await self._given.wait()
-        self._bytes += num_bytes
-
-    def give(self, num_bytes: int) -> None:
-        """Let go of bytes that were taken."""
-        self._bytes -= num_bytes
-        self._given.set()

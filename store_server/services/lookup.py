@@ -2,55 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
-from functools import partial
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 
 import grpc
-import numpy as np
-import structlog
-from numpy.typing import NDArray
 
-from engram_store import codec
 from store_server import failures
 from store_server.access.caller import Scope
 from store_server.catalog import Catalog
-from store_server.failures import CallFailed
-from store_server.open_version import OpenVersion
+from store_server.limits.load import Load
+from store_server.services.answers import Answers
 from store_server.services.calls import Call, Calls
 from store_server.services.draining import Draining
 from store_server.services.reply_stream import ReplyStream
 from store_server.services.under_way import CallsUnderWay
-from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
 
-_FilledReply: TypeAlias = Callable[[list[codec.Answer]], bytes | None]
-_Decoded = TypeVar("_Decoded")
-log = structlog.get_logger()
 SERVICE: Final = "engram_store.v1.LookupService"
-_LOOKS: Final = 3  # at a version that is closed between being found and being read; it is replaced once at most
 
 
 class LookupService:
-    """Answers lookups from the versions of a catalog.
-
-    Rows known to be in RAM are gathered on the event loop, which is quicker than any hop to a thread; rows that may
-    have to come from disk, and versions that have to be opened first, are left to the threads of `executor`, so that
-    the loop never waits for a disk. What a client no longer waits for is not begun there.
-    """
+    """Answers lookups from the versions of a catalog, as many at a time as `load` lets it; see Answers."""
 
     def __init__(
         self,
         catalog: Catalog,
         executor: Executor,
+        load: Load,
         under_way: CallsUnderWay,
         draining: Draining,
         epoch: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`epoch` returns that of the shard map that the node knows, 0 for none."""
         self._catalog = catalog
         self._executor = executor
+        self._load = load
         self._under_way = under_way
         self._draining = draining
         self._epoch = epoch
@@ -58,7 +43,7 @@ class LookupService:
         self._is_ending = False
 
     def handler(self, calls: Calls) -> grpc.GenericRpcHandler:
-        """Return what serves this service. Messages stay bytes: the codec reads and writes them in place."""
+        """Return what serves this service."""
         methods = {
             "Lookup": calls.one_reply(SERVICE, "Lookup", Scope.READ, self._lookup),
             "LookupStream": calls.both_ways(SERVICE, "LookupStream", Scope.READ, self._lookup_stream),
@@ -74,23 +59,16 @@ class LookupService:
     async def _lookup(self, message: bytes, call: Call) -> bytes:
         self._draining.count_lookup()
         with self._under_way.one_more():
-            request = _decoded(codec.decode_lookup_request, message)
-            reply = self._reply_from_ram(call, [request], lambda answers: codec.fill_lookup_reply(*answers))
-            if reply is not None:
-                return reply
-            return await self._in_thread(self._reply, request)
+            return await self._answers(call).to_one(message)
 
     async def _lookup_stream(self, call: Call) -> None:
         if self._is_ending:
             raise failures.shutting_down()
-        stream = ReplyStream(
-            call.context,
-            _decoded_from_stream,
-            partial(self._answer_at_once, call),
-            self._answer,
-            self._reply_bytes,
-            self._draining.told_in,
-        )
+
+        async def write(reply: bytes) -> None:
+            await call.context.write(self._draining.told_in(reply))
+
+        stream = ReplyStream(call.context, self._answers(call), self._load.of(call.caller.key), write)
         self._streams.add(stream)
         try:
             with self._under_way.one_more():
@@ -102,95 +80,5 @@ class LookupService:
         if self._is_ending:
             raise failures.shutting_down()
 
-    def _answer_at_once(self, call: Call, requests: Sequence[codec.Request]) -> bytes | None:
-        """Return the reply to all, or None if that may wait for a disk or one of several fails."""
-        try:
-            return self._reply_from_ram(call, requests, codec.fill_stream_replies)
-        except CallFailed as failed:
-            return codec.encode_stream_failure(requests[0].id, failed.failure) if len(requests) == 1 else None
-
-    def _reply_bytes(self, request: codec.Request) -> int | None:
-        """Return how many bytes of rows the reply will have, None if that is not known before a disk is asked."""
-        try:
-            version = self._catalog.find(request.table, request.version)
-        except StorageError:
-            return None
-        return None if version is None else request.rows.size * version.manifest.row_bytes
-
-    async def _answer(self, request: codec.Request) -> bytes:
-        try:
-            return await self._in_thread(self._stream_reply, request)
-        except CallFailed as failed:
-            return codec.encode_stream_failure(request.id, failed.failure)
-
-    async def _in_thread(self, reply: Callable[[codec.Request], bytes], request: codec.Request) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, reply, request)
-
-    def _reply(self, request: codec.Request) -> bytes:
-        return codec.encode_lookup_reply(*self._gathered(request))
-
-    def _stream_reply(self, request: codec.Request) -> bytes:
-        return codec.encode_stream_reply(request.id, *self._gathered(request))
-
-    def _reply_from_ram(self, call: Call, requests: Sequence[codec.Request], filled: _FilledReply) -> bytes | None:
-        """Return the reply, or None if a version has to be opened or some rows may lie on a disk.
-
-        Every lookup comes here before it goes anywhere else, and what its caller may not read ends here.
-        """
-        try:
-            answers = []
-            for request in requests:
-                call.require(Scope.READ, request.table)
-                version = self._catalog.find(request.table, request.version)
-                if version is None:
-                    return None
-                gather = partial(version.backend.gather_from_ram, request.rows)
-                shape = _shape_of_reply(request, version)
-                answers.append(codec.Answer(request.id, version.version, shape, gather))
-            return filled(answers)
-        except BackendClosed:
-            return None  # dropped or replaced just now: the other way looks once more
-        except StorageError as error:
-            raise failures.of_storage(error, self._epoch()) from error
-
-    def _gathered(self, request: codec.Request) -> tuple[str, NDArray[np.uint8]]:
-        """Return the version and its rows, from disk if need be."""
-        try:
-            for _ in range(_LOOKS):
-                version = self._catalog.open(request.table, request.version)
-                out = np.empty(_shape_of_reply(request, version), np.uint8)
-                try:
-                    version.backend.gather(request.rows, out)
-                except BackendClosed:
-                    continue  # dropped or replaced since it was found
-                except StorageFailure as error:
-                    log.error("rows cannot be read", table=version.table, version=version.version, error=str(error))
-                    raise VersionUnavailable(version.table, version.version, str(error)) from error
-                return version.version, out
-            raise VersionUnavailable(request.table, request.version, "closed whenever it was found")
-        except StorageError as error:
-            raise failures.of_storage(error, self._epoch()) from error
-
-
-def _shape_of_reply(request: codec.Request, version: OpenVersion) -> tuple[int, int]:
-    """Return (n, row_bytes), once all the rows are known to be in the version; raises CallFailed."""
-    rows = request.rows
-    if rows.size > version.max_rows_per_lookup:
-        raise failures.request_too_large(request.table, rows.size, version.max_rows_per_lookup)
-    if rows.size:
-        # As unsigned numbers, so that one comparison also catches those that int64 shows as negative.
-        highest = int(rows.view(np.uint64).max())
-        if highest >= version.manifest.num_rows:
-            raise failures.row_out_of_range(request.table, highest, version.manifest.num_rows)
-    return rows.size, version.manifest.row_bytes
-
-
-def _decoded_from_stream(message: bytes) -> list[codec.Request]:
-    return _decoded(codec.decode_stream_requests, message)
-
-
-def _decoded(decode: Callable[[bytes], _Decoded], message: bytes) -> _Decoded:
-    try:
-        return decode(message)
-    except codec.MalformedMessage as error:
-        raise failures.malformed_request(error) from error
+    def _answers(self, call: Call) -> Answers:
+        return Answers(self._catalog, self._executor, self._epoch, call)

@@ -3,74 +3,99 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import grpc
 
-from engram_store.codec import LOOKUPS_A_MESSAGE_KEY, MOST_LOOKUPS_A_MESSAGE, Request
+from engram_store.codec import (
+    DROPS_GIVEN_UP_KEY,
+    LOOKUPS_A_MESSAGE_KEY,
+    MOST_LOOKUPS_A_MESSAGE,
+    Request,
+    encode_stream_failure,
+)
+from store_server import failures
 from store_server.failures import CallFailed
-from store_server.services.fair_queue import FairQueue, Room
+from store_server.limits.load import ClientLoad
+from store_server.services.fair_queue import FairQueue
 from store_server.services.together import Together, divided, has_names_of_a_table
+from store_server.services.waiting_lookups import BYTES_OF_ANY_REQUEST, Waiting, WaitingLookups
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
-_MOST_BYTES_WAITING: Final = 16 << 20  # of requests that were read and not begun
-_BYTES_OF_ANY_REQUEST: Final = 1024  # what it takes to hold or to answer one, beside its message and its rows
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
 _SLOW_LOOKUPS: Final = 4  # lookups of one stream that may wait for a disk at once; others have threads left then
 _SMALL_REPLY_BYTES: Final = 256 << 10  # of rows that are gathered and written soon enough to be answered on the spot
+_BYTES_OF_ANY_REPLY: Final = 4 << 20  # room for one whose size is not known before a disk is asked
+_METADATA: Final = ((LOOKUPS_A_MESSAGE_KEY, str(MOST_LOOKUPS_A_MESSAGE)), (DROPS_GIVEN_UP_KEY, "1"))
 
 
-class _Waiting(NamedTuple):
-    requests: list[Request]
-    held_bytes: int
-    turns: int
+class Lookups(Protocol):
+    """What a stream is asked for and what it answers."""
+
+    def requests_in(self, message: bytes) -> list[Request]:
+        """Return the lookups that a message asks for. Raises CallFailed."""
+        ...
+
+    def given_up_in(self, message: bytes) -> list[int] | None:
+        """Return the ids of the lookups that a message gives up, None if it is one of lookups. Raises CallFailed."""
+        ...
+
+    def reply_bytes(self, request: Request) -> int | None:
+        """Return how many bytes of rows the answer will have, None if that is not known before a disk is asked."""
+        ...
+
+    def answer_at_once(self, requests: Sequence[Request]) -> bytes | None:
+        """Return the reply to all, None if that might wait for a disk or they cannot be answered together."""
+        ...
+
+    async def answer(self, request: Request) -> bytes:
+        """Return the reply to one for which that might wait."""
+        ...
+
+
+class _Reply(NamedTuple):
+    """A reply that is ready, and how much of the room for replies it has."""
+
+    message: bytes
+    room_bytes: int
 
 
 class ReplyStream:
     """Reads requests, gathers and writes replies in a task each, so that one lookup is gathered while another is sent.
 
-    Requests are read ahead and begun in fair turns: the many pieces of a large fetch hold up a small one that comes
-    behind them no longer than those few take that were begun already. A small request that finds the stream idle is
-    answered by the task that read it: each task that a lookup passes through costs it a turn of the event loop.
-    `reply_bytes` says how many bytes of rows the answer will have, or None if that is not known yet.
+    Requests are read ahead, as many as the node's `load` admits, and begun in fair turns: the many pieces of a large
+    fetch hold up a small one that comes behind them no longer than those few take that were begun already. A small
+    request that finds the stream idle is answered by the task that read it: each task that a lookup passes through
+    costs it a turn of the event loop.
 
     Requests that come in one message are answered in one, as far as that is not too large: a message costs more than a
     small lookup in it. Requests that come one by one are answered one by one, as older clients expect.
 
-    `answer_at_once` returns the reply to requests, or None if that might wait for a disk or they cannot be answered
-    together; several are then answered each by itself. One for which that might wait is awaited from `answer`, a few at
-    a time, and later requests are answered meanwhile. `decode` raises CallFailed for a message that cannot be read:
-    such a one has no id to answer to, so the stream ends after the replies to those before it, and `unreadable` says
-    why. `worded` returns a reply as it is to be sent, and is asked just before that.
+    Those that might wait for a disk are awaited a few at a time, and later requests are answered meanwhile. A message
+    that cannot be read has no id to answer to, so the stream ends after the replies to those before it, and
+    `unreadable` says why. `write` writes a message.
     """
 
     def __init__(
-        self,
-        context: Context,
-        decode: Callable[[bytes], list[Request]],
-        answer_at_once: Callable[[Sequence[Request]], bytes | None],
-        answer: Callable[[Request], Awaitable[bytes]],
-        reply_bytes: Callable[[Request], int | None],
-        worded: Callable[[bytes], bytes],
+        self, context: Context, lookups: Lookups, load: ClientLoad, write: Callable[[bytes], Awaitable[None]]
     ) -> None:
         self.unreadable: CallFailed | None = None
         self._context = context
-        self._decode = decode
-        self._answer_at_once = answer_at_once
-        self._answer = answer
-        self._reply_bytes = reply_bytes
-        self._worded = worded
-        self._room = Room(_MOST_BYTES_WAITING)  # for the requests of both queues
-        self._requests: FairQueue[_Waiting] = FairQueue()
-        self._slow_requests: FairQueue[_Waiting] = FairQueue()
-        self._replies: asyncio.Queue[bytes | None] = asyncio.Queue(_REPLIES_WAITING)
+        self._lookups = lookups
+        self._load = load
+        self._write_message = write
+        self._waiting = WaitingLookups(load)
+        self._requests: FairQueue[Waiting] = FairQueue()
+        self._slow_requests: FairQueue[Waiting] = FairQueue()
+        self._replies: asyncio.Queue[_Reply | None] = asyncio.Queue(_REPLIES_WAITING)
         self._slots = asyncio.Semaphore(_SLOW_LOOKUPS)
         self._reader: asyncio.Task[None] | None = None
         self._unwritten = 0  # requests whose replies are for `_write` to write
-        self._is_waiting = False  # for a request: only then may the reader be cancelled
+        self._is_reading = False  # waits for a request: only then may the reader be cancelled
         self._reads_no_more = False
+        self._room_bytes = 0  # that replies of this stream have
 
     async def run(self) -> None:
         """Serve the stream until the client ends it or `drain` does.
@@ -79,7 +104,7 @@ class ReplyStream:
         """
         client_has_gone = False
         try:
-            await self._context.send_initial_metadata(((LOOKUPS_A_MESSAGE_KEY, str(MOST_LOOKUPS_A_MESSAGE)),))
+            await self._context.send_initial_metadata(_METADATA)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write())
                 async with asyncio.TaskGroup() as answers:
@@ -89,6 +114,9 @@ class ReplyStream:
                 await self._replies.put(None)
         except* grpc.aio.InternalError:  # raised by gRPC when there is nobody to write to any more
             client_has_gone = True
+        finally:
+            self._waiting.close()
+            self._give_room(self._room_bytes)
         if client_has_gone:
             await asyncio.sleep(0)  # gRPC may have cancelled us too: that one is delivered here, not on top of ours
             raise asyncio.CancelledError
@@ -96,21 +124,25 @@ class ReplyStream:
     def drain(self) -> None:
         """End the stream, also if requests go on coming; those that were read by now are answered."""
         self._reads_no_more = True
-        if self._is_waiting and self._reader is not None:
+        if self._is_reading and self._reader is not None:
             self._reader.cancel()
 
     async def _next_message(self) -> object:
-        self._is_waiting = True
+        self._is_reading = True
         try:
             return await self._context.read()
         finally:
-            self._is_waiting = False
+            self._is_reading = False
 
     async def _read(self) -> None:
         try:
             # What is no bytes is the end.
             while not self._reads_no_more and isinstance(message := await self._next_message(), bytes):
-                for together in divided(self._decode(message), self._reply_bytes):
+                given_up = self._lookups.given_up_in(message)
+                if given_up is not None:
+                    await self._refuse(self._waiting.give_up(given_up), failures.given_up())
+                    continue
+                for together in divided(self._lookups.requests_in(message), self._lookups.reply_bytes):
                     await self._take(together, len(message))
         except CallFailed as failed:
             self.unreadable = failed
@@ -118,70 +150,107 @@ class ReplyStream:
             self._requests.close()
 
     async def _take(self, together: Together, message_bytes: int) -> None:
-        reply = self._answer_at_once(together.requests) if self._is_answered_on_the_spot(together) else None
-        if reply is not None and not self._unwritten:
-            await self._context.write(self._worded(reply))
-            return
-        self._unwritten += 1
-        if reply is not None:
-            await self._replies.put(reply)
-        else:
-            await self._put(together, message_bytes)
+        if not has_names_of_a_table(together.requests[0]):  # it is refused, and such a one is not held
+            self._unwritten += 1
+            await self._put_reply(self._lookups.answer_at_once(together.requests) or b"", 0)
+        elif not await self._answers_on_the_spot(together):
+            try:
+                waiting = self._waiting.admit(together, message_bytes)
+            except CallFailed as failed:
+                await self._refuse(together.requests, failed)
+            else:
+                self._unwritten += 1
+                self._requests.put(waiting, waiting.cost)
 
-    def _is_answered_on_the_spot(self, together: Together) -> bool:
-        if not has_names_of_a_table(together.requests[0]):
-            return True  # it is refused, and such a one is not held
-        return not self._unwritten and together.reply_bytes is not None and together.reply_bytes <= _SMALL_REPLY_BYTES
+    async def _answers_on_the_spot(self, together: Together) -> bool:
+        """Answer what is small and held up by nothing; False if it is left to others to answer."""
+        requests, num_bytes = together
+        if self._unwritten or num_bytes is None or num_bytes > _SMALL_REPLY_BYTES:
+            return False
+        if not self._load.takes_reply_now(num_bytes, num_bytes + len(requests) * BYTES_OF_ANY_REQUEST):
+            return False
+        self._room_bytes += num_bytes
+        try:
+            reply = self._lookups.answer_at_once(requests)
+            if reply is not None:
+                await self._write_message(reply)
+        finally:
+            self._give_room(num_bytes)
+        return reply is not None
 
-    async def _put(self, together: Together, message_bytes: int) -> None:
-        waiting = _waiting(together, message_bytes)
-        await self._room.take(waiting.held_bytes)
-        self._requests.put(waiting, waiting.turns)
-
-    def _put_one_by_one(self, waiting: _Waiting) -> None:
-        """Let each of several wait for a turn of its own."""
-        # Copies, so that one that waits for long does not hold the message of all.
-        ones = [request._replace(rows=request.rows.copy()) for request in waiting.requests]
-        alone = [_waiting(Together([one], self._reply_bytes(one)), one.rows.nbytes) for one in ones]
-        self._room.give(waiting.held_bytes - sum(each.held_bytes for each in alone))
-        self._unwritten += len(alone) - 1
-        for each in alone:
-            self._requests.put(each, each.turns)
+    async def _refuse(self, requests: Iterable[Request], failed: CallFailed) -> None:
+        """Answer each of some requests with a failure. To whom reads no replies there is nothing more to say."""
+        for request in requests:
+            self._unwritten += 1
+            await self._put_reply(encode_stream_failure(request.id, failed.failure), 0)
 
     async def _gather(self) -> None:
         while (waiting := await self._requests.get()) is not None:
-            reply = self._answer_at_once(waiting.requests)
-            if reply is not None:
-                self._room.give(waiting.held_bytes)
-                await self._replies.put(reply)
-            elif len(waiting.requests) == 1:
-                self._slow_requests.put(waiting, waiting.turns)
+            if not self._load.has_loop_turn_now(waiting.cost):
+                await self._load.loop_turn(waiting.cost)
+            room_bytes = waiting.room_bytes or 0
+            await self._take_room(room_bytes)
+            reply = self._lookups.answer_at_once(waiting.requests) if waiting.requests else b""  # given up
+            if reply is None:
+                self._give_room(room_bytes)
+                self._leave_to_disk(waiting)
             else:
-                self._put_one_by_one(waiting)
+                self._waiting.dismiss(waiting)
+                await self._put_reply(reply, room_bytes)
             await asyncio.sleep(0)  # to gather many in a row would keep other streams waiting
         self._slow_requests.close()
+
+    def _leave_to_disk(self, waiting: Waiting) -> None:
+        """Let a lookup wait for a disk; each of several waits for a turn of its own, as it may need none."""
+        if len(waiting.requests) == 1:
+            self._slow_requests.put(waiting, waiting.cost)
+            return
+        ones = self._waiting.divide(waiting, self._lookups.reply_bytes)
+        self._unwritten += len(ones) - 1
+        for one in ones:
+            self._requests.put(one, one.cost)
 
     async def _gather_slowly(self, answers: asyncio.TaskGroup) -> None:
         await self._slots.acquire()
         while (waiting := await self._slow_requests.get()) is not None:
-            self._room.give(waiting.held_bytes)
-            answers.create_task(self._answer_slowly(*waiting.requests))
+            answers.create_task(self._answer_slowly(waiting))
             await self._slots.acquire()
 
-    async def _answer_slowly(self, request: Request) -> None:
+    async def _answer_slowly(self, waiting: Waiting) -> None:
+        room_bytes = _BYTES_OF_ANY_REPLY if waiting.room_bytes is None else waiting.room_bytes
         try:
-            await self._replies.put(await self._answer(request))
+            if waiting.requests:  # else it was given up
+                await self._take_room(room_bytes)
+                await self._put_reply(await self._from_disk(waiting), room_bytes)
+            else:
+                self._unwritten -= 1
         finally:
             self._slots.release()
 
+    async def _from_disk(self, waiting: Waiting) -> bytes:
+        await self._load.disk_turn(waiting.cost)
+        try:
+            requests = list(waiting.requests)
+            self._waiting.dismiss(waiting)
+            return await self._lookups.answer(requests[0]) if requests else b""
+        finally:
+            self._load.end_disk_turn()
+
+    async def _put_reply(self, reply: bytes, room_bytes: int) -> None:
+        await self._replies.put(_Reply(reply, room_bytes))
+
     async def _write(self) -> None:
         while (reply := await self._replies.get()) is not None:
-            await self._context.write(self._worded(reply))
+            if reply.message:  # else all of it was given up
+                await self._write_message(reply.message)
+            self._give_room(reply.room_bytes)
             self._unwritten -= 1
 
+    async def _take_room(self, num_bytes: int) -> None:
+        await self._load.take_reply_bytes(num_bytes)
+        self._room_bytes += num_bytes
 
-def _waiting(together: Together, message_bytes: int) -> _Waiting:
-    requests, reply_bytes = together
-    overhead = len(requests) * _BYTES_OF_ANY_REQUEST
-    turns = (message_bytes if reply_bytes is None else reply_bytes) + overhead
-    return _Waiting(requests, message_bytes + overhead, turns)
+    def _give_room(self, num_bytes: int) -> None:
+        if num_bytes:
+            self._room_bytes -= num_bytes
+            self._load.give_reply_bytes(num_bytes)

@@ -33,6 +33,7 @@ def divided(config: ServerConfig, workers: int) -> list[ServerConfig]:
             config,
             listen=listen.of_worker(number),
             memory_budget_bytes=share,
+            limits=config.limits.of_worker(workers),
             cluster=_of_worker(config.cluster, number),
         )
         for number in range(workers)

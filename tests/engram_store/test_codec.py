@@ -257,3 +257,28 @@ def test_every_reason_of_the_wire_has_a_name_of_its_own():
 
     assert all(name.startswith("ERROR_REASON_") for name in names)
     assert len(set(names)) == len(names)
+
+
+def test_lookups_are_given_up_as_protobuf_would_write_it():
+    ids = [1, 7, 2**64 - 1]
+
+    message = codec.encode_given_up(ids)
+
+    assert message == pb.LookupStreamRequest(given_up=ids).SerializeToString()
+    assert codec.decode_given_up(message) == ids
+
+
+def test_a_message_of_lookups_gives_none_up():
+    request = codec.Request(5, "a", "v", np.arange(3))
+
+    assert codec.decode_given_up(codec.encode_stream_requests([request])) is None
+    assert codec.decode_given_up(b"") is None
+
+
+def test_what_gives_lookups_up_holds_nothing_else():
+    both = pb.LookupStreamRequest(given_up=[1]).SerializeToString() + b"\x12\x01a"
+
+    with pytest.raises(codec.MalformedMessage, match="something else"):
+        codec.decode_given_up(both)
+    with pytest.raises(codec.MalformedMessage, match="no LookupStreamRequest"):
+        codec.decode_given_up(b"\x32\x05abc")

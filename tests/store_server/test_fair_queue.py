@@ -2,7 +2,7 @@
 
 import asyncio
 
-from store_server.services.fair_queue import FairQueue, Room
+from store_server.services.fair_queue import FairQueue
 
 LARGE, SMALL = 100, 1
 
@@ -36,23 +36,6 @@ async def test_a_large_one_gets_its_share_while_small_ones_come_without_end():
         queue.put("small", SMALL)
 
     assert 100 <= len(taken) <= 2 * LARGE + 2  # half of the bytes were its own
-
-
-async def test_only_so_many_bytes_wait_or_a_single_item_that_is_larger():
-    room = Room(100)
-    await room.take(1000)
-    blocked = asyncio.create_task(room.take(60))
-    await asyncio.sleep(0)
-    assert not blocked.done()
-
-    room.give(1000)
-    await blocked
-    await room.take(40)
-    blocked = asyncio.create_task(room.take(1))
-    await asyncio.sleep(0)
-    assert not blocked.done()
-    room.give(40)
-    await blocked
 
 
 async def test_who_waits_hears_of_the_next_item_and_of_the_end():

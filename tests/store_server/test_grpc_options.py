@@ -6,6 +6,7 @@ import pytest
 from grpc._cython import cygrpc
 
 from engram_client.grpc_channel import CHANNEL_OPTIONS
+from store_server.limits.limits import Limits
 from store_server.node import GRPC_OPTIONS
 
 
@@ -14,7 +15,7 @@ def library():
     return Path(cygrpc.__file__).read_bytes()
 
 
-@pytest.mark.parametrize("name", [name for name, _ in GRPC_OPTIONS + CHANNEL_OPTIONS])
+@pytest.mark.parametrize("name", [name for name, _ in (*GRPC_OPTIONS, *Limits().grpc_options(), *CHANNEL_OPTIONS)])
 def test_the_name_of_every_option_is_one_that_grpc_reads(library, name):
     assert name.encode() + b"\0" in library
 

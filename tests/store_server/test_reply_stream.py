@@ -4,7 +4,9 @@ import asyncio
 
 import numpy as np
 
-from engram_store.codec import Request
+from engram_store.codec import Request, decode_given_up, decode_stream_replies, encode_given_up
+from store_server.limits.limits import Limits
+from store_server.limits.load import Load
 from store_server.services.reply_stream import ReplyStream
 
 LARGE, SMALL = 8192, 16
@@ -50,8 +52,33 @@ def row_bytes(request):
     return request.rows.size * 128  # a large lookup's reply is a MiB
 
 
-def stream(context, answer_at_once, answer, decode=decode, reply_bytes=row_bytes):
-    return ReplyStream(context, decode, answer_at_once, answer, reply_bytes, lambda reply: reply)
+class ScriptedLookups:
+    def __init__(self, answer_at_once, answer, decode, reply_bytes):
+        self.answer_at_once, self.answer = answer_at_once, answer
+        self.requests_in, self.reply_bytes = decode, reply_bytes
+
+    def given_up_in(self, message):
+        return decode_given_up(message) if len(message) % 8 == 2 and len(message) > 8 else None  # else text
+
+
+def load_of(**limits):
+    return Load(Limits(max_in_flight_bytes=64 << 20, **limits), disk_turns=8)
+
+
+def stream(context, answer_at_once, answer, decode=decode, reply_bytes=row_bytes, load=None):
+    lookups = ScriptedLookups(answer_at_once, answer, decode, reply_bytes)
+    return ReplyStream(context, lookups, (load or load_of()).of("client"), context.write)
+
+
+def reasons(replies):
+    """The reasons of those of the replies that are failures."""
+    failures = [decode_stream_replies(each)[0].failure for each in replies if each.startswith(b"\x09")]
+    return [failure.reason for failure in failures]
+
+
+def is_nothing(load):
+    """Whether nothing is counted any more."""
+    return load.waiting.taken == load.request_bytes.taken == load.reply_bytes.taken == 0
 
 
 async def settled():
@@ -185,22 +212,24 @@ async def test_a_warm_lookup_does_not_wait_behind_cold_ones():
     assert len(context.replies) == 21
 
 
-async def test_cold_lookups_that_wait_for_others_count_as_waiting():
-    context, may_end = ScriptedContext(*[b"1".rjust(MIB)] * 100), asyncio.Event()
+async def test_cold_lookups_that_wait_for_others_count_as_waiting_and_those_beyond_are_refused_at_once():
+    context, may_end, load = ScriptedContext(*[b"1".rjust(MIB)] * 100), asyncio.Event(), load_of()
 
     async def answer(request):
         await may_end.wait()
         return reply_to([request])
 
     context.reading.set()
-    running = asyncio.create_task(stream(context, lambda _: None, answer).run())
+    running = asyncio.create_task(stream(context, lambda _: None, answer, load=load).run())
     await settled()
-    num_read = context.num_read
+    refused = reasons(context.replies)
     may_end.set()
     await running
 
-    assert num_read <= 16 + 8
+    assert refused == ["OVERLOADED"] * len(refused)
+    assert 100 - 16 - 8 <= len(refused) < 100
     assert len(context.replies) == 100
+    assert is_nothing(load)
 
 
 async def test_a_stream_that_is_told_to_end_does_so_while_requests_come_without_end():
@@ -242,7 +271,7 @@ async def replies_to(messages, answer_at_once=reply_to, answer=not_at_all):
     return context.replies
 
 
-async def test_a_stream_tells_at_once_how_many_lookups_it_takes_in_a_message():
+async def test_a_stream_tells_at_once_how_many_lookups_it_takes_in_a_message_and_that_it_drops_some():
     context = ScriptedContext()
     running = asyncio.create_task(stream(context, reply_to, not_at_all).run())
     await context.all_read.wait()
@@ -250,7 +279,7 @@ async def test_a_stream_tells_at_once_how_many_lookups_it_takes_in_a_message():
     context.reading.set()
     await running
 
-    assert told == [(("lookups-a-message", "64"),)]
+    assert told == [(("lookups-a-message", "64"), ("drops-given-up", "1"))]
 
 
 async def test_lookups_that_came_in_one_message_are_answered_in_one_and_others_one_by_one():
@@ -313,12 +342,13 @@ async def test_room_that_messages_took_is_given_back_when_their_lookups_go_on_on
     async def answer(request):
         return b"slow"
 
-    context = ScriptedContext(*[b"0".rjust(MIB)] * 100)
+    context, load = ScriptedContext(*[b"0".rjust(MIB)] * 5), load_of()
     context.reading.set()
     async with asyncio.timeout(30):
-        await stream(context, lambda _: None, answer, decode=two_lookups).run()
+        await stream(context, lambda _: None, answer, decode=two_lookups, load=load).run()
 
-    assert context.replies == [b"slow"] * 200
+    assert context.replies == [b"slow"] * 10
+    assert is_nothing(load)
 
 
 async def test_messages_of_many_lookups_fill_no_more_memory_than_others():
@@ -332,8 +362,8 @@ async def test_messages_of_many_lookups_fill_no_more_memory_than_others():
     context.reading.set()
     await running
 
-    assert num_read <= 256 + 8  # each takes what it takes to hold 64 lookups, a KiB for one
-    assert len(context.replies) == 401
+    assert num_read <= 128 + 8  # each takes what it takes to hold 64 lookups, a KiB for one
+    assert len(context.replies) > 128
 
 
 async def test_a_message_of_which_each_part_waits_is_held_by_each():
@@ -368,3 +398,81 @@ async def test_a_name_that_no_table_can_have_is_refused_by_itself():
     await stream(context, answer, not_at_all, decode=decode_names).run()
 
     assert replies == [["t"], ["x" * 300], ["t", "t"]]
+
+
+def held_up(*messages, decode):
+    """A stream of whose lookups four wait for a disk until the event is set, and the others for their turn."""
+    context, may_end, begun, load = ScriptedContext(*messages), asyncio.Event(), [], load_of()
+
+    async def answer(request):
+        begun.append(request.id)
+        await may_end.wait()
+        return reply_to([request])
+
+    context.reading.set()
+    running = asyncio.create_task(stream(context, lambda _: None, answer, decode=decode, load=load).run())
+    return context, may_end, begun, load, running
+
+
+def numbered(message):
+    return [Request(int(number), "t", "v", np.zeros(1, np.int64)) for number in message.split(b"+")]
+
+
+async def test_what_is_given_up_before_it_began_is_not_begun_and_held_no_longer():
+    messages = [str(number).encode() for number in range(1, 11)]
+    context, may_end, begun, load, running = held_up(*messages, encode_given_up([2, 8, 9, 77]), decode=numbered)
+    await settled()
+    refused, held = reasons(context.replies), load.waiting.taken
+    may_end.set()
+    await running
+
+    assert refused == ["GIVEN_UP", "GIVEN_UP"]  # 2 had begun already, and nobody knows 77
+    assert held == 4
+    assert sorted(begun) == [1, 2, 3, 4, 5, 6, 7, 10]
+    assert len(context.replies) == 10
+    assert is_nothing(load)
+
+
+async def test_one_of_several_in_a_message_is_given_up_by_itself():
+    context, may_end, begun, load, running = held_up(
+        b"1", b"2", b"3", b"4", b"5+6+7", encode_given_up([6]), encode_given_up([6]), decode=numbered
+    )
+    await settled()
+    refused = reasons(context.replies)
+    may_end.set()
+    await running
+
+    assert refused == ["GIVEN_UP"]
+    assert sorted(begun) == [1, 2, 3, 4, 5, 7]
+    assert is_nothing(load)
+
+
+async def test_what_a_client_that_has_gone_still_waited_for_is_held_no_longer():
+    _, _, begun, load, running = held_up(*[str(number).encode() for number in range(1, 11)], decode=numbered)
+    await settled()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert len(begun) == 4
+    assert is_nothing(load)
+
+
+async def test_a_lookup_beyond_what_may_wait_is_refused_and_says_when_to_try_again():
+    context, may_end, begun, load = ScriptedContext(*range(1, 20)), asyncio.Event(), [], load_of(max_queued=10)
+
+    async def answer(request):
+        begun.append(request.rows.size)
+        await may_end.wait()
+        return reply_to([request])
+
+    context.reading.set()
+    running = asyncio.create_task(stream(context, lambda _: None, answer, load=load).run())
+    await settled()
+    failure = decode_stream_replies(context.replies[0])[0].failure
+    may_end.set()
+    await running
+
+    assert (failure.code, failure.reason) == (8, "OVERLOADED")
+    assert failure.metadata == {"limit": "max-queued", "retry_ms": "100"}
+    assert "--max-queued 10" in failure.message
+    assert len(begun) == 19 - len(reasons(context.replies)) == 9  # four under way, and half of ten that wait

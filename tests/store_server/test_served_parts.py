@@ -16,6 +16,8 @@ from engram_store.v1 import lookup_service_pb2_grpc as lookup_pb2_grpc
 from engram_store.v1.lookup_service_pb2 import LookupRequest
 from store_server.catalog import Catalog
 from store_server.config import ServerConfig
+from store_server.limits.limits import Limits
+from store_server.limits.load import Load
 from store_server.node import running
 from store_server.services.calls import Calls
 from store_server.services.draining import Draining
@@ -63,7 +65,7 @@ async def test_the_failure_names_the_epoch_of_the_nodes_map(part, is_cold):
         catalog.reload()
     server = grpc.aio.server()
     with ThreadPoolExecutor(1) as executor:
-        lookups = LookupService(catalog, executor, CallsUnderWay(), Draining(), lambda: 17)
+        lookups = LookupService(catalog, executor, Load(Limits(), 1), CallsUnderWay(), Draining(), lambda: 17)
         server.add_generic_rpc_handlers((lookups.handler(Calls()),))
         port = server.add_insecure_port("127.0.0.1:0")
         if is_cold:  # opened by the lookup itself, in a thread

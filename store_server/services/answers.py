@@ -1,0 +1,146 @@
+"""Replies to the lookups of one call: from RAM at once, or from a disk in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from engram_store import codec
+from store_server import failures
+from store_server.access.caller import Scope
+from store_server.catalog import Catalog
+from store_server.failures import CallFailed
+from store_server.open_version import OpenVersion
+from store_server.services.calls import Call
+from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
+
+_FilledReply: TypeAlias = Callable[[list[codec.Answer]], bytes | None]
+_Decoded = TypeVar("_Decoded")
+log = structlog.get_logger()
+_LOOKS: Final = 3  # at a version that is closed between being found and being read; it is replaced once at most
+
+
+class Answers:
+    """Answers lookups of a caller from the versions of a catalog. Messages stay bytes: the codec works in place.
+
+    Rows known to be in RAM are gathered on the event loop, which is quicker than any hop to a thread; rows that may
+    have to come from disk, and versions that have to be opened first, are left to the threads of `executor`, so that
+    the loop never waits for a disk. `epoch` returns that of the shard map that the node knows, 0 for none.
+    """
+
+    def __init__(self, catalog: Catalog, executor: Executor, epoch: Callable[[], int], call: Call) -> None:
+        self._catalog = catalog
+        self._executor = executor
+        self._epoch = epoch
+        self._call = call
+
+    async def to_one(self, message: bytes) -> bytes:
+        """Return the LookupResponse to a LookupRequest. Raises CallFailed."""
+        request = _decoded(codec.decode_lookup_request, message)
+        reply = self._from_ram([request], lambda answers: codec.fill_lookup_reply(*answers))
+        return reply if reply is not None else await self._in_thread(self._reply, request)
+
+    def requests_in(self, message: bytes) -> list[codec.Request]:
+        """See Lookups.requests_in."""
+        return _decoded(codec.decode_stream_requests, message)
+
+    def given_up_in(self, message: bytes) -> list[int] | None:
+        """See Lookups.given_up_in."""
+        return _decoded(codec.decode_given_up, message)
+
+    def reply_bytes(self, request: codec.Request) -> int | None:
+        """See Lookups.reply_bytes."""
+        try:
+            version = self._catalog.find(request.table, request.version)
+        except StorageError:
+            return None
+        return None if version is None else request.rows.size * version.manifest.row_bytes
+
+    def answer_at_once(self, requests: Sequence[codec.Request]) -> bytes | None:
+        """See Lookups.answer_at_once. Several of which one fails cannot be answered together."""
+        try:
+            return self._from_ram(requests, codec.fill_stream_replies)
+        except CallFailed as failed:
+            return codec.encode_stream_failure(requests[0].id, failed.failure) if len(requests) == 1 else None
+
+    async def answer(self, request: codec.Request) -> bytes:
+        """See Lookups.answer."""
+        try:
+            return await self._in_thread(self._stream_reply, request)
+        except CallFailed as failed:
+            return codec.encode_stream_failure(request.id, failed.failure)
+
+    async def _in_thread(self, reply: Callable[[codec.Request], bytes], request: codec.Request) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, reply, request)
+
+    def _reply(self, request: codec.Request) -> bytes:
+        return codec.encode_lookup_reply(*self._gathered(request))
+
+    def _stream_reply(self, request: codec.Request) -> bytes:
+        return codec.encode_stream_reply(request.id, *self._gathered(request))
+
+    def _from_ram(self, requests: Sequence[codec.Request], filled: _FilledReply) -> bytes | None:
+        """Return the reply, or None if a version has to be opened or some rows may lie on a disk.
+
+        Every lookup comes here before it goes anywhere else, and what its caller may not read ends here.
+        """
+        try:
+            answers = []
+            for request in requests:
+                self._call.require(Scope.READ, request.table)
+                version = self._catalog.find(request.table, request.version)
+                if version is None:
+                    return None
+                gather = partial(version.backend.gather_from_ram, request.rows)
+                shape = _shape_of_reply(request, version)
+                answers.append(codec.Answer(request.id, version.version, shape, gather))
+            return filled(answers)
+        except BackendClosed:
+            return None  # dropped or replaced just now: the other way looks once more
+        except StorageError as error:
+            raise failures.of_storage(error, self._epoch()) from error
+
+    def _gathered(self, request: codec.Request) -> tuple[str, NDArray[np.uint8]]:
+        """Return the version and its rows, from disk if need be."""
+        try:
+            for _ in range(_LOOKS):
+                version = self._catalog.open(request.table, request.version)
+                out = np.empty(_shape_of_reply(request, version), np.uint8)
+                try:
+                    version.backend.gather(request.rows, out)
+                except BackendClosed:
+                    continue  # dropped or replaced since it was found
+                except StorageFailure as error:
+                    log.error("rows cannot be read", table=version.table, version=version.version, error=str(error))
+                    raise VersionUnavailable(version.table, version.version, str(error)) from error
+                return version.version, out
+            raise VersionUnavailable(request.table, request.version, "closed whenever it was found")
+        except StorageError as error:
+            raise failures.of_storage(error, self._epoch()) from error
+
+
+def _shape_of_reply(request: codec.Request, version: OpenVersion) -> tuple[int, int]:
+    """Return (n, row_bytes), once all the rows are known to be in the version; raises CallFailed."""
+    rows = request.rows
+    if rows.size > version.max_rows_per_lookup:
+        raise failures.request_too_large(request.table, rows.size, version.max_rows_per_lookup)
+    if rows.size:
+        # As unsigned numbers, so that one comparison also catches those that int64 shows as negative.
+        highest = int(rows.view(np.uint64).max())
+        if highest >= version.manifest.num_rows:
+            raise failures.row_out_of_range(request.table, highest, version.manifest.num_rows)
+    return rows.size, version.manifest.row_bytes
+
+
+def _decoded(decode: Callable[[bytes], _Decoded], message: bytes) -> _Decoded:
+    try:
+        return decode(message)
+    except codec.MalformedMessage as error:
+        raise failures.malformed_request(error) from error
