@@ -11,6 +11,7 @@ import typer
 
 from store_server.commands.option_groups import OptionGroup
 from store_server.commands.serve_options.cluster import ClusterOptions
+from store_server.commands.serve_options.limits import LimitOptions
 from store_server.commands.serve_options.processes import ProcessOptions
 from store_server.commands.serve_options.stopping import StoppingOptions
 from store_server.commands.serve_options.tables import TableOptions
@@ -29,6 +30,7 @@ class ServeOptions:
     processes: ProcessOptions
     tables: TableOptions
     stopping: StoppingOptions
+    limits: LimitOptions
     cluster: ClusterOptions
 
     def groups(self) -> Iterator[OptionGroup]:
