@@ -11,8 +11,13 @@ _SIZE: Final = re.compile(r"(?P<number>[0-9]{1,18}(\.[0-9]{1,9})?) ?(?P<unit>|B|
 _POWERS: Final = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
-def parse_byte_size(text: str) -> int:
-    """Return the bytes of a size such as 8GiB (1024 to the power of 3) or 8GB (1000); raises typer.BadParameter."""
+def parse_byte_size(text: str | int) -> int:
+    """Return the bytes of a size such as 8GiB (1024 to the power of 3) or 8GB (1000); raises typer.BadParameter.
+
+    A number is a default: typer hands that over, too.
+    """
+    if isinstance(text, int):
+        return text
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise typer.BadParameter(f"a size is a number of bytes such as 1048576, 512MiB or 8GiB, got {text!r:.100}")

@@ -31,12 +31,22 @@ class LimitOptions(OptionGroup):
     max_rows: Annotated[int, typer.Option(rich_help_panel=_PANEL, help="Rows of one lookup.")] = 131_072
     max_message_bytes: Annotated[
         int,
-        typer.Option(metavar="BYTES", parser=parse_byte_size, rich_help_panel=_PANEL, help="Size of a request."),
+        typer.Option(
+            metavar="BYTES",
+            parser=parse_byte_size,
+            rich_help_panel=_PANEL,
+            show_default="4MiB",
+            help="Size of a request.",
+        ),
     ] = _BY_DEFAULT.max_message_bytes
     max_metadata_bytes: Annotated[
         int,
         typer.Option(
-            metavar="BYTES", parser=parse_byte_size, rich_help_panel=_PANEL, help="Size of the headers of a call."
+            metavar="BYTES",
+            parser=parse_byte_size,
+            rich_help_panel=_PANEL,
+            show_default="16KiB",
+            help="Size of the headers of a call.",
         ),
     ] = _BY_DEFAULT.max_metadata_bytes
     max_queued: Annotated[
@@ -53,6 +63,7 @@ class LimitOptions(OptionGroup):
             metavar="BYTES",
             parser=parse_byte_size,
             rich_help_panel=_PANEL,
+            show_default="512MiB",
             help="Memory for requests that wait and replies that are not taken yet, shared in the same way.",
         ),
     ] = _BY_DEFAULT.max_in_flight_bytes
