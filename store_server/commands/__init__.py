@@ -16,7 +16,7 @@ from store_server.commands.stop_signals import stop_signals_raise
 from store_server.storage import StorageError, VersionNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import ModuleType
 
 
@@ -46,11 +46,30 @@ class Command(NamedTuple):
         return importlib.import_module(f"{__name__}.{self.module}")
 
 
-COMMANDS: Final[dict[str, Command]] = {
+class CommandGroup(NamedTuple):
+    """Commands whose first word is the same, by their second."""
+
+    summary: str
+    commands: Mapping[str, Command]
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Command lines of all of them."""
+        return tuple(example for command in self.commands.values() for example in command.examples)
+
+
+COMMANDS: Final[dict[str, Command | CommandGroup]] = {
     "create": Command("make a table of test rows", "create"),
     "import": Command("make a table, or its next version, from a file", "import_", "import_table"),
     "attach": Command("serve a checkpoint's tables from its own files", "attach"),
     "serve": Command("run a node", "serve"),
+    "config": CommandGroup(
+        "show and check the settings of a node",
+        {
+            "show": Command("say what each setting is, and where that comes from", "config_show"),
+            "check": Command("say all that keeps a node from starting", "config_check"),
+        },
+    ),
     "publish": Command("make new versions current on a cluster", "publish"),
     "rollback": Command("make a set's previous versions current", "rollback"),
     "forget": Command("give up a set's previous versions", "forget"),
@@ -87,8 +106,11 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
     )
     app.callback()(_program)
     for name in names:
-        command = COMMANDS[name]
-        app.command(name, short_help=command.summary, epilog=_epilog(command.examples))(command.run)
+        match COMMANDS[name]:
+            case CommandGroup() as group:
+                app.add_typer(_group_app(group), name=name, help=group.summary, epilog=_epilog(group.examples))
+            case Command() as command:
+                _add(app, name, command)
     return app
 
 
@@ -121,6 +143,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if status == _INTERRUPTED:  # what typer makes of KeyboardInterrupt
         return _report_interruption("interrupted")
     return status if isinstance(status, int) else 0
+
+
+def _group_app(group: CommandGroup) -> typer.Typer:
+    app = typer.Typer(rich_markup_mode=None)
+    for name, command in group.commands.items():
+        _add(app, name, command)
+    return app
+
+
+def _add(app: typer.Typer, name: str, command: Command) -> None:
+    app.command(name, short_help=command.summary, epilog=_epilog(command.examples))(command.run)
 
 
 def _print_version(is_asked: bool) -> None:

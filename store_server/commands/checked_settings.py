@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from store_server.commands.setting_layers.names import PREFIX
 from store_server.config import ServerConfig
 from store_server.workers.settings import divided
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from store_server.commands.serve_options import ServeOptions
+    from store_server.commands.setting_layers.layer import Layer
     from store_server.placement import Placement
 
 
@@ -33,9 +36,9 @@ class CheckedSettings:
     placements: Sequence[Placement | None]
 
 
-def checked(options: ServeOptions) -> CheckedSettings:
-    """Return the settings. Raises SettingsRefused."""
-    problems: list[str] = []
+def checked(options: ServeOptions, layers: Layer) -> CheckedSettings:
+    """Return the settings; `layers` is where they come from besides the command line. Raises SettingsRefused."""
+    problems = list(layers.problems)
     settings: dict[str, Any] = {}
     placements: list[Placement | None] = []
     configs: list[ServerConfig] = []
@@ -45,8 +48,10 @@ def checked(options: ServeOptions) -> CheckedSettings:
         problems += group.problems()
     with _noting(problems):
         placements = options.processes.placements()
+    if options.root is None and not layers.problems:  # or one is in a file that cannot be read
+        problems.append(f"which data root? Give ROOT, {PREFIX}ROOT or `root` in the file that --config names")
     with _noting(problems):
-        config = ServerConfig(root=options.root, **settings)
+        config = ServerConfig(root=options.root or Path(), **settings)
         configs = divided(config, options.processes.workers)
     if problems:
         raise SettingsRefused(problems)

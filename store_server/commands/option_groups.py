@@ -11,7 +11,6 @@ from typing import Any, Final, TypeGuard, get_type_hints
 import typer
 
 _GIVEN: Final = "given"
-_CONTEXT: Final = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +38,29 @@ class OptionGroup:
 
 
 def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that its parameters consist of: dataclasses of options, or of such dataclasses."""
+    """Give a command the options that its parameters consist of: dataclasses of options, or of such dataclasses.
+
+    Its first parameter is the context.
+    """
     hints = get_type_hints(command, include_extras=True)
     del hints["return"]
-    options = list(_options(inspect.signature(command).parameters.values(), hints))
+    context, *parameters = inspect.signature(command).parameters.values()
+    context = context.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints.pop(context.name))
+    options = list(_options(parameters, hints))
 
     def with_options(context: typer.Context, **values: object) -> None:
         given = frozenset(name for name in values if _is_given(context, name))
-        command(**{name: _put_together(name, hint, values, given) for name, hint in hints.items()})
+        command(context, **{name: _put_together(name, hint, values, given) for name, hint in hints.items()})
 
     with_options.__doc__ = command.__doc__
-    with_options.__signature__ = inspect.Signature([_CONTEXT, *options])  # type: ignore[attr-defined]
-    with_options.__annotations__ = {option.name: option.annotation for option in (_CONTEXT, *options)}
+    with_options.__signature__ = inspect.Signature([context, *options])  # type: ignore[attr-defined]
+    with_options.__annotations__ = {option.name: option.annotation for option in (context, *options)}
     return with_options
+
+
+def option_names(group: type) -> list[str]:
+    """Return the names of the parameters that a dataclass of options stands for."""
+    return [each.name for each in _options(_fields(group), get_type_hints(group, include_extras=True))]
 
 
 def _options(parameters: Iterable[inspect.Parameter], hints: Mapping[str, Any]) -> Iterator[inspect.Parameter]:

@@ -6,12 +6,14 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Final
 
+import structlog
 import typer
 
 from store_server.commands.checked_settings import SettingsRefused, checked
 from store_server.commands.failure import CommandFailed
 from store_server.commands.option_groups import takes_groups
 from store_server.commands.serve_options import ServeOptions
+from store_server.commands.setting_layers.layers import layers_of
 from store_server.logs import log_to_stderr
 from store_server.placement import CannotPlace, take_place
 from store_server.storage import StorageError
@@ -26,27 +28,37 @@ if TYPE_CHECKING:
     from store_server.config import ServerConfig
     from store_server.placement import Placement
 
+log = structlog.get_logger()
+
 EXAMPLES: Final = (
     "engram-store serve ./data --listen 0.0.0.0:50051 --memory-budget 64GiB",
     "engram-store serve ./data --in-memory demo/layer-1",
+    "engram-store serve --config /etc/engram-store/node.toml",
     "engram-store serve ./data --listen 0.0.0.0:50051 --workers 4 --pin-cores 0-7",
     "engram-store serve ./data --listen 10.0.0.1:50051 --cluster etcd://10.0.0.9:2379/prod --node-id memory-1",
 )
 
 
 @takes_groups
-def serve(options: ServeOptions) -> None:
+def serve(context: typer.Context, options: ServeOptions) -> None:
     """Serve the tables of a data root over gRPC.
 
     Prints one line, "listening on HOST:PORT", when it is ready. SIGTERM or SIGINT (Ctrl-C) tells clients to go to other
     nodes, if there are any, finishes what is under way and ends with exit code 0; a second one ends at once. A worker
     that dies is started again.
+
+    Each option is also a variable of the environment, ENGRAM_LISTEN for --listen, and a key in the file of --config.
+    The command line goes first, then the environment, then the file. Where an option may be given several times, its
+    variable has all values, separated by spaces, and the first of the three places that has any has all of them.
     """
+    layers = layers_of(context)
     try:
-        settings = checked(options)
+        settings = checked(options, layers)
         if settings.config.cluster is not None:
-            _make_root(options.root)
+            _make_root(settings.config.root)
         log_to_stderr()
+        for remark in layers.remarks:
+            log.warning("setting ignored", reason=remark)
         if len(settings.configs) > 1:
             code = _serve_with_workers(settings.configs, settings.placements)
         else:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.commands import cluster_options
+from store_server.commands.host_checks import unreadable
 from store_server.commands.option_groups import OptionGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,13 @@ class ClusterOptions(OptionGroup):
                 f"without --cluster, {', '.join(self.given_options)} would mean nothing: give --cluster, too"
             )
         return {"cluster": None}
+
+    def problems(self) -> Iterator[str]:
+        """See OptionGroup."""
+        yield from unreadable("--etcd-password-file", self.etcd_password_file)
+        yield from unreadable("--etcd-ca", self.etcd_ca)
+        yield from unreadable("--etcd-cert", self.etcd_cert)
+        yield from unreadable("--etcd-key", self.etcd_key)
 
     def _config(self, url: str) -> ClusterConfig:
         return ClusterConfig(

@@ -30,9 +30,10 @@ class Picture:
 def run(*arguments):
     seen = []
 
-    def draw(picture: Picture, loud: Annotated[bool, typer.Option()] = False) -> None:
+    def draw(context: typer.Context, picture: Picture, loud: Annotated[bool, typer.Option()] = False) -> None:
         """Draw it."""
         seen.extend((picture, loud))
+        assert context.info_name == "draw"
 
     app = typer.Typer(rich_markup_mode=None)
     app.command()(takes_groups(draw))

@@ -1,0 +1,76 @@
+"""`config check`: whether `serve` could start with its settings, and if not, all that is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from store_server.commands.checked_settings import SettingsRefused, checked
+from store_server.commands.failure import CommandFailed
+from store_server.commands.host_checks import not_free
+from store_server.commands.option_groups import takes_groups
+from store_server.commands.serve_options import ServeOptions
+from store_server.commands.setting_layers.layers import layers_of
+from store_server.listen_address import ListenAddress
+from store_server.storage import StorageError
+from store_server.storage.data_root import DataRoot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLES: Final = ("engram-store config check --config /etc/engram-store/node.toml",)
+
+
+@takes_groups
+def config_check(context: typer.Context, options: ServeOptions) -> None:
+    """Check the settings of a node without starting it.
+
+    Takes what `serve` takes. Each problem is a line; exit status 1 if there is any. Besides the settings themselves
+    these are files that cannot be read, addresses that are taken, and a data root or tables to be loaded that are not
+    there.
+    """
+    layers = layers_of(context)
+    for remark in layers.remarks:
+        typer.echo(f"warning: {remark}", err=True)
+    problems: list[str] = []
+    try:
+        checked(options, layers)
+    except SettingsRefused as error:
+        problems += error.problems
+    problems += _root_problems(options)
+    problems += _listen_problems(options)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise CommandFailed(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found")
+    typer.echo("settings are sound")
+
+
+# A node checks what follows itself, by the same means, when it starts: it may come later, or be in other processes.
+
+
+def _root_problems(options: ServeOptions) -> Iterator[str]:
+    is_made = options.cluster.cluster is not None and options.root is not None and not options.root.exists()
+    if options.root is None or is_made:
+        return
+    try:
+        root = DataRoot.open(options.root)
+    except StorageError as error:
+        yield str(error)
+        return
+    for name in options.tables.in_memory or ():
+        try:
+            root.current_version(name)
+        except StorageError as error:
+            yield f"--in-memory {name}: {error}"
+
+
+def _listen_problems(options: ServeOptions) -> Iterator[str]:
+    try:
+        listen = ListenAddress.parse(options.transport.listen)
+        addresses = [listen.of_worker(number) for number in range(options.processes.workers)]
+    except ValueError:  # which the settings themselves are refused for
+        return
+    for address in addresses:
+        yield from not_free("--listen", address)

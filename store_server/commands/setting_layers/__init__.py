@@ -1,0 +1,1 @@
+"""Settings of a node that are not on its command line: in its environment, and below that in a file."""

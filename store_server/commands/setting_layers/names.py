@@ -1,0 +1,31 @@
+"""What a setting is called in each place where it may be given: `--memory-budget` is ENGRAM_MEMORY_BUDGET, too."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from typer.core import TyperArgument, TyperOption
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PREFIX: Final = "ENGRAM_"
+
+Setting: TypeAlias = TyperArgument | TyperOption
+
+
+def key_of(setting: Setting) -> str:
+    """Return its key in a file, such as memory-budget."""
+    return max(setting.opts, key=len).lstrip("-")
+
+
+def variable_of(setting: Setting) -> str:
+    """Return its environment variable."""
+    return PREFIX + key_of(setting).replace("-", "_").upper()
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return what to add to a message about a name that nobody knows: "" if it is like none that is known."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
