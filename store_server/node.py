@@ -17,12 +17,14 @@ from store_server.catalog import Catalog
 from store_server.cluster.node_in_cluster import NodeInCluster
 from store_server.config import ServerConfig
 from store_server.gather_threads import gather_threads
+from store_server.limits.connections import Connections
 from store_server.limits.load import Load
 from store_server.listen_address import CannotListen, ListenAddress
 from store_server.root_follower import RootFollower
 from store_server.services import blocks, cluster, health, lookup, tables
 from store_server.services.calls import Calls
 from store_server.services.draining import Draining
+from store_server.services.stall_watch import StallWatch
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import DataRoot
 from store_server.storage.row_memory import RowMemory
@@ -71,12 +73,12 @@ class Node:
         self._catalog = Catalog(root, config, memory)
         self._threads = gather_threads(config.gather_threads)
         self._under_way, self._draining = CallsUnderWay(), Draining()
-        self._load = Load(config.limits, config.gather_threads)
+        self._connections = Connections(config.limits.max_connections)
+        self._calls = Calls(Load(config.limits, config.gather_threads), connections=self._connections)
+        self._stall_watch = StallWatch(self._calls, self._connections, config.limits.stall_seconds)
         self._in_cluster = None if config.cluster is None else NodeInCluster(config.cluster, root, self._catalog)
         known = None if self._in_cluster is None else self._in_cluster.known
-        self._lookups = lookup.LookupService(
-            self._catalog, self._threads, self._load, self._under_way, self._draining, self._epoch
-        )
+        self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way, self._draining, self._epoch)
         self._tables = tables.TableService(
             self._catalog, self._under_way, self._draining, known=known, is_one_of_several=is_one_of_several
         )
@@ -97,7 +99,7 @@ class Node:
         served = [state.opened_current() is not None for state in self._catalog.tables.values()]
         if served and not any(served) and self._in_cluster is None:  # one of a cluster may fetch them again
             raise NothingToServe(f"not one of the {len(served)} tables can be served; the log above says why")
-        calls = Calls()
+        calls = self._calls
         self._server.add_generic_rpc_handlers(
             (self._lookups.handler(calls), self._tables.handler(calls), self._cluster.handler(calls))
         )
@@ -113,6 +115,7 @@ class Node:
             await self._in_cluster.start(self.address)
         await self._report_health()
         self._follower.start()
+        self._stall_watch.start()
         log.info("listening", address=self.address, tables=sum(served), damaged=len(served) - sum(served))
 
     async def name_workers(self, node_id: str, listen: Sequence[str]) -> None:
@@ -146,6 +149,7 @@ class Node:
     async def close(self) -> None:
         """Let go of everything at once."""
         await self._follower.close()
+        await self._stall_watch.close()
         if self._in_cluster is not None:
             await self._in_cluster.close()
         await self._server.stop(None)
@@ -176,6 +180,7 @@ class Node:
             port = self._server.add_insecure_port(listen.for_grpc())
         except RuntimeError as error:
             raise CannotListen(listen.text, error) from error
+        self._connections.listen_on(0 if listen.path else port)
         return listen.for_clients(port)
 
     async def _report_health(self) -> None:

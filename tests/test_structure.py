@@ -39,6 +39,7 @@ FILES_AT_THE_BORDER = {
         "node.py",
         "observing/call_observer.py",
         "services/blocks.py",
+        "services/call.py",
         "services/calls.py",
         "services/cluster.py",
         "services/health.py",

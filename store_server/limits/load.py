@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from store_server import failures
@@ -12,8 +13,12 @@ from store_server.limits.pool import Pool
 from store_server.limits.shares import Shares
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from store_server.limits.limits import Limits
 
+BYTES_OF_ANY_REQUEST: Final = 1024  # what it takes to hold or to answer one, beside its message and its rows
+BYTES_OF_ANY_REPLY: Final = 4 << 20  # room for one whose size is not known before a disk is asked
 _FOR_REQUESTS: Final = 4  # one part in so many of the bytes in flight is for requests that wait
 
 
@@ -84,6 +89,16 @@ class ClientLoad:
                 raise failures.overloaded(limit, pool.most, pool.taken)
         self.hold(lookups, num_bytes)
 
+    @contextmanager
+    def admitted(self, message_bytes: int) -> Iterator[None]:
+        """Hold a single call as long as the block lasts. Raises CallFailed."""
+        held_bytes = message_bytes + BYTES_OF_ANY_REQUEST
+        self.admit(1, held_bytes)
+        try:
+            yield
+        finally:
+            self.dismiss(1, held_bytes)
+
     def hold(self, lookups: int, num_bytes: int) -> None:
         """Hold lookups that were admitted already."""
         self._load.waiting.take(self._client, lookups)
@@ -117,13 +132,14 @@ class ClientLoad:
         await self._load.loop_turns.take(self._client, cost)
         asyncio.get_running_loop().call_soon(self._load.loop_turns.give)
 
-    async def disk_turn(self, cost: int) -> None:
-        """Wait for one of the threads that read disks; `end_disk_turn` gives it back."""
+    @asynccontextmanager
+    async def disk_turn(self, cost: int) -> AsyncIterator[None]:
+        """Wait for one of the threads that read disks, and have it as long as the block lasts."""
         await self._load.disk_turns.take(self._client, cost)
-
-    def end_disk_turn(self) -> None:
-        """Give a thread back."""
-        self._load.disk_turns.give()
+        try:
+            yield
+        finally:
+            self._load.disk_turns.give()
 
     async def take_reply_bytes(self, num_bytes: int) -> None:
         """Wait for room for a reply, and hold it."""

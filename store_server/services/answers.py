@@ -17,8 +17,9 @@ from store_server import failures
 from store_server.access.caller import Scope
 from store_server.catalog import Catalog
 from store_server.failures import CallFailed
+from store_server.limits.load import BYTES_OF_ANY_REPLY, BYTES_OF_ANY_REQUEST
 from store_server.open_version import OpenVersion
-from store_server.services.calls import Call
+from store_server.services.call import Call
 from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
 
 _FilledReply: TypeAlias = Callable[[list[codec.Answer]], bytes | None]
@@ -43,9 +44,17 @@ class Answers:
 
     async def to_one(self, message: bytes) -> bytes:
         """Return the LookupResponse to a LookupRequest. Raises CallFailed."""
-        request = _decoded(codec.decode_lookup_request, message)
+        request, load = _decoded(codec.decode_lookup_request, message), self._call.load
+        num_bytes = self.reply_bytes(request)
+        cost = (len(message) if num_bytes is None else num_bytes) + BYTES_OF_ANY_REQUEST
+        await self._call.take_room(BYTES_OF_ANY_REPLY if num_bytes is None else num_bytes)
+        if not load.has_loop_turn_now(cost):
+            await load.loop_turn(cost)
         reply = self._from_ram([request], lambda answers: codec.fill_lookup_reply(*answers))
-        return reply if reply is not None else await self._in_thread(self._reply, request)
+        if reply is not None:
+            return reply
+        async with load.disk_turn(cost):
+            return await self._in_thread(self._reply, request)
 
     def requests_in(self, message: bytes) -> list[codec.Request]:
         """See Lookups.requests_in."""

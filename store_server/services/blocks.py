@@ -18,7 +18,8 @@ from engram_store.codec import MalformedMessage
 from engram_store.v1 import block_service_pb2 as pb
 from store_server import failures
 from store_server.access.caller import Scope
-from store_server.services.calls import Call, Calls, parsed
+from store_server.services.call import Call
+from store_server.services.calls import Calls, parsed
 from store_server.storage import BlockDamaged, DataRoot, StorageError
 from store_server.storage.files.version_files import VersionFiles, open_files
 from store_server.storage.held_blocks import held_blocks
@@ -31,24 +32,19 @@ SERVICE: Final = "engram_store.v1.BlockService"
 MOST_BLOCKS_A_CALL: Final = 1024
 _CALLS_AT_ONCE: Final = 4  # that read a disk: lookups of others need it too
 _MANIFESTS_AT_ONCE: Final = 2  # in the same threads, and behind no large copy
-_READ_SECONDS: Final = 60.0
 _Result = TypeVar("_Result")
 
 
 class BlockService:
     """Reads blocks of the versions in `root` in the threads of `executor`, and compares each with its digest.
 
-    `quarantine` is called, in such a thread, for a block that is not what was published; it is not sent. A caller that
-    reads nothing for `read_seconds` is let go, so that others have its turn.
+    `quarantine` is called, in such a thread, for a block that is not what was published; it is not sent.
     """
 
-    def __init__(
-        self, root: DataRoot, executor: Executor, quarantine: Quarantine, *, read_seconds: float = _READ_SECONDS
-    ) -> None:
+    def __init__(self, root: DataRoot, executor: Executor, quarantine: Quarantine) -> None:
         self._root = root
         self._executor = executor
         self._quarantine = quarantine
-        self._read_seconds = read_seconds
         self._turns = asyncio.Semaphore(_CALLS_AT_ONCE)
         self._manifest_turns = asyncio.Semaphore(_MANIFESTS_AT_ONCE)
 
@@ -74,17 +70,10 @@ class BlockService:
         async with self._turns:
             try:
                 while (reply := await self._in_thread(reader.next_reply)) is not None:
-                    await self._write(call, reply)
+                    await call.write(reply)
             finally:  # also when the caller has gone: a thread may be reading just now
                 with contextlib.suppress(RuntimeError):  # the node is stopping, and its threads with it
                     self._executor.submit(reader.close)
-
-    async def _write(self, call: Call, reply: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._read_seconds):
-                await call.context.write(reply)
-        except TimeoutError as error:
-            raise failures.reads_nothing(self._read_seconds) from error
 
     def _manifest(self, table: str, version: str) -> bytes:
         with _told_to_the_caller():

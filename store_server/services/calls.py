@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -13,55 +13,52 @@ from google.protobuf.message import DecodeError, Message
 from engram_store.codec import MalformedMessage
 from store_server import failures
 from store_server.access.access import Access, OpenAccess
-from store_server.access.caller import Caller, Scope
+from store_server.access.caller import Scope
 from store_server.failures import CallFailed
+from store_server.limits.connections import Connections
+from store_server.limits.load import Load
 from store_server.observing.call_observer import CallObserver, Method, NobodyObserves
-from store_server.storage import StorageError
-from store_server.storage.names import check_table_name
+from store_server.services.call import Call
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 _Request = TypeVar("_Request", bound=Message)
 
 
-class Call(NamedTuple):
-    """One call as a service sees it."""
-
-    caller: Caller
-    context: Context
-
-    def require(self, scope: Scope, table: str) -> None:
-        """Raise what a table that is not there raises, where the caller has no such right on it.
-
-        Whether there is a table that it may not see is nothing that it may learn. Raises CallFailed.
-        """
-        if self.caller.may(scope, table):
-            return
-        try:
-            check_table_name(table)
-        except StorageError as error:
-            raise failures.of_storage(error) from error
-        raise failures.table_not_found(table, "this node")
-
-
 class Calls:
     """Makes handlers of what services do. A service raises CallFailed and leaves it to this what gRPC is told."""
 
-    def __init__(self, access: Access | None = None, observer: CallObserver | None = None) -> None:
+    def __init__(
+        self,
+        load: Load,
+        access: Access | None = None,
+        observer: CallObserver | None = None,
+        connections: Connections | None = None,
+    ) -> None:
+        self.open: set[Call] = set()
+        """The calls that are under way."""
+        self._load = load
         self._access = access or OpenAccess()
         self._observer = observer or NobodyObserves()
+        self._connections = connections
 
     def one_reply(
         self, service: str, name: str, scope: Scope, answer: Callable[[bytes, Call], Awaitable[bytes]]
     ) -> Handler:
-        """Return the handler of a method that takes a message and returns one."""
+        """Return the handler of a method that takes a message and returns one.
+
+        To gRPC it is one that writes its replies, of which there is one: no other tells when a client has taken it.
+        """
         method = Method(service, name, "unary")
 
-        async def handle(message: bytes, context: Context) -> bytes:
+        async def handle(message: bytes, context: Context) -> None:
             async with self._passed(method, scope, context) as call:
-                return await answer(message, call)
+                with call.load.admitted(len(message)):
+                    reply = await answer(message, call)
+                await call.take_room_for(reply)
+                await call.write(reply)
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+        return grpc.unary_stream_rpc_method_handler(handle)
 
     def many_replies(
         self, service: str, name: str, scope: Scope, answer: Callable[[bytes, Call], Awaitable[None]]
@@ -71,7 +68,8 @@ class Calls:
 
         async def handle(message: bytes, context: Context) -> None:
             async with self._passed(method, scope, context) as call:
-                await answer(message, call)
+                with call.load.admitted(len(message)):
+                    await answer(message, call)
 
         return grpc.unary_stream_rpc_method_handler(handle)
 
@@ -89,20 +87,36 @@ class Calls:
     async def _passed(self, method: Method, scope: Scope, context: Context) -> AsyncIterator[Call]:
         ended = self._observer.began(method)
         code = grpc.StatusCode.UNKNOWN  # what gRPC says of a mistake of ours
+        call: Call | None = None
         try:
-            async with self._access.admitted(context) as caller:
-                if not caller.may_anywhere(scope):
-                    raise failures.permission_denied(caller.name, scope)
-                yield Call(caller, context)
-            code = grpc.StatusCode.OK
-        except CallFailed as failed:
-            code = failed.code
-            await failures.abort(context, failed)
+            try:
+                self._require_connection(context)
+                async with self._access.admitted(context) as caller:
+                    call = Call(caller, context, self._load.of(caller.key))
+                    self.open.add(call)
+                    if not caller.may_anywhere(scope):
+                        raise failures.permission_denied(caller.name, scope)
+                    with call.failed_if_stalled():
+                        yield call
+                code = grpc.StatusCode.OK
+            except CallFailed as failed:
+                code = failed.code
+                if call is not None:
+                    call.begin_end()
+                await failures.abort(context, failed)
         except asyncio.CancelledError:
-            code = grpc.StatusCode.CANCELLED
+            if code is grpc.StatusCode.UNKNOWN:
+                code = grpc.StatusCode.CANCELLED
             raise
         finally:
+            if call is not None:
+                self.open.discard(call)
+                call.give_room()
             ended(code)
+
+    def _require_connection(self, context: Context) -> None:
+        if self._connections is not None and not self._connections.admits(context.peer()):
+            raise failures.overloaded("max-connections", self._connections.most, self._connections.number)
 
 
 def parsed(request: _Request, message: bytes) -> _Request:

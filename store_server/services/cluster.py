@@ -9,7 +9,8 @@ import grpc
 from engram_store.v1 import cluster_service_pb2 as pb
 from store_server import failures
 from store_server.access.caller import Scope
-from store_server.services.calls import Call, Calls, parsed
+from store_server.services.call import Call
+from store_server.services.calls import Calls, parsed
 from store_server.services.draining import Draining
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import grpc
 from store_server import failures
 from store_server.access.caller import Scope
 from store_server.catalog import Catalog
-from store_server.limits.load import Load
 from store_server.services.answers import Answers
-from store_server.services.calls import Call, Calls
+from store_server.services.call import Call
+from store_server.services.calls import Calls
 from store_server.services.draining import Draining
 from store_server.services.reply_stream import ReplyStream
 from store_server.services.under_way import CallsUnderWay
@@ -22,20 +22,18 @@ SERVICE: Final = "engram_store.v1.LookupService"
 
 
 class LookupService:
-    """Answers lookups from the versions of a catalog, as many at a time as `load` lets it; see Answers."""
+    """Answers lookups from the versions of a catalog; see Answers."""
 
     def __init__(
         self,
         catalog: Catalog,
         executor: Executor,
-        load: Load,
         under_way: CallsUnderWay,
         draining: Draining,
         epoch: Callable[[], int] = lambda: 0,
     ) -> None:
         self._catalog = catalog
         self._executor = executor
-        self._load = load
         self._under_way = under_way
         self._draining = draining
         self._epoch = epoch
@@ -66,9 +64,9 @@ class LookupService:
             raise failures.shutting_down()
 
         async def write(reply: bytes) -> None:
-            await call.context.write(self._draining.told_in(reply))
+            await call.write(self._draining.told_in(reply))
 
-        stream = ReplyStream(call.context, self._answers(call), self._load.of(call.caller.key), write)
+        stream = ReplyStream(call.context, self._answers(call), call.load, write)
         self._streams.add(stream)
         try:
             with self._under_way.one_more():

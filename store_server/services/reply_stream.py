@@ -17,17 +17,16 @@ from engram_store.codec import (
 )
 from store_server import failures
 from store_server.failures import CallFailed
-from store_server.limits.load import ClientLoad
+from store_server.limits.load import BYTES_OF_ANY_REPLY, BYTES_OF_ANY_REQUEST, ClientLoad
 from store_server.services.fair_queue import FairQueue
 from store_server.services.together import Together, divided, has_names_of_a_table
-from store_server.services.waiting_lookups import BYTES_OF_ANY_REQUEST, Waiting, WaitingLookups
+from store_server.services.waiting_lookups import Waiting, WaitingLookups
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
 _SLOW_LOOKUPS: Final = 4  # lookups of one stream that may wait for a disk at once; others have threads left then
 _SMALL_REPLY_BYTES: Final = 256 << 10  # of rows that are gathered and written soon enough to be answered on the spot
-_BYTES_OF_ANY_REPLY: Final = 4 << 20  # room for one whose size is not known before a disk is asked
 _METADATA: Final = ((LOOKUPS_A_MESSAGE_KEY, str(MOST_LOOKUPS_A_MESSAGE)), (DROPS_GIVEN_UP_KEY, "1"))
 
 
@@ -217,7 +216,7 @@ class ReplyStream:
             await self._slots.acquire()
 
     async def _answer_slowly(self, waiting: Waiting) -> None:
-        room_bytes = _BYTES_OF_ANY_REPLY if waiting.room_bytes is None else waiting.room_bytes
+        room_bytes = BYTES_OF_ANY_REPLY if waiting.room_bytes is None else waiting.room_bytes
         try:
             if waiting.requests:  # else it was given up
                 await self._take_room(room_bytes)
@@ -228,13 +227,10 @@ class ReplyStream:
             self._slots.release()
 
     async def _from_disk(self, waiting: Waiting) -> bytes:
-        await self._load.disk_turn(waiting.cost)
-        try:
+        async with self._load.disk_turn(waiting.cost):
             requests = list(waiting.requests)
             self._waiting.dismiss(waiting)
             return await self._lookups.answer(requests[0]) if requests else b""
-        finally:
-            self._load.end_disk_turn()
 
     async def _put_reply(self, reply: bytes, room_bytes: int) -> None:
         await self._replies.put(_Reply(reply, room_bytes))

@@ -14,7 +14,8 @@ from store_server.access.caller import Scope
 from store_server.catalog import Catalog
 from store_server.cluster.known_map import KnownMap
 from store_server.open_version import OpenVersion
-from store_server.services.calls import Call, Calls, parsed
+from store_server.services.call import Call
+from store_server.services.calls import Calls, parsed
 from store_server.services.draining import Draining
 from store_server.services.shared_look import SharedLook
 from store_server.services.under_way import CallsUnderWay

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from engram_store.codec import Request
-from store_server.limits.load import ClientLoad
+from store_server.limits.load import BYTES_OF_ANY_REQUEST, ClientLoad
 from store_server.services.together import Together
-
-BYTES_OF_ANY_REQUEST: Final = 1024  # what it takes to hold or to answer one, beside its message and its rows
 
 
 @dataclass(slots=True, eq=False)

@@ -163,7 +163,7 @@ async def test_callers_that_read_nothing_lose_their_turn_to_others(tmp_path):
     write_table(root, "t", random_rows(64 << 10, 1024))
     version = manifest_of(root, "t").version
     async with contextlib.AsyncExitStack() as stack:
-        address = await stack.enter_async_context(block_node(root, read_seconds=0.1))
+        address = await stack.enter_async_context(block_node(root, stall_seconds=0.1))
         for _ in range(4):
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
             request = pb.ReadBlocksRequest(table="t", version=version, first_block=0, num_blocks=64)

@@ -7,7 +7,10 @@ import pytest
 
 from store_server import failures
 from store_server.access.caller import Anybody, Scope
-from store_server.services.calls import Call, Calls
+from store_server.limits.limits import Limits
+from store_server.limits.load import Load
+from store_server.services.call import Call
+from store_server.services.calls import Calls
 
 SERVICE = "engram_store.v1.Tried"
 
@@ -63,7 +66,7 @@ async def echo(call: Call) -> None:
 async def outcome(access, use):
     """What `use` of a server whose methods pass the border comes to, and what was observed."""
     recorder = Recorder()
-    calls = Calls(access, recorder)
+    calls = Calls(Load(Limits(), 1), access, recorder)
     handlers = {
         "Look": calls.one_reply(SERVICE, "Look", Scope.READ, look),
         "Change": calls.one_reply(SERVICE, "Change", Scope.WRITE, look),

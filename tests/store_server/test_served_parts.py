@@ -65,8 +65,8 @@ async def test_the_failure_names_the_epoch_of_the_nodes_map(part, is_cold):
         catalog.reload()
     server = grpc.aio.server()
     with ThreadPoolExecutor(1) as executor:
-        lookups = LookupService(catalog, executor, Load(Limits(), 1), CallsUnderWay(), Draining(), lambda: 17)
-        server.add_generic_rpc_handlers((lookups.handler(Calls()),))
+        lookups = LookupService(catalog, executor, CallsUnderWay(), Draining(), lambda: 17)
+        server.add_generic_rpc_handlers((lookups.handler(Calls(Load(Limits(), 1))),))
         port = server.add_insecure_port("127.0.0.1:0")
         if is_cold:  # opened by the lookup itself, in a thread
             catalog.reload()

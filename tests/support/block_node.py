@@ -7,9 +7,13 @@ from pathlib import Path
 
 import grpc
 
+from store_server.limits.connections import Connections
+from store_server.limits.limits import Limits
+from store_server.limits.load import Load
 from store_server.node import GRPC_OPTIONS
 from store_server.services.blocks import BlockService
 from store_server.services.calls import Calls
+from store_server.services.stall_watch import StallWatch
 from store_server.storage import DataRoot
 from store_server.storage.block_writer import BlockWriter
 from store_server.storage.stored_version import StoredVersion
@@ -27,16 +31,20 @@ async def block_node(
     quarantine: Callable[[StoredVersion, int], None] = quarantine,
     *,
     socket: Path | None = None,
-    read_seconds: float = 60.0,
+    stall_seconds: float = 60.0,
 ) -> AsyncIterator[str]:
     """Serve the blocks of a data root, at a free port or a Unix socket, as long as the block lasts; yields where."""
     server = grpc.aio.server(options=GRPC_OPTIONS)
     with ThreadPoolExecutor(8) as executor:
-        service = BlockService(DataRoot.open(root), executor, quarantine, read_seconds=read_seconds)
-        server.add_generic_rpc_handlers((service.handler(Calls()),))
+        service = BlockService(DataRoot.open(root), executor, quarantine)
+        connections = Connections(100)
+        calls = Calls(Load(Limits(), 8), connections=connections)
+        server.add_generic_rpc_handlers((service.handler(calls),))
         port = server.add_insecure_port(f"unix:{socket}" if socket else "127.0.0.1:0")
         await server.start()
+        connections.listen_on(0 if socket else port)
         try:
-            yield f"unix://{socket}" if socket else f"127.0.0.1:{port}"
+            async with StallWatch(calls, connections, stall_seconds, look_seconds=0.05):
+                yield f"unix://{socket}" if socket else f"127.0.0.1:{port}"
         finally:
             await server.stop(None)

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from store_server.limits.connections import Connections
+from store_server.limits.limits import Limits
+from store_server.limits.load import Load
 from store_server.listen_address import CannotListen, ListenAddress
 from store_server.services.blocks import BlockService
 from store_server.services.calls import Calls
+from store_server.services.stall_watch import StallWatch
 
 if TYPE_CHECKING:
     from store_server.storage import DataRoot
@@ -33,14 +37,19 @@ async def serving_blocks(root: DataRoot, listen: str) -> AsyncIterator[str]:
     of_others = asyncio.all_tasks()
     server = grpc.aio.server(options=_OPTIONS)
     with ThreadPoolExecutor(_THREADS) as threads:
-        server.add_generic_rpc_handlers((BlockService(root, threads, lambda *_: None).handler(Calls()),))
+        limits = Limits()
+        connections = Connections(limits.max_connections)
+        calls = Calls(Load(limits, _THREADS), connections=connections)
+        server.add_generic_rpc_handlers((BlockService(root, threads, lambda *_: None).handler(calls),))
         try:
             port = server.add_insecure_port(address.for_grpc())
         except RuntimeError as error:
             raise CannotListen(address.text, error) from error
         await server.start()
+        connections.listen_on(0 if address.path else port)
         try:
-            yield address.for_clients(port)
+            async with StallWatch(calls, connections, limits.stall_seconds):
+                yield address.for_clients(port)
         finally:
             await server.stop(None)
             await _last_turns(asyncio.all_tasks() - of_others)

@@ -12,6 +12,8 @@ from support.shard_maps import later, shard_map_of
 from engram_store.shard_map import Node, Shard
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.node_answers import NodeAnswer, node_answers
+from store_server.limits.limits import Limits
+from store_server.limits.load import Load
 from store_server.services.calls import Calls
 from store_server.services.cluster import ClusterService
 from store_server.services.draining import Draining
@@ -26,7 +28,7 @@ async def node_with(known, *, is_stopping=False):
     if is_stopping:
         draining.announce()
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    server.add_generic_rpc_handlers((ClusterService(known, draining).handler(Calls()),))
+    server.add_generic_rpc_handlers((ClusterService(known, draining).handler(Calls(Load(Limits(), 1))),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -1,0 +1,109 @@
+"""One call as a service sees it: who makes it, what it may have, and how it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from store_server import failures
+from store_server.storage import StorageError
+from store_server.storage.names import check_table_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import grpc
+
+    from store_server.access.caller import Caller, Scope
+    from store_server.limits.load import ClientLoad
+
+    Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
+
+_END_SECONDS: Final = 2.0  # for a client to take the status of a call that was ended
+
+
+class Call:
+    """Belongs to the task that handles it, but for what tells whether it is stuck."""
+
+    __slots__ = (
+        "_ending_since",
+        "_room_bytes",
+        "_stalled_seconds",
+        "_task",
+        "_writing_since",
+        "caller",
+        "context",
+        "load",
+    )
+
+    def __init__(self, caller: Caller, context: Context, load: ClientLoad) -> None:
+        self.caller = caller
+        self.context = context
+        self.load = load
+        self._stalled_seconds: float | None = None
+        self._task = asyncio.current_task()
+        self._writing_since: float | None = None
+        self._ending_since: float | None = None
+        self._room_bytes = 0
+
+    def require(self, scope: Scope, table: str) -> None:
+        """Raise what a table that is not there raises, where the caller has no such right on it.
+
+        Whether there is a table that it may not see is nothing that it may learn. Raises CallFailed.
+        """
+        if self.caller.may(scope, table):
+            return
+        try:
+            check_table_name(table)
+        except StorageError as error:
+            raise failures.of_storage(error) from error
+        raise failures.table_not_found(table, "this node")
+
+    async def write(self, reply: bytes) -> None:
+        """Send a reply, once the client takes it. One at a time."""
+        self._writing_since = time.monotonic()
+        await self.context.write(reply)
+        self._writing_since = None
+
+    async def take_room(self, num_bytes: int) -> None:
+        """Wait for room for a reply of so many bytes, which the call has until its end."""
+        await self.load.take_reply_bytes(num_bytes)
+        self._room_bytes += num_bytes
+
+    async def take_room_for(self, reply: bytes) -> None:
+        """Wait for what a reply needs beyond the room that the call has."""
+        if len(reply) > self._room_bytes:
+            await self.take_room(len(reply) - self._room_bytes)
+
+    def give_room(self) -> None:
+        """Let go of all its room."""
+        if self._room_bytes:
+            self.load.give_reply_bytes(self._room_bytes)
+            self._room_bytes = 0
+
+    @contextmanager
+    def failed_if_stalled(self) -> Iterator[None]:
+        """Raise CallFailed where the task was cancelled because a reply was not taken."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._stalled_seconds is None or self._task is None:
+                raise
+            self._task.uncancel()
+            raise failures.reads_nothing(self._stalled_seconds) from None
+
+    def begin_end(self) -> None:
+        """Take note that the client is being told of a failure, which it may not take either."""
+        self._writing_since, self._ending_since = None, time.monotonic()
+
+    def stall(self, now: float, seconds: float) -> None:
+        """End the call if a reply was not taken for so long."""
+        if self._writing_since is not None and now - self._writing_since > seconds and self._task is not None:
+            self._writing_since, self._stalled_seconds = None, seconds
+            self._task.cancel()
+
+    def is_stuck(self, now: float) -> bool:
+        """Tell whether its client takes not even the end."""
+        return self._ending_since is not None and now - self._ending_since > _END_SECONDS
