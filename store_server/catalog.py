@@ -13,12 +13,14 @@ from engram_store.shard_map import VersionKey
 from store_server.open_version import OpenVersion, VersionOpener
 from store_server.served_version import ServedVersion
 from store_server.storage import DataRoot, StorageError, TableNotFound, VersionNotFound
+from store_server.storage.data_root import PlacedVersion
 from store_server.storage.names import check_table_name
 
 if TYPE_CHECKING:
     from store_server.config import ServerConfig
     from store_server.storage.data_root import Place
     from store_server.storage.row_memory import RowMemory
+    from store_server.suspects import Suspects
 
 log = structlog.get_logger()
 
@@ -53,10 +55,12 @@ class Catalog:
     A version that cannot be opened is not served and named in the log; all others are.
     """
 
-    def __init__(self, root: DataRoot, config: ServerConfig, memory: RowMemory | None = None) -> None:
+    def __init__(
+        self, root: DataRoot, config: ServerConfig, memory: RowMemory | None = None, suspects: Suspects | None = None
+    ) -> None:
         self.tables: Tables = {}
         self._root = root
-        self._opener = VersionOpener(root, config, memory)
+        self._opener = VersionOpener(root, config, memory, suspects)
         self._next_to_refresh = 0
         self._reloading = threading.Lock()
 
@@ -89,6 +93,13 @@ class Catalog:
                     version.close()
         finally:
             self._reloading.release()
+
+    def note_quarantine(self, placed: PlacedVersion) -> None:
+        """Serve a version no more that is in quarantine since a moment. Waits for a disk."""
+        state = self.tables.get(placed.table)
+        version = None if state is None else state.versions.get(placed.version)
+        if version is not None and version.place == placed.place:
+            version.check_files()
 
     def serves(self, table: str, version: str) -> bool:
         """Tell whether lookups find a version, as far as it is known to be sound."""
@@ -170,11 +181,13 @@ class Catalog:
     def _known_or_new(self, known: dict[str, ServedVersion], name: str, version: str, place: Place) -> ServedVersion:
         served = known.get(version)
         if served is None or served.place != place:
-            return ServedVersion(name, version, place, self._opener)
+            return ServedVersion(PlacedVersion(name, version, place), self._opener)
         return served
 
     def _unreadable(self, name: str, before: TableState | None, error: StorageError) -> TableState:
-        state = before or TableState(_UNREADABLE, {_UNREADABLE: ServedVersion(name, "", None, self._opener)})
+        state = before or TableState(
+            _UNREADABLE, {_UNREADABLE: ServedVersion(PlacedVersion(name, "", None), self._opener)}
+        )
         state.versions[_UNREADABLE].fail(error)
         return state
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -27,7 +28,9 @@ from store_server.services.draining import Draining
 from store_server.services.stall_watch import StallWatch
 from store_server.services.under_way import CallsUnderWay
 from store_server.storage import DataRoot
+from store_server.storage.data_root import PlacedVersion
 from store_server.storage.row_memory import RowMemory
+from store_server.suspects import Suspects
 
 log = structlog.get_logger()
 
@@ -66,11 +69,13 @@ class Node:
         root: DataRoot,
         memory: RowMemory | None = None,
         *,
+        suspects: Suspects | None = None,
         is_one_of_several: bool = False,
     ) -> None:
         self.address = ""
         self._config = config
-        self._catalog = Catalog(root, config, memory)
+        self._suspects = suspects or Suspects()
+        self._catalog = Catalog(root, config, memory, self._suspects)
         self._threads = gather_threads(config.gather_threads)
         self._under_way, self._draining = CallsUnderWay(), Draining()
         self._connections = Connections(config.limits.max_connections)
@@ -121,6 +126,13 @@ class Node:
     async def name_workers(self, node_id: str, listen: Sequence[str]) -> None:
         """Tell clients from now on of all the processes of this node; see the message Workers."""
         self._tables.workers = pb.Workers(node=node_id, listen=listen)
+        await self._report_health()
+
+    async def note_quarantine(self, placed: PlacedVersion, reason: str, *, is_written: bool) -> None:
+        """Serve a version no more that is in quarantine since a moment, whether or not the data root says so."""
+        if not is_written:
+            self._suspects.quarantine(placed, reason)
+        await asyncio.to_thread(self._catalog.note_quarantine, placed)
         await self._report_health()
 
     async def drain(self) -> None:
@@ -189,10 +201,16 @@ class Node:
 
 @asynccontextmanager
 async def running(
-    config: ServerConfig, memory: RowMemory | None = None, *, is_one_of_several: bool = False
+    config: ServerConfig,
+    memory: RowMemory | None = None,
+    *,
+    suspects: Suspects | None = None,
+    is_one_of_several: bool = False,
+    open_root: Callable[[Path], DataRoot] = DataRoot.open,
 ) -> AsyncIterator[Node]:
     """Run a node, or one process of it, as long as the block lasts."""
-    node = Node(config, DataRoot.open(config.root), memory, is_one_of_several=is_one_of_several)
+    root = open_root(config.root)
+    node = Node(config, root, memory, suspects=suspects, is_one_of_several=is_one_of_several)
     try:
         await node.start()
         yield node

@@ -15,12 +15,13 @@ from store_server.storage import (
     TableDamaged,
     TableNotFound,
     VersionNotFound,
+    VersionQuarantined,
     VersionUnavailable,
 )
 
 if TYPE_CHECKING:
     from store_server.open_version import VersionOpener
-    from store_server.storage.data_root import Place
+    from store_server.storage.data_root import PlacedVersion
 
 log = structlog.get_logger()
 
@@ -36,8 +37,9 @@ class ServedVersion:
     `place` tells directories of the same name apart: a damaged version may be replaced by an intact one.
     """
 
-    def __init__(self, table: str, version: str, place: Place | None, opener: VersionOpener) -> None:
-        self.table, self.version, self.place = table, version, place
+    def __init__(self, placed: PlacedVersion, opener: VersionOpener) -> None:
+        self.placed = placed
+        self.table, self.version, self.place = placed
         self.was_asked_for = False
         """Set whenever a lookup finds the version; who takes note of it takes it back."""
         self._opener = opener
@@ -73,7 +75,7 @@ class ServedVersion:
             found = self.find()
             if found is None:
                 try:
-                    self._state = found = self._opener.open(self.table, self.version, in_memory=False)
+                    self._state = found = self._opener.open(self.placed, in_memory=False)
                 except _GONE:
                     raise
                 except StorageError as error:
@@ -88,7 +90,7 @@ class ServedVersion:
         The current version is open, in memory if its table belongs there; others are opened when they are looked up,
         because they may be many and each takes a file descriptor. What failed without being damaged is tried again.
         """
-        self._check_files()
+        self.check_files()
         state = self._state
         if isinstance(state, TableDamaged) or self._opener.has_stopped():
             return
@@ -100,6 +102,25 @@ class ServedVersion:
             self._reopen(in_memory=in_memory)
         elif state is not None:
             self._replace(None)
+
+    def check_files(self) -> None:
+        """Refuse a version whose files are no longer those that were opened, or that is in quarantine since.
+
+        The files of an attached version are not ours: anybody may write to them while we serve their bytes, cut them
+        short under the map, or take them away for a while. Ours may still be cut short, by a disk check for example.
+        When they are as they were, or the quarantine is lifted, the version is taken back.
+        """
+        state = self._state
+        try:
+            if isinstance(state, OpenVersion):
+                self._opener.check_files(self.placed, state)
+            elif isinstance(state, FilesChanged | VersionQuarantined):
+                self._opener.require_served(self.placed)
+                self._replace(None)
+        except TableDamaged as error:
+            self.fail(error)
+        except StorageError:  # cannot be looked at just now; what is mapped is still there
+            return
 
     def fail(self, error: StorageError) -> None:
         """Refuse lookups because of `error`, which is logged if it is another than before."""
@@ -121,7 +142,7 @@ class ServedVersion:
     def _reopen(self, *, in_memory: bool) -> None:
         """Open the version, also if it is open in another way; that one is served until the new one is ready."""
         try:
-            opened = self._opener.open(self.table, self.version, in_memory=in_memory)
+            opened = self._opener.open(self.placed, in_memory=in_memory)
         except _GONE:
             return
         except StorageError as error:
@@ -132,24 +153,6 @@ class ServedVersion:
             return
         self._reported = ""
         self._replace(opened)
-
-    def _check_files(self) -> None:
-        """Refuse a version whose files are no longer those that were opened; take an attached one back when they are.
-
-        The files of an attached version are not ours: anybody may write to them while we serve their bytes, cut them
-        short under the map, or take them away for a while. Ours may still be cut short, by a disk check for example.
-        """
-        state = self._state
-        try:
-            if isinstance(state, OpenVersion) and state.backend.kind != "memory":
-                self._opener.root.check_files(self.table, state.manifest)
-            elif isinstance(state, FilesChanged):
-                self._opener.root.stored_version(self.table, self.version)
-                self._replace(None)
-        except TableDamaged as error:
-            self.fail(error)
-        except StorageError:  # cannot be looked at just now; what is mapped is still there
-            return
 
     def _replace(self, state: OpenVersion | StorageError | None) -> None:
         with self._changing:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,7 +21,6 @@ from store_server.storage import StorageError
 
 if TYPE_CHECKING:
     from store_server.config import ServerConfig
-    from store_server.storage.row_memory import RowMemory
 
 log = structlog.get_logger()
 
@@ -34,33 +34,28 @@ def serve(
     *,
     listening: Callable[[Node], None],
     starting: Callable[[], None] = lambda: None,
-    memory: RowMemory | None = None,
-    is_one_of_several: bool = False,
+    node: Callable[[ServerConfig], AbstractAsyncContextManager[Node]] = running,
 ) -> None:
     """Run a node, or one process of it. SIGTERM or SIGINT drains it and ends, a second one ends it at once.
 
-    `starting` is called when its event loop runs, `listening` once it listens. Raises ServingFailed.
+    `starting` is called when its event loop runs, `listening` once it listens; `node` is what runs one. Raises
+    ServingFailed.
     """
     keep_freed_memory()
     raise_file_limit()
     try:
-        uvloop.run(_serve(config, listening, starting, memory, is_one_of_several=is_one_of_several))
+        uvloop.run(_serve(node(config), listening, starting))
     except (ValueError, NodeFailed, CannotListen, StorageError, NodeIdTaken, RegistryRefuses) as error:
         raise ServingFailed(str(error)) from error
 
 
 async def _serve(
-    config: ServerConfig,
-    listening: Callable[[Node], None],
-    starting: Callable[[], None],
-    memory: RowMemory | None,
-    *,
-    is_one_of_several: bool,
+    running_node: AbstractAsyncContextManager[Node], listening: Callable[[Node], None], starting: Callable[[], None]
 ) -> None:
     ready, stop = asyncio.Event(), asyncio.Event()
     _on_signals(ready, stop)
     starting()
-    async with running(config, memory, is_one_of_several=is_one_of_several) as node:
+    async with running_node as node:
         ready.set()
         listening(node)
         await stop.wait()

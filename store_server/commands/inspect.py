@@ -11,7 +11,7 @@ import typer
 
 from store_server.commands.arguments import Root, TableName, VersionOption
 from store_server.commands.failure import CommandFailed
-from store_server.storage import DataRoot, StorageError, TableDamaged
+from store_server.storage import DataRoot, StorageError, TableDamaged, VersionQuarantined
 from store_server.storage.changed_blocks import CHANGED
 from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.files.version_files import open_files
@@ -102,11 +102,17 @@ def _print_description(root: DataRoot, name: str, version: str) -> None:
     try:
         known.extend(_description(root, name, version))  # what came before an error stays
     except StorageError as error:
-        state, damage = f"damaged: {error.detail if isinstance(error, TableDamaged) else error}", error
+        state, damage = _damage(error), error
     for key, value in [("state", state), *known]:
         typer.echo(f"{key:<12} {value}")
     if damage is not None:
         raise damage
+
+
+def _damage(error: StorageError) -> str:
+    if isinstance(error, VersionQuarantined):
+        return error.detail
+    return f"damaged: {error.detail if isinstance(error, TableDamaged) else error}"
 
 
 def _description(root: DataRoot, name: str, version: str) -> Iterator[tuple[str, str]]:

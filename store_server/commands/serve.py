@@ -44,8 +44,10 @@ def serve(context: typer.Context, options: ServeOptions) -> None:
     """Serve the tables of a data root over gRPC.
 
     Prints one line, "listening on HOST:PORT", when it is ready. SIGTERM or SIGINT (Ctrl-C) tells clients to go to other
-    nodes, if there are any, finishes what is under way and ends with exit code 0; a second one ends at once. A worker
-    that dies is started again.
+    nodes, if there are any, finishes what is under way and ends with exit code 0; a second one ends at once.
+
+    With several workers, or --supervise, a worker that dies is started again, and a version that ends who reads it, as
+    on a disk that fails under it, is served no longer from the second time on: see `verify`.
 
     Each option is also a variable of the environment, ENGRAM_LISTEN for --listen, and a key in the file of --config.
     The command line goes first, then the environment, then the file. Where an option may be given several times, its
@@ -59,7 +61,7 @@ def serve(context: typer.Context, options: ServeOptions) -> None:
         log_to_stderr()
         for remark in layers.remarks:
             log.warning("setting ignored", reason=remark)
-        if len(settings.configs) > 1:
+        if len(settings.configs) > 1 or options.processes.supervise:
             code = _serve_with_workers(settings.configs, settings.placements)
         else:
             code = _serve_here(settings.config, settings.placements[0])

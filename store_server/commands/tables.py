@@ -9,7 +9,7 @@ import typer
 
 from store_server.commands.arguments import Root
 from store_server.commands.failure import CommandFailed
-from store_server.storage import DataRoot, StorageError
+from store_server.storage import DataRoot, StorageError, VersionQuarantined
 from store_server.storage.held_blocks import held_blocks, held_bytes
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ def tables(
 ) -> None:
     """List all tables with their current version.
 
-    The state is "ok", "part" where only some blocks of the current version are held, or "damaged" where it cannot be
-    served as far as its manifest and the sizes of its files tell; then stderr says why, and the exit status is 1.
-    `verify` reads the rows as well.
+    The state is "ok", "part" where only some blocks of the current version are held, "damaged" where it cannot be
+    served as far as its manifest and the sizes of its files tell, or "quarantined" where it ended the processes that
+    read it; then stderr says why, and the exit status is 1. `verify` reads the rows as well.
     """
     data_root = DataRoot.open(root)
     described, errors = [], []
@@ -36,7 +36,7 @@ def tables(
         try:
             table.update(_description(data_root, name))  # what came before an error stays
         except StorageError as error:
-            table["state"] = "damaged"
+            table["state"] = "quarantined" if isinstance(error, VersionQuarantined) else "damaged"
             errors.append(error)
     _print(described, as_json=as_json)
     for reason in errors:

@@ -12,6 +12,7 @@ from store_server.commands.failure import CommandFailed
 from store_server.commands.progress import progress_bar
 from store_server.storage import BlockDamaged, DataRoot, StorageError, TableNotFound, verify
 from store_server.storage.held_blocks import held_blocks, held_bytes
+from store_server.storage.version_quarantine import lift_quarantine
 
 EXAMPLES = (
     "engram-store verify ./data",
@@ -31,8 +32,10 @@ def verify_tables(
 
     All versions that a node would serve are read, the current one and older ones; what is wrong with one keeps no other
     from being read, and in the end the exit status is 1. Of a version that is held in part, the blocks that are held
-    are read. A line for each begins with ok, recorded, damaged or unreadable. The first time, the digests of an
-    attached checkpoint are recorded.
+    are read. A line for each begins with ok, recorded, damaged, unreadable or quarantined. The first time, the digests
+    of an attached checkpoint are recorded.
+
+    A version that ended two processes of a node is in quarantine, and served by nobody: found intact, it leaves it.
     """
     if version is not None and name is None:
         raise typer.BadParameter("--version needs the NAME of a table")
@@ -64,7 +67,8 @@ def _is_intact(root: DataRoot, name: str, version: str) -> bool:
     """Verify one version and print the outcome."""
     try:
         manifest = root.manifest(name, version)
-        is_held = held_blocks(root.stored_version(name, version))
+        stored = root.stored_version(name, version, also_quarantined=True)
+        is_held = held_blocks(stored)
         num_bytes = held_bytes(manifest, is_held)
         with progress_bar(f"verifying {name}", num_bytes) as advance:
             done = 0
@@ -83,7 +87,13 @@ def _is_intact(root: DataRoot, name: str, version: str) -> bool:
     # Nobody had read all rows of an attached checkpoint before; from now on they are compared with what they are now.
     outcome = "recorded" if manifest.is_attached and not manifest.block_digests else "ok"
     blocks = f"{manifest.num_blocks:,} blocks" if is_held.all() else f"{is_held.sum():,} of {len(is_held):,} blocks"
-    typer.echo(f"{outcome}  {name}  {version}  {blocks}  {num_bytes:,} bytes")
+    try:
+        lifted = "  quarantine lifted" if lift_quarantine(stored) else ""
+    except StorageError as error:
+        sys.stderr.write(f"error: {name}: intact, and in quarantine still: {error}\n")
+        typer.echo(f"quarantined  {name}  {version}")
+        return False
+    typer.echo(f"{outcome}  {name}  {version}  {blocks}  {num_bytes:,} bytes{lifted}")
     return True
 
 

@@ -29,6 +29,8 @@ from store_server.storage.errors import (
     TableNotFound,
     VersionIsCurrent,
     VersionNotFound,
+    VersionQuarantined,
+    VersionReplaced,
     VersionsDiffer,
     VersionUnavailable,
 )
@@ -72,6 +74,8 @@ __all__ = [
     "VerifyProgress",
     "VersionIsCurrent",
     "VersionNotFound",
+    "VersionQuarantined",
+    "VersionReplaced",
     "VersionUnavailable",
     "VersionWriter",
     "VersionsDiffer",

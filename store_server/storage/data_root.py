@@ -7,7 +7,8 @@ ROOT/tables/<name, '/' as '@'>/CURRENT       the current version's name
 ROOT/tables/<...>/versions/<version>/        table.json (the manifest) and the data file; the rows of an
                                              attached checkpoint lie where its manifest says; held.json where only
                                              some blocks are held (see held_blocks); changed.bin where a patch
-                                             replaced some (see changed_blocks)
+                                             replaced some (see changed_blocks); quarantined.json where it ended
+                                             who read it (see version_quarantine)
 ROOT/incoming/                               versions of which no block has come yet (see arrivals)
 """
 
@@ -37,6 +38,7 @@ from store_server.storage.memory_backend import MemoryBackend
 from store_server.storage.names import directory_of, name_of
 from store_server.storage.pages.resident_set import ResidentSet
 from store_server.storage.stored_version import StoredVersion
+from store_server.storage.version_quarantine import require_no_quarantine
 
 if TYPE_CHECKING:
     import os
@@ -60,6 +62,14 @@ class Place(NamedTuple):
     device: int
     inode: int
     changed_ns: int
+
+
+class PlacedVersion(NamedTuple):
+    """A version of a table in one place of a data root. Without a place it stands for what cannot be looked at."""
+
+    table: str
+    version: str
+    place: Place | None
 
 
 class DataRoot:
@@ -172,13 +182,18 @@ class DataRoot:
                 return MemoryBackend(stored, files, memory=memory, huge_pages=huge_pages, stop=stop)
             return MappedBackend(stored, files, resident_set or ResidentSet())
 
-    def stored_version(self, name: str, version: str) -> StoredVersion:
-        """Return a version with its manifest read and its files found unchanged; raises as `manifest` does."""
-        return self.check_files(name, self.manifest(name, version))
+    def stored_version(self, name: str, version: str, *, also_quarantined: bool = False) -> StoredVersion:
+        """Return a version with its manifest read and its files found unchanged; raises as `check_files` does."""
+        return self.check_files(name, self.manifest(name, version), also_quarantined=also_quarantined)
 
-    def check_files(self, name: str, manifest: Manifest) -> StoredVersion:
-        """Return where a version with this manifest lies; raises TableDamaged when its files were changed."""
+    def check_files(self, name: str, manifest: Manifest, *, also_quarantined: bool = False) -> StoredVersion:
+        """Return where a version with this manifest lies; raises TableDamaged when its files were changed.
+
+        One that is in quarantine counts as damaged (VersionQuarantined), except to who asks for those, too.
+        """
         directory = self.version_path(name, manifest.version)
+        if not also_quarantined:
+            require_no_quarantine(name, manifest.version, directory)
         if manifest.is_attached:
             data_path = Path(manifest.segments[0].path)
         else:

@@ -103,6 +103,14 @@ class VersionNotFound(StorageError):
         super().__init__(f"table {table!r} has no version {version!r:.80}; the current one is {current or 'unknown'}")
 
 
+class VersionReplaced(StorageError):
+    """Another version of the same name lies where the one that was meant has been."""
+
+    def __init__(self, table: str, version: str) -> None:
+        self.table, self.version = table, version
+        super().__init__(f"version {version} of table {table!r} was replaced meanwhile")
+
+
 class VersionIsCurrent(StorageError):
     """The current version of a table cannot be dropped."""
 
@@ -143,6 +151,15 @@ class TableDamaged(StorageError):
 
 class FilesChanged(TableDamaged):
     """A file of an attached version is missing, or has another size or time than when it was attached."""
+
+
+class VersionQuarantined(TableDamaged):
+    """Processes that read the version were ended by it, so nobody serves it until `verify` finds it sound."""
+
+    def __init__(self, table: str, version: str, path: Path, reason: str) -> None:
+        self.reason = reason
+        detail = f"in quarantine: {reason}; `engram-store verify` lifts it from a version that is sound"
+        super().__init__(table, version, path, detail)
 
 
 class BlockDamaged(TableDamaged):

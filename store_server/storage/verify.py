@@ -20,11 +20,12 @@ def verify(root: DataRoot, name: str, version: str) -> Iterator[VerifyProgress]:
     """Read every block and yield the progress after each; a version that is intact runs to the end.
 
     An attached version has no digests at first: the first time, they are taken and kept, which needs the writer's lock
-    on the data root; every later time compares with those. Raises BlockDamaged for the first block that is not what was
-    published, TableDamaged for a manifest or a file that is not, and what DataRoot.manifest raises; the first time also
-    RootBusy and RootNotWritable.
+    on the data root; every later time compares with those. One that is in quarantine is read as any other.
+
+    Raises BlockDamaged for the first block that is not what was published, TableDamaged for a manifest or a file that
+    is not, and what DataRoot.manifest raises; the first time also RootBusy and RootNotWritable.
     """
-    stored = root.stored_version(name, version)
+    stored = root.stored_version(name, version, also_quarantined=True)
     if stored.manifest.is_attached and not stored.manifest.block_digests:
         yield from _record(root, stored)
     else:
@@ -40,5 +41,6 @@ def _record(root: DataRoot, stored: StoredVersion) -> Iterator[VerifyProgress]:
         for rows, progress in checked_blocks(stored):
             digests.append(block_digest(rows))
             yield progress
-        root.stored_version(stored.table, stored.version)  # raises if a file was written to meanwhile
+        # Raises if a file was written to meanwhile.
+        root.stored_version(stored.table, stored.version, also_quarantined=True)
         writer.record_digests(stored.table, stored.version, digests)

@@ -14,41 +14,59 @@ from typing import TYPE_CHECKING, Final
 
 from store_server.workers.channel import Channel
 from store_server.workers.kept_files import WorkerGone
-from store_server.workers.settings import WorkerSettings
+from store_server.workers.marks import Trace
+from store_server.workers.settings import Quarantined, WorkerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from store_server.config import ServerConfig
     from store_server.placement import Placement
+    from store_server.storage.data_root import PlacedVersion
     from store_server.workers.kept_files import KeptFiles
 
+PROGRAM: Final = (sys.executable, "-m", "store_server.workers.worker")
 _STDERR: Final = 2
+_DEADLY: Final = (signal.SIGBUS, signal.SIGSEGV)  # what comes to who reads where nothing can be read
 
 
 class WorkerProcess:
     """A worker from its start to its end. Belongs to the running event loop.
 
-    `failure` is why it could not serve, in its own words; "" as long as it said nothing.
+    `failure` is why it could not serve, in its own words; "" as long as it said nothing. `culprit` is the version that
+    it was reading when a deadly signal came, as far as that is known.
     """
 
-    def __init__(self, number: int, process: subprocess.Popen[bytes], pidfd: int, control: Channel) -> None:
+    def __init__(
+        self, number: int, process: subprocess.Popen[bytes], pidfd: int, control: Channel, trace: Trace
+    ) -> None:
         """Use `start`."""
         loop = asyncio.get_running_loop()
         self.number = number
         self.failure = ""
+        self.culprit: PlacedVersion | None = None
         self.listening: asyncio.Future[str] = loop.create_future()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self._process = process
         self._pidfd = pidfd
         self._control = control
+        self._trace = trace
         self._began = time.monotonic()
         loop.add_reader(control, self._hear)
         loop.add_reader(self._pidfd, self._end)
 
     @classmethod
-    def start(cls, number: int, config: ServerConfig, placement: Placement | None, files: KeptFiles) -> WorkerProcess:
+    def start(
+        cls,
+        number: int,
+        config: ServerConfig,
+        placement: Placement | None,
+        files: KeptFiles,
+        quarantined: Quarantined = (),
+        *,
+        program: Sequence[str] = PROGRAM,
+    ) -> WorkerProcess:
         """Start a worker, in a process group of its own: what a terminal sends goes to the parent alone.
 
         Raises OSError where there are not enough descriptors, processes or memory; nothing is left of it then.
@@ -61,14 +79,19 @@ class WorkerProcess:
                 memory, its_memory = Channel.pair()
                 if_it_fails.callback(memory.close)
                 its_ends.callback(its_memory.close)
+                trace = Trace()
+                if_it_fails.callback(trace.close)
                 process = _started(
+                    program,
                     WorkerSettings(
                         number=number,
                         config=config,
                         placement=placement,
+                        quarantined=quarantined,
                         control_descriptor=its_control.fileno(),
                         memory_descriptor=its_memory.fileno(),
-                    )
+                        marks_descriptor=trace.descriptor,
+                    ),
                 )
             if_it_fails.callback(_kill, process)
             pidfd = os.pidfd_open(process.pid)
@@ -76,7 +99,7 @@ class WorkerProcess:
         for end in (control, memory):
             end.set_timeout(0)
         _answer_for_memory(memory, files)
-        return cls(number, process, pidfd, control)
+        return cls(number, process, pidfd, control, trace)
 
     @property
     def pid(self) -> int:
@@ -93,6 +116,11 @@ class WorkerProcess:
         with contextlib.suppress(OSError):  # it has just died
             self._control.send({"node_id": node_id, "workers": list(listen)})
 
+    def tell_quarantine(self, placed: PlacedVersion, reason: str, *, is_written: bool) -> None:
+        """Tell it to serve a version no more; see Node.note_quarantine."""
+        with contextlib.suppress(OSError):
+            self._control.send({"quarantine": placed, "reason": reason, "is_written": is_written})
+
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if it still runs."""
         with contextlib.suppress(ProcessLookupError):
@@ -106,7 +134,11 @@ class WorkerProcess:
             pass
         loop.remove_reader(self._control)
         self._control.close()
-        self.ended.set_result(self._process.wait())
+        code = self._process.wait()
+        if -code in _DEADLY:
+            self.culprit = self._trace.culprit()
+        self._trace.close()
+        self.ended.set_result(code)
 
     def _hear(self) -> bool:
         try:
@@ -136,12 +168,12 @@ def with_listen(config: ServerConfig, listen: str) -> ServerConfig:
     return dataclasses.replace(config, listen=listen)
 
 
-def _started(settings: WorkerSettings) -> subprocess.Popen[bytes]:
+def _started(program: Sequence[str], settings: WorkerSettings) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603  # ourselves
-        [sys.executable, "-m", "store_server.workers.worker", settings.to_argument()],
+        [*program, settings.to_argument()],
         stdin=subprocess.DEVNULL,
         stdout=_STDERR,
-        pass_fds=(settings.control_descriptor, settings.memory_descriptor),
+        pass_fds=(settings.control_descriptor, settings.memory_descriptor, settings.marks_descriptor),
         process_group=0,
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self, TypeAlias
 
 from pydantic import TypeAdapter
 
@@ -13,7 +14,10 @@ from store_server.cluster.cluster_config import ClusterConfig
 from store_server.config import ServerConfig
 from store_server.listen_address import ListenAddress
 from store_server.placement import Placement
+from store_server.storage.data_root import Place, PlacedVersion
 from store_server.storage.pages.resident_set import LEAST_BUDGET_BYTES
+
+Quarantined: TypeAlias = tuple[tuple[PlacedVersion, str], ...]
 
 
 def divided(config: ServerConfig, workers: int) -> list[ServerConfig]:
@@ -46,13 +50,18 @@ def _of_worker(cluster: ClusterConfig | None, number: int) -> ClusterConfig | No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """One worker. `config.listen` is its own address; It inherits the ends of the two channels."""
+    """One worker. `config.listen` is its own address; It inherits the ends of two channels, and where it leaves marks.
+
+    `quarantined` are versions in quarantine that the data root does not tell of, and why.
+    """
 
     number: int
     config: ServerConfig
     placement: Placement | None
+    quarantined: Quarantined = ()
     control_descriptor: int
     memory_descriptor: int
+    marks_descriptor: int
 
     def to_argument(self) -> str:
         """Return the settings as text."""
@@ -62,3 +71,9 @@ class WorkerSettings:
     def from_argument(cls, text: str) -> Self:
         """Return what `to_argument` wrote, by the types of the fields, those of nested settings included."""
         return TypeAdapter(cls).validate_python(json.loads(text))
+
+
+def placed_version(values: Sequence[Any]) -> PlacedVersion:
+    """Return the version that was made to JSON."""
+    table, version, place = values
+    return PlacedVersion(table, version, Place(*place))

@@ -6,20 +6,25 @@ import asyncio
 import secrets
 import signal
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import structlog
 
 from store_server.listen_address import ListenAddress
+from store_server.workers.deadly_versions import DeadlyVersions
 from store_server.workers.kept_files import KeptFiles
 from store_server.workers.process import WorkerProcess, how_it_ended, with_listen
-from store_server.workers.restarts import MOST_DEATHS, Restarts
+from store_server.workers.restarts import FIRST_DELAY_SECONDS, MOST_DEATHS, Restarts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from store_server.config import ServerConfig
     from store_server.placement import Placement
+    from store_server.storage.data_root import PlacedVersion
+    from store_server.workers.settings import Quarantined
+
+    Start: TypeAlias = Callable[[int, ServerConfig, Placement | None, KeptFiles, Quarantined], WorkerProcess]
 
 log = structlog.get_logger()
 
@@ -37,6 +42,7 @@ class _Death(NamedTuple):
     event: str
     reason: str
     lived_seconds: float
+    culprit: PlacedVersion | None = None
 
 
 class Supervisor:
@@ -47,7 +53,7 @@ class Supervisor:
         configs: Sequence[ServerConfig],
         placements: Sequence[Placement | None],
         *,
-        start: Callable[[int, ServerConfig, Placement | None, KeptFiles], WorkerProcess] = WorkerProcess.start,
+        start: Start = WorkerProcess.start,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._configs = list(configs)
@@ -56,6 +62,7 @@ class Supervisor:
         self._sleep = sleep
         self._node_id = secrets.token_hex(8)
         self._files = KeptFiles()
+        self._deadly = DeadlyVersions(configs[0].root)
         self._workers: dict[int, WorkerProcess] = {}
         self._signals: list[signal.Signals] = []
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -110,7 +117,9 @@ class Supervisor:
         return True
 
     def _start(self, number: int) -> WorkerProcess:
-        worker = self._start_process(number, self._configs[number], self._placements[number], self._files)
+        worker = self._start_process(
+            number, self._configs[number], self._placements[number], self._files, self._deadly.unwritten
+        )
         self._workers[number] = worker
         return worker
 
@@ -142,7 +151,8 @@ class Supervisor:
         restarts = Restarts()
         death = await self._death_of(number)
         while not self._stop.done():
-            delay = restarts.delay_after(death.lived_seconds)
+            is_explained = await self._is_explained(death)
+            delay = FIRST_DELAY_SECONDS if is_explained else restarts.delay_after(death.lived_seconds)
             if delay is None:
                 raise WorkersFailed(f"worker {number} {death.event} {MOST_DEATHS} times in a row: {death.reason}")
             log.error(
@@ -158,11 +168,21 @@ class Supervisor:
             else:
                 death = await self._death_of(number)
 
+    async def _is_explained(self, death: _Death) -> bool:
+        """Tell whether a worker that died was itself sound; a version that ended workers before is served no more."""
+        if death.culprit is None:
+            return False
+        verdict = await self._deadly.note_death(death.culprit, death.reason)
+        if verdict is not None:
+            for worker in self._workers.values():
+                worker.tell_quarantine(verdict.placed, verdict.reason, is_written=verdict.is_written)
+        return self._deadly.explains(death.culprit)
+
     async def _death_of(self, number: int) -> _Death:
         """Wait until a worker ends."""
         worker = self._workers[number]
         code = await asyncio.shield(worker.ended)
-        return _Death("died", worker.failure or how_it_ended(code), worker.lived_seconds)
+        return _Death("died", worker.failure or how_it_ended(code), worker.lived_seconds, worker.culprit)
 
     async def _replace(self, number: int) -> None:
         """Start a worker again, and wait until it serves or has ended; raises OSError if it cannot be started."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from store_server.config import ServerConfig
+from store_server.storage.data_root import Place, PlacedVersion
 from store_server.workers.kept_files import KeptFiles
 from store_server.workers.process import WorkerProcess
 from store_server.workers.supervisor import Supervisor, WorkersFailed
@@ -22,16 +23,25 @@ class FakeWorker:
 
     pid = 1
     failure = ""
+    culprit = None
     lived_seconds = 1.0
 
     def __init__(self, number, config):
         loop = asyncio.get_running_loop()
         self.number = number
+        self.quarantined = []
         self.listening, self.ready, self.ended, self.told_to_end = (loop.create_future() for _ in range(4))
         self.listening.set_result(config.listen)
 
     def name_workers(self, _node_id, _listen):
         self.ready.set_result(None)
+
+    def tell_quarantine(self, placed, _reason, *, is_written):
+        self.quarantined.append((placed, is_written))
+
+    def die_of(self, version):
+        self.culprit = version
+        self.ended.set_result(-signal.SIGBUS)
 
     def send_signal(self, number):
         if not self.ended.done():
@@ -47,7 +57,7 @@ class Starts:
         self.workers = []
         self.tries = 0
 
-    def __call__(self, number, config, _placement, _files):
+    def __call__(self, number, config, _placement, _files, _quarantined):
         self.tries += 1
         if self.tries in self.failures:
             raise self.failures[self.tries]
@@ -95,6 +105,43 @@ async def test_a_worker_that_can_never_be_started_again_ends_the_node_with_the_r
             await running
 
     assert starts.workers[0].told_to_end.done()
+
+
+async def test_versions_that_end_workers_do_not_end_the_node_before_all_are_in_quarantine(configs):
+    versions = [PlacedVersion(name, "0" * 32, Place(1, 2, 3)) for name in "abcd"]
+    starts, ready = Starts(), asyncio.Event()
+    supervisor = Supervisor(configs, [None, None], start=starts, sleep=no_pause)
+    running = asyncio.create_task(supervisor.run(lambda _: ready.set()))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await ready.wait()
+        for deaths, version in enumerate(version for version in versions for _ in range(2)):
+            starts.workers[-1].die_of(version)
+            while len(starts.workers) < deaths + 3:
+                await asyncio.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert await running == 0
+
+    # There is no such data root that could be told.
+    assert starts.workers[0].quarantined == [(version, False) for version in versions]
+
+
+async def test_workers_that_die_of_a_version_in_quarantine_end_the_node(configs):
+    version = PlacedVersion("a", "0" * 32, Place(1, 2, 3))
+    starts, ready = Starts(), asyncio.Event()
+    supervisor = Supervisor(configs, [None, None], start=starts, sleep=no_pause)
+    running = asyncio.create_task(supervisor.run(lambda _: ready.set()))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await ready.wait()
+        while not running.done():
+            if not starts.workers[-1].ended.done():
+                starts.workers[-1].die_of(version)
+            await asyncio.sleep(0.001)
+
+        with pytest.raises(WorkersFailed, match="worker 1 died 5 times in a row"):
+            await running
+
+    assert len(starts.workers) == 2 + 2 + 4
 
 
 async def test_a_first_worker_that_cannot_be_started_ends_those_before_it(configs):

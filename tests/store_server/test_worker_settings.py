@@ -10,7 +10,10 @@ import pytest
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.config import ServerConfig
 from store_server.placement import Placement
+from store_server.storage.data_root import Place, PlacedVersion
 from store_server.workers.settings import WorkerSettings, divided
+
+DESCRIPTORS = {"control_descriptor": 7, "memory_descriptor": 8, "marks_descriptor": 9}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,8 @@ def test_what_cannot_be_divided_is_refused(tmp_path, settings, message):
 @pytest.mark.parametrize("placement", [None, Placement(cores=(1, 2)), Placement(cores=(0,), numa_node=1)])
 def test_settings_survive_the_way_to_the_worker(tmp_path, placement):
     config = ServerConfig(root=tmp_path / "ü", in_memory=frozenset({"b", "a"}), memory_budget_bytes=32 << 20)
-    settings = WorkerSettings(number=3, config=config, placement=placement, control_descriptor=7, memory_descriptor=8)
+    quarantined = ((PlacedVersion("t", "0" * 32, Place(1, 2, 3)), "it ended two workers"),)
+    settings = WorkerSettings(number=3, config=config, placement=placement, quarantined=quarantined, **DESCRIPTORS)
 
     assert WorkerSettings.from_argument(settings.to_argument()) == settings
 
@@ -61,7 +65,7 @@ def test_the_settings_of_a_cluster_survive_it_too_and_only_the_first_worker_spea
         key_file=tmp_path / "key",
     )
     configs = divided(ServerConfig(root=tmp_path, cluster=cluster), 3)
-    settings = WorkerSettings(number=0, config=configs[0], placement=None, control_descriptor=7, memory_descriptor=8)
+    settings = WorkerSettings(number=0, config=configs[0], placement=None, **DESCRIPTORS)
 
     assert [config.cluster.speaks_for_node for config in configs] == [True, False, False]
     assert WorkerSettings.from_argument(settings.to_argument()) == settings
@@ -90,6 +94,6 @@ class SettingsWithMore(WorkerSettings):
 def test_settings_that_are_added_survive_it_without_a_line_for_them():
     pace = Pace(share_of={"a": 1}, files=(Path("/ü"), Path("/\udcff")), names=frozenset({"b", "a"}))
     config = ConfigWithMore(root=Path("/data"), pace=pace)
-    settings = SettingsWithMore(number=0, config=config, placement=None, control_descriptor=7, memory_descriptor=8)
+    settings = SettingsWithMore(number=0, config=config, placement=None, **DESCRIPTORS)
 
     assert SettingsWithMore.from_argument(settings.to_argument()) == settings

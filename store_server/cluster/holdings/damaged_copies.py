@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from store_server.cluster.holdings.removal import remove_version
-from store_server.storage import StorageError, TableDamaged, root_writer
+from store_server.storage import StorageError, TableDamaged, VersionQuarantined, root_writer
 from store_server.storage.data_root import MANIFEST
 from store_server.storage.held_blocks import HELD, HELD_FORMAT, held_blocks
 from store_server.storage.manifest import FORMAT
@@ -65,6 +65,8 @@ def _damage(root: DataRoot, key: VersionKey) -> TableDamaged | None:
     """Return what is wrong with the files of a version; None for one that is sound, away, or not readable just now."""
     try:
         held_blocks(root.stored_version(*key))
+    except VersionQuarantined:  # a mistake of this program would have all its copies taken away everywhere
+        return None
     except TableDamaged as error:
         return error
     except StorageError:

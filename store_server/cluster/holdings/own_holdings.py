@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from engram_store.shard_map import VersionKey
 from store_server.cluster.registration import Holdings
-from store_server.storage import StorageError, TableDamaged
+from store_server.storage import StorageError, TableDamaged, VersionQuarantined
 from store_server.storage.held_blocks import held_blocks, held_bytes, ranges_of
+from store_server.storage.version_quarantine import require_no_quarantine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +35,14 @@ class OwnHoldings:
         for key, stored in self._versions():
             try:
                 is_held = held_blocks(stored)
+                num_bytes += held_bytes(stored.manifest, is_held)
+                require_no_quarantine(*key, stored.directory)
+            except VersionQuarantined:  # takes its room, and nobody is to ask for it here
+                continue
             except StorageError as error:  # not served: the log of the catalog says why
                 self._note_unreadable(key, error)
                 continue
             blocks[key] = tuple(ranges_of(is_held))
-            num_bytes += held_bytes(stored.manifest, is_held)
         return Holdings(blocks, num_bytes)
 
     def stored(self, key: VersionKey) -> StoredVersion | None:
@@ -59,7 +63,7 @@ class OwnHoldings:
                 try:
                     place = self._root.place(name, version)
                     if key not in before or before[key][0] != place:
-                        before[key] = place, self._root.stored_version(name, version)
+                        before[key] = place, self._root.stored_version(name, version, also_quarantined=True)
                 except StorageError as error:
                     self._note_unreadable(key, error)
                     continue

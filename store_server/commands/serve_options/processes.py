@@ -24,6 +24,13 @@ class ProcessOptions(OptionGroup):
             "what is in RAM; clients learn of them and spread their load.",
         ),
     ] = 1
+    supervise: Annotated[
+        bool,
+        typer.Option(
+            help="Have a parent process start a worker again that dies, also where there is but one. Several workers "
+            "always have one. It puts a version into quarantine that ends who reads it for the second time.",
+        ),
+    ] = False
     pin_cores: Annotated[
         str | None,
         typer.Option(

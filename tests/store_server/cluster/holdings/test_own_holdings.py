@@ -8,6 +8,8 @@ from support.tables import write_table
 from engram_store.shard_map import VersionKey
 from store_server.cluster.holdings.own_holdings import OwnHoldings
 from store_server.storage import DataRoot
+from store_server.storage.data_root import PlacedVersion
+from store_server.storage.version_quarantine import put_in_quarantine
 
 ROWS = random_rows(10, 1 << 20)
 
@@ -68,3 +70,14 @@ def test_a_table_of_which_it_cannot_be_read_what_is_current_is_left_out_and_no_o
     current.write_text(bad.version)
 
     assert set(holdings().blocks) == {good, bad}
+
+
+def test_a_version_in_quarantine_takes_its_room_and_is_neither_told_of_nor_mended(tmp_path):
+    version = write_table(tmp_path, "t", ROWS)
+    root = DataRoot.open(tmp_path)
+    put_in_quarantine(root, PlacedVersion("t", version, root.place("t", version)), "it ended two workers")
+    holdings = OwnHoldings(root)
+
+    assert holdings()[:2] == ({}, ROWS.nbytes)
+    assert holdings.damaged == set()
+    assert holdings.stored(VersionKey("t", version)) is not None
