@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from store_server.access.access_config import AccessConfig
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.limits.limits import Limits
 from store_server.listen_address import ANY_HOST, ListenAddress
@@ -38,6 +39,8 @@ class ServerConfig:
     """
     limits: Limits = field(default_factory=Limits)
     """What clients may ask of the node."""
+    access: AccessConfig = field(default_factory=AccessConfig)
+    """Who may do what on the node."""
     cluster: ClusterConfig | None = None
     """The cluster that the node is one of; None for a node that stands alone."""
 

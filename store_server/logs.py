@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from store_server.access.redaction import mask_line
+
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
@@ -25,6 +27,7 @@ def log_to_stderr(*, worker: int | None = None) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+            mask_line,
         ],
         logger_factory=_StderrLogger,
     )

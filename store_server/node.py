@@ -14,6 +14,7 @@ import structlog
 from grpc_reflection.v1alpha import reflection
 
 from engram_store.v1 import table_service_pb2 as pb
+from store_server.access.node_access import NodeAccess
 from store_server.catalog import Catalog
 from store_server.cluster.node_in_cluster import NodeInCluster
 from store_server.config import ServerConfig
@@ -79,7 +80,9 @@ class Node:
         self._threads = gather_threads(config.gather_threads)
         self._under_way, self._draining = CallsUnderWay(), Draining()
         self._connections = Connections(config.limits.max_connections)
-        self._calls = Calls(Load(config.limits, config.gather_threads), connections=self._connections)
+        self._access = NodeAccess(config.access)
+        load = Load(config.limits, config.gather_threads)
+        self._calls = Calls(load, self._access.callers, connections=self._connections)
         self._stall_watch = StallWatch(self._calls, self._connections, config.limits.stall_seconds)
         self._in_cluster = None if config.cluster is None else NodeInCluster(config.cluster, root, self._catalog)
         known = None if self._in_cluster is None else self._in_cluster.known
@@ -106,9 +109,13 @@ class Node:
             raise NothingToServe(f"not one of the {len(served)} tables can be served; the log above says why")
         calls = self._calls
         self._server.add_generic_rpc_handlers(
-            (self._lookups.handler(calls), self._tables.handler(calls), self._cluster.handler(calls))
+            (
+                self._lookups.handler(calls),
+                self._tables.handler(calls),
+                self._cluster.handler(calls),
+                self._health.handler(calls),
+            )
         )
-        self._health.serve_on(self._server)
         names = [lookup.SERVICE, tables.SERVICE, cluster.SERVICE, health.SERVICE, reflection.SERVICE_NAME]
         if self._blocks is not None:
             self._server.add_generic_rpc_handlers((self._blocks.handler(calls),))
@@ -116,6 +123,7 @@ class Node:
         reflection.enable_server_reflection(names, self._server)
         self.address = await self._listen(listen)
         await self._server.start()
+        self._access.start()
         if self._in_cluster is not None:
             await self._in_cluster.start(self.address)
         await self._report_health()
@@ -169,6 +177,7 @@ class Node:
         # In threads: a lookup that waits for a disk is waited for, and a second signal must still be heard.
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         await asyncio.to_thread(self._catalog.close)
+        await self._access.close()
         if self.address:
             log.info("stopped", address=self.address)
 

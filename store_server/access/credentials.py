@@ -38,7 +38,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MOST_CHARACTERS: Final = 500
 
 
-class InvalidCredentials(Exception):
+class InvalidCredentials(ValueError):
     """The file does not say whom the node knows; the message says where and why, and holds no secret."""
 
 

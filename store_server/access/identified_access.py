@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final, TypeAlias
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
 from store_server import failures
 from store_server.access.audit import Event
+from store_server.access.credential_follower import CredentialFollower
 from store_server.access.known_callers import KnownCallers
 from store_server.access.open_calls import OpenCall, OpenCalls
 from store_server.access.refusals import Refusals
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
 log = structlog.get_logger()
-_LOOK_SECONDS: Final = 1.0
-_LEAST_SECONDS: Final = 0.25  # between looks, however many unknown tokens come
-_WAIT_SECONDS: Final = 2.0  # for a look, of who showed an unknown token
 
 
 class IdentifiedAccess:
@@ -43,37 +40,23 @@ class IdentifiedAccess:
     with the file does not answer: what it last said counts for so long.
     """
 
-    def __init__(
-        self,
-        file: CredentialFile,
-        credentials: Credentials,
-        audit: Audit,
-        *,
-        now: Callable[[], float] = time.time,
-        look_seconds: float = _LOOK_SECONDS,
-    ) -> None:
+    def __init__(self, file: CredentialFile, audit: Audit, *, now: Callable[[], float] = time.time) -> None:
+        """`now` returns seconds since 1970. Raises InvalidCredentials."""
+        self.refusals = Refusals(audit)
         self._file = file
         self._audit = audit
         self._now = now
-        self._look_seconds = look_seconds
-        self._known = KnownCallers(credentials)
+        self._known = KnownCallers(file.first())
         self._open = OpenCalls()
-        self.refusals = Refusals(audit)
-        self._looking: asyncio.Task[None] | None = None
-        self._looked_at = 0.0
-        self._following: asyncio.Task[None] | None = None
+        self._follower = CredentialFollower(file, self._take, self._end_faulty)
 
     def start(self) -> None:
         """Begin to follow."""
-        self._following = asyncio.create_task(self._follow())
+        self._follower.start()
 
     async def close(self) -> None:
         """Follow no more."""
-        for task in (self._following, self._looking):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        await self._follower.close()
 
     @asynccontextmanager
     async def admitted(self, context: Context) -> AsyncIterator[Caller]:
@@ -89,7 +72,7 @@ class IdentifiedAccess:
     async def _identified(self, shown: Shown, peer: str) -> Identity:
         found = self._known.find(shown)
         if isinstance(found, str) and shown.token is not None:  # its entry may have been written a moment ago
-            await self._look_soon()
+            await self._follower.look()
             found = self._known.find(shown)
         if isinstance(found, str):
             raise self._refused(found, shown, peer)
@@ -99,32 +82,6 @@ class IdentifiedAccess:
         token_id = "" if shown.token is None else shown.token.id
         self.refusals.say(reason, peer=peer, caller=caller, token_id=token_id)
         return failures.unauthenticated(reason)
-
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(self._look_seconds)
-            self._begin_look()
-            self._end_faulty()  # by the clock, also while a disk is waited for
-
-    async def _look_soon(self) -> None:
-        if time.monotonic() - self._looked_at >= _LEAST_SECONDS:
-            self._begin_look()
-        if self._looking is not None:
-            await asyncio.wait({self._looking}, timeout=_WAIT_SECONDS)
-
-    def _begin_look(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looked_at = time.monotonic()
-            self._looking = asyncio.create_task(self._look())
-
-    async def _look(self) -> None:
-        try:
-            credentials = await asyncio.to_thread(self._file.changed)
-            if credentials is not None:
-                self._take(credentials)
-        except Exception:  # a mistake of ours: without this nobody would ever be revoked
-            self._file.failures += 1
-            log.exception("the credentials cannot be followed")
 
     def _take(self, credentials: Credentials) -> None:
         changes = self._known.take(credentials)

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from structlog.typing import WrappedLogger
+    from structlog.typing import EventDict, WrappedLogger
 
 MASK: Final = "***"
 # Also one that was cut short, or pasted in capitals. An id is no secret, and tells which token has to be replaced.
@@ -23,6 +23,6 @@ def masked(text: str) -> str:
     return _BEARER.sub(rf"\1{MASK}", _TOKEN.sub(rf"\1{MASK}", text))
 
 
-def mask_line(_logger: WrappedLogger, _method: str, line: str) -> str:
+def mask_line(_logger: WrappedLogger, _method: str, line: EventDict | str) -> str:
     """Mask a line as it is about to be written: a processor of structlog, behind the one that renders."""
-    return masked(line)
+    return masked(str(line))

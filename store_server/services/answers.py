@@ -65,7 +65,9 @@ class Answers:
         return _decoded(codec.decode_given_up, message)
 
     def reply_bytes(self, request: codec.Request) -> int | None:
-        """See Lookups.reply_bytes."""
+        """See Lookups.reply_bytes. What the caller may not read goes the way of what is not there."""
+        if not self._call.caller.may(Scope.READ, request.table):
+            return None
         try:
             version = self._catalog.find(request.table, request.version)
         except StorageError:

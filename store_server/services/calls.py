@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from engram_store.codec import MalformedMessage
 from store_server import failures
 from store_server.access.access import Access, OpenAccess
-from store_server.access.caller import Scope
+from store_server.access.caller import Caller, Scope
 from store_server.failures import CallFailed
 from store_server.limits.connections import Connections
 from store_server.limits.load import Load
@@ -22,6 +22,8 @@ from store_server.services.call import Call
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+Needed: TypeAlias = Scope | tuple[Scope, ...]
+"""Rights of which a caller must have one somewhere to use a method at all; () for anybody who is admitted."""
 _Request = TypeVar("_Request", bound=Message)
 
 
@@ -43,7 +45,7 @@ class Calls:
         self._connections = connections
 
     def one_reply(
-        self, service: str, name: str, scope: Scope, answer: Callable[[bytes, Call], Awaitable[bytes]]
+        self, service: str, name: str, scope: Needed, answer: Callable[[bytes, Call], Awaitable[bytes]]
     ) -> Handler:
         """Return the handler of a method that takes a message and returns one.
 
@@ -61,7 +63,7 @@ class Calls:
         return grpc.unary_stream_rpc_method_handler(handle)
 
     def many_replies(
-        self, service: str, name: str, scope: Scope, answer: Callable[[bytes, Call], Awaitable[None]]
+        self, service: str, name: str, scope: Needed, answer: Callable[[bytes, Call], Awaitable[None]]
     ) -> Handler:
         """Return the handler of a method that takes a message and writes its replies itself."""
         method = Method(service, name, "server_stream")
@@ -73,7 +75,7 @@ class Calls:
 
         return grpc.unary_stream_rpc_method_handler(handle)
 
-    def both_ways(self, service: str, name: str, scope: Scope, answer: Callable[[Call], Awaitable[None]]) -> Handler:
+    def both_ways(self, service: str, name: str, scope: Needed, answer: Callable[[Call], Awaitable[None]]) -> Handler:
         """Return the handler of a method that reads its messages and writes its replies itself."""
         method = Method(service, name, "bidi_stream")
 
@@ -84,7 +86,7 @@ class Calls:
         return grpc.stream_stream_rpc_method_handler(handle)
 
     @asynccontextmanager
-    async def _passed(self, method: Method, scope: Scope, context: Context) -> AsyncIterator[Call]:
+    async def _passed(self, method: Method, scope: Needed, context: Context) -> AsyncIterator[Call]:
         ended = self._observer.began(method)
         code = grpc.StatusCode.UNKNOWN  # what gRPC says of a mistake of ours
         call: Call | None = None
@@ -94,8 +96,7 @@ class Calls:
                 async with self._access.admitted(context) as caller:
                     call = Call(caller, context, self._load.of(caller.key))
                     self.open.add(call)
-                    if not caller.may_anywhere(scope):
-                        raise failures.permission_denied(caller.name, scope)
+                    _require_any(scope, caller)
                     with call.failed_if_stalled():
                         yield call
                 code = grpc.StatusCode.OK
@@ -117,6 +118,12 @@ class Calls:
     def _require_connection(self, context: Context) -> None:
         if self._connections is not None and not self._connections.admits(context.peer()):
             raise failures.overloaded("max-connections", self._connections.most, self._connections.number)
+
+
+def _require_any(needed: Needed, caller: Caller) -> None:
+    scopes = (needed,) if isinstance(needed, Scope) else needed
+    if scopes and not any(caller.may_anywhere(scope) for scope in scopes):
+        raise failures.permission_denied(caller.name, scopes[0])
 
 
 def parsed(request: _Request, message: bytes) -> _Request:

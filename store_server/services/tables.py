@@ -23,6 +23,7 @@ from store_server.storage import StorageError, VersionNotFound
 
 SERVICE: Final = "engram_store.v1.TableService"
 _LOOK_SECONDS: Final = 2.0  # how long a look at the data root is waited for
+_NO_TABLE: Final = "\0"
 _LOOK_SECONDS_FOR_MORE: Final = 0.5  # by who would do with what is served already
 
 
@@ -79,16 +80,21 @@ class TableService:
     async def _get_table(self, message: bytes, call: Call) -> bytes:
         self._require_ready()
         request = parsed(pb.GetTableRequest(), message)
-        call.require(Scope.READ, request.name)
         if (shard_map := self._map()) is not None:
-            return self._described(_table_of_cluster(_in_map(shard_map, request.name, request.version)))
+            is_hidden = not call.caller.may(Scope.READ, request.name)
+            found = _in_map(shard_map, request.name, request.version, is_hidden=is_hidden)
+            return self._described(_table_of_cluster(found))
         with self._under_way.one_more():
-            return self._described(_table(await self._found(request.name, request.version)))
+            return self._described(_table(await self._found(call, request.name, request.version)))
 
-    async def _found(self, name: str, version: str) -> OpenVersion:
-        """Return a version after a look at the data root, opened if need be. Raises CallFailed."""
-        is_served = self._is_served(name, version)
+    async def _found(self, call: Call, name: str, version: str) -> OpenVersion:
+        """Return a version after a look at the data root, opened if need be. Raises CallFailed.
+
+        What the caller may not read takes as long as what is not there: the look is waited for all the same.
+        """
+        is_served = call.caller.may(Scope.READ, name) and self._is_served(name, version)
         await self._look.wait(_LOOK_SECONDS_FOR_MORE if is_served else _LOOK_SECONDS)
+        call.require(Scope.READ, name)
         try:
             found = self._catalog.find(name, version)
             return found if found is not None else await asyncio.to_thread(self._catalog.open, name, version)
@@ -131,12 +137,14 @@ class TableService:
             return False
 
 
-def _in_map(shard_map: ShardMap, name: str, version: str) -> ShardedVersion:
-    current = shard_map.current(name)
-    found = shard_map.versions.get(VersionKey(name, version or current or ""))
+def _in_map(shard_map: ShardMap, name: str, version: str, *, is_hidden: bool) -> ShardedVersion:
+    """Return a version; one that is hidden is looked for in vain, on the way of one that is not there."""
+    table = _NO_TABLE if is_hidden else name
+    current = shard_map.current(table)
+    found = shard_map.versions.get(VersionKey(table, version or current or ""))
     if found is not None:
         return found
-    if current is None and all(key.table != name for key in shard_map.versions):
+    if current is None and all(key.table != table for key in shard_map.versions):
         raise failures.table_not_found(name, f"the nodes of cluster {shard_map.cluster!r}")
     raise failures.of_storage(VersionNotFound(name, version, current))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from store_server.commands.option_groups import OptionGroup, option_names
+from store_server.commands.serve_options.access import AccessOptions
 from store_server.commands.serve_options.cluster import ClusterOptions
 from store_server.commands.serve_options.limits import LimitOptions
 from store_server.commands.serve_options.processes import ProcessOptions
@@ -46,6 +47,7 @@ class ServeOptions:
         ),
     ] = None
     transport: TransportOptions
+    access: AccessOptions
     processes: ProcessOptions
     tables: TableOptions
     stopping: StoppingOptions
