@@ -80,6 +80,17 @@ class Unavailable(EngramError, ConnectionError):
     """The store could not be reached, or broke off, until the time limit."""
 
 
+class Overloaded(Unavailable):
+    """The node has as much to do as it takes and refused to begin more; it may take it `retry_after` seconds later."""
+
+    def __init__(self, message: str, retry_after: float = 0.1) -> None:
+        super().__init__(message, retry_after)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class TimeLimitExceeded(EngramError, TimeoutError):
     """The store was reached and did not answer within the time limit."""
 

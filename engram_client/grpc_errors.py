@@ -26,6 +26,9 @@ _BY_REASON: Final[dict[str, type[errors.EngramError]]] = {
     "VERSION_UNAVAILABLE": errors.Unavailable,
     "STARTING": errors.Unavailable,
     "ROWS_NOT_HELD": errors.RowsNotHeld,
+    "OVERLOADED": errors.Overloaded,
+    "GIVEN_UP": errors.Unavailable,  # of one that we wait for still
+    "READS_NOTHING": errors.Unavailable,
 }
 _BY_CODE: Final[dict[grpc.StatusCode, type[errors.EngramError]]] = {
     # A call of ours changes nothing, so whatever broke on the way is worth another try.
@@ -42,6 +45,8 @@ _BY_CODE: Final[dict[grpc.StatusCode, type[errors.EngramError]]] = {
 }
 _CODE_OF_NUMBER: Final = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS_KEY: Final = "grpc-status-details-bin"
+_RETRY_MS: Final = 100
+_LONGEST_RETRY_MS: Final = 5000
 
 
 def error_of_failure(failure: Failure) -> errors.EngramError:
@@ -49,6 +54,8 @@ def error_of_failure(failure: Failure) -> errors.EngramError:
     if failure.reason == "ROWS_NOT_HELD":
         epoch = failure.metadata.get("epoch", "")
         return errors.RowsNotHeld(failure.message, int(epoch) if epoch.isdecimal() and len(epoch) < 20 else 0)
+    if failure.reason == "OVERLOADED":
+        return errors.Overloaded(failure.message, _seconds(failure.metadata.get("retry_ms", "")))
     code = _CODE_OF_NUMBER.get(failure.code, grpc.StatusCode.UNKNOWN)
     return _error(failure.reason, code, failure.message)
 
@@ -56,7 +63,10 @@ def error_of_failure(failure: Failure) -> errors.EngramError:
 def error_of_call(error: grpc.aio.AioRpcError, address: str, security: Security | None = None) -> errors.EngramError:
     """Return the error that a failed call to `address` stands for, which was made with this `security`."""
     message = error.details() or f"gRPC status {error.code().name}"
-    reason = _reason(error)
+    info = _info(error)
+    reason = str(info.reason)
+    if reason == "OVERLOADED":
+        return errors.Overloaded(f"{address}: {message}", _seconds(info.metadata.get("retry_ms", "")))
     if error.code() == grpc.StatusCode.UNAVAILABLE and security is not None:
         message = with_handshake_words(message, security)
     return _error(reason, error.code(), message if reason else f"{address}: {message}")
@@ -67,13 +77,20 @@ def _error(reason: str, code: grpc.StatusCode, message: str) -> errors.EngramErr
     return kind(message)
 
 
-def _reason(error: grpc.aio.AioRpcError) -> str:
+def _info(error: grpc.aio.AioRpcError) -> ErrorInfo:
+    """Return what a node says of a failure, empty if nothing."""
+    info = ErrorInfo()
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
-            info = ErrorInfo()
             try:
                 if any(detail.Unpack(info) for detail in Status.FromString(value).details):
-                    return str(info.reason)
+                    return info
             except DecodeError:  # not ours: something on the way put it there
-                return ""
-    return ""
+                break
+    return ErrorInfo()
+
+
+def _seconds(milliseconds: str) -> float:
+    """Return the seconds after which to try again, within reason whatever a node says."""
+    known = int(milliseconds[:6]) if milliseconds.isdecimal() else _RETRY_MS
+    return min(max(known, 1), _LONGEST_RETRY_MS) / 1000

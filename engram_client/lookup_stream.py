@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -18,11 +18,13 @@ from engram_client.pieces import PIECE_BYTES, Piece, missing
 from engram_client.security import Security
 from engram_client.table_info import TableInfo
 from engram_store.codec import (
+    DROPS_GIVEN_UP_KEY,
     LOOKUPS_A_MESSAGE_KEY,
     MOST_LOOKUPS_A_MESSAGE,
     Reply,
     Request,
     decode_stream_replies,
+    encode_given_up,
     encode_stream_requests,
 )
 
@@ -123,6 +125,8 @@ class LookupStream:
         self._fetches: set[_Fetch] = set()
         self._turns: deque[_Fetch] = deque()  # those that may send a piece, each at most once
         self._sending: list[_Fetch] = []  # those of which pieces are being written
+        self._given_up: list[int] = []  # lookups that the node is still to be told of
+        self._drops_given_up = False  # until the node has said that it wants to be
         self._most_lookups = 1  # in one message, until the node has said that it takes several
         # No task that somebody may cancel reads or writes: to cancel either in mid-air makes gRPC cancel the stream.
         self._reader = asyncio.create_task(self._read())
@@ -161,8 +165,7 @@ class LookupStream:
             if fetch.next_look is not None:
                 fetch.next_look.cancel()
             self._fetches.discard(fetch)
-            for number in fetch.ids:
-                self._waiting.pop(number, None)
+            self._give_up([number for number in fetch.ids if self._waiting.pop(number, None) is not None])
 
     async def close(self) -> None:
         """End the stream; what is under way fails with StoreClosed."""
@@ -170,6 +173,12 @@ class LookupStream:
         self._call.cancel()
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
+
+    def _give_up(self, ids: Sequence[int]) -> None:
+        """Tell the node that nobody waits for these lookups any more, if it wants to know."""
+        if ids and self._drops_given_up and self.broken is None:
+            self._given_up += ids
+            self._writer.wake()
 
     def _give_turn(self, fetch: _Fetch) -> None:
         if fetch.may_send() and not fetch.has_turn:
@@ -180,6 +189,9 @@ class LookupStream:
         """Return a message of pieces whose turn it is, None if there are none; what was returned before is written."""
         for fetch in self._sending:
             self._give_turn(fetch)  # behind those who came meanwhile
+        if self._given_up:
+            self._sending, given_up, self._given_up = [], self._given_up, []
+            return encode_given_up(given_up)
         self._sending, requests, num_bytes = [], list[Request](), 0
         while self._turns and len(requests) < self._most_lookups:
             fetch = self._turns[0]
@@ -202,7 +214,8 @@ class LookupStream:
 
     async def _read(self) -> None:
         try:
-            self._most_lookups = _most_lookups(await self._call.initial_metadata())
+            said = dict(await self._call.initial_metadata())
+            self._most_lookups, self._drops_given_up = _most_lookups(said), DROPS_GIVEN_UP_KEY in said
             while isinstance(message := await self._call.read(), bytes):  # what is no bytes is the end
                 self._deliver(decode_stream_replies(message))
             self._break(Unavailable(f"{self._address}: the server ended the stream"))
@@ -232,9 +245,9 @@ class LookupStream:
                 fetch.done.set_exception(_fresh(self.broken))
 
 
-def _most_lookups(metadata: Iterable[tuple[str, str | bytes]]) -> int:
+def _most_lookups(metadata: Mapping[str, str | bytes]) -> int:
     """Return how many lookups a node takes in one message; older ones say nothing of it."""
-    said = str(dict(metadata).get(LOOKUPS_A_MESSAGE_KEY))
+    said = str(metadata.get(LOOKUPS_A_MESSAGE_KEY))
     return max(1, min(int(said[:9]), MOST_LOOKUPS_A_MESSAGE)) if said.isdecimal() else 1
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from engram_client.arrays import Int64Array, Uint8Array
 from engram_client.at_once import all_of, begin
-from engram_client.errors import EngramError, StoreClosed, TimeLimitExceeded, Unavailable
+from engram_client.errors import EngramError, Overloaded, StoreClosed, TimeLimitExceeded, Unavailable
 from engram_client.grpc_transport import GrpcTransport
 from engram_client.keyring import Keyring
 from engram_client.pieces import PIECE_BYTES
@@ -166,16 +166,10 @@ class NodeTransport:
                     await worker.transport.fetch(
                         table, part.rows, part.out, left, places=part.places, patience=left / 2
                     )
-            except TimeLimitExceeded:
-                self._doubt(worker, answers=worker.answers)  # perhaps it is only slow
-                if now() >= deadline:
+            except EngramError as error:
+                self._judge(worker, error, tried)
+                if isinstance(error, TimeLimitExceeded) and now() >= deadline:
                     raise
-            except (Unavailable, StoreClosed):
-                if self._closed:
-                    raise
-                self._doubt(worker, answers=False)
-            except EngramError:
-                tried.update(self._workers)  # what is an error is said at the address of the URL
             else:
                 if worker.transport.draining:
                     self._doubt(worker, answers=True)
@@ -184,6 +178,20 @@ class NodeTransport:
         if left <= 0:
             raise Unavailable(f"table {table.name!r} of {self._address}: no worker answered within {timeout:g} s")
         await self._direct.fetch(table, part.rows, part.out, left, places=part.places)
+
+    def _judge(self, worker: _Worker, error: EngramError, tried: set[_Worker]) -> None:
+        """Take note of how a worker failed: `tried` are those that need not be asked. Raises the error at the end."""
+        match error:
+            case TimeLimitExceeded():
+                self._doubt(worker, answers=worker.answers)  # perhaps it is only slow
+            case Overloaded():
+                pass  # it answers, and others may have less to do
+            case Unavailable() | StoreClosed():
+                if self._closed:
+                    raise error
+                self._doubt(worker, answers=False)
+            case _:
+                tried.update(self._workers)  # what is an error is said at the address of the URL
 
     def _least_busy(self, tried: set[_Worker]) -> _Worker | None:
         """Return the worker with the least to do; one in doubt only where there is no other: it may hang."""

@@ -7,10 +7,12 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeVar
 
-from engram_client.errors import TimeLimitExceeded, Unavailable
+from engram_client.errors import Overloaded, TimeLimitExceeded, Unavailable
 
 _FIRST_DELAY_SECONDS: Final = 0.02
 _LONGEST_DELAY_SECONDS: Final = 1.0
+_LONGEST_OVERLOAD_SECONDS: Final = 2.0
+_MOST_DOUBLINGS: Final = 10
 _LONGEST_TIMEOUT_SECONDS: Final = 10_000_000  # some months; more than the timers below us can count
 _Result = TypeVar("_Result")
 
@@ -40,20 +42,34 @@ async def with_retries(
     Who has made a first attempt says how it failed, `last`, and how many of the seconds are gone.
     """
     check_timeout(timeout)
-    delays = _delays()
+    delays, refusals = _delays(), 0
     try:
         async with asyncio.timeout(timeout - seconds_gone):
             while True:
                 if last is not None:
-                    await sleep(next(delays))
+                    await sleep(next(delays) + overload_delay(last, refusals))
+                    refusals += isinstance(last, Overloaded)
                 try:
                     return await attempt()
                 except Unavailable as error:
                     last = error
     except TimeoutError as expired:
+        if isinstance(last, Overloaded):
+            raise Overloaded(f"{what}: gave up after {timeout:.4g} s; {last}", last.retry_after) from last
         if last is not None:
             raise Unavailable(f"{what}: gave up after {timeout:.4g} s; the last failure was: {last}") from last
         raise TimeLimitExceeded(f"{what}: no answer within {timeout:.4g} s") from expired
+
+
+def overload_delay(last: Exception | None, refusals: int) -> float:
+    """Return the seconds to wait beyond a pause after a node refused to begin more, as it has `refusals` times before.
+
+    It doubles with each, up to a limit, and half of it is left to chance, so that clients do not return all at once.
+    """
+    if not isinstance(last, Overloaded):
+        return 0.0
+    longest = min(last.retry_after * 2.0 ** min(refusals, _MOST_DOUBLINGS), _LONGEST_OVERLOAD_SECONDS)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load; nothing secret
 
 
 def check_timeout(timeout: float) -> float:

@@ -13,6 +13,7 @@ from engram_client.errors import (
     EngramError,
     ForkedProcess,
     InvalidTableName,
+    Overloaded,
     PermissionDenied,
     RequestTooLarge,
     RowOutOfRange,
@@ -47,7 +48,7 @@ REFUSALS: Final = (
 OF_THIS_PROCESS: Final = (ForkedProcess, WrongLoop)
 """Failures of which no node is to blame."""
 
-_NO_FAULT: Final = (*REFUSALS, *OF_THIS_PROCESS)
+_NO_FAULT: Final = (*REFUSALS, *OF_THIS_PROCESS, Overloaded)
 _ROUNDING: Final = 1 + 1e-6  # timers may be a trifle early
 
 

@@ -15,12 +15,14 @@ from engram_client.cluster.part_race import PartRace
 from engram_client.cluster.shard_split import places_within
 from engram_client.errors import (
     EngramError,
+    Overloaded,
     ProtocolError,
     RowsNotHeld,
     StoreClosed,
     TimeLimitExceeded,
     Unavailable,
 )
+from engram_client.retry import overload_delay
 
 if TYPE_CHECKING:
     from engram_client.arrays import Int64Array, Uint8Array
@@ -139,6 +141,7 @@ class ClusterFetch:
         if tried.last is not None and not any(isinstance(failure, _MAY_PASS) for failure in tried.failures):
             raise tried.last  # one replica may be wrong or damaged; what all say is so
         pause = min(_FIRST_PAUSE_SECONDS * 2**tried.rounds, _LONGEST_PAUSE_SECONDS)
+        pause += overload_delay(tried.last, tried.rounds)
         left = self._asking.left
         if left <= pause:
             raise self._given_up(tried) from tried.last
@@ -148,5 +151,7 @@ class ClusterFetch:
 
     def _given_up(self, tried: Tried) -> EngramError:
         what = f"fetching from table {self._asking.table.name!r}: gave up after {self._asking.timeout:g} s"
+        if isinstance(tried.last, Overloaded):
+            return Overloaded(f"{what}; {tried.last}", tried.last.retry_after)
         kind = TimeLimitExceeded if isinstance(tried.last, TimeLimitExceeded) else Unavailable
         return kind(f"{what}; the last failure was: {tried.last}")

@@ -11,7 +11,7 @@ from engram_client.errors import RowOutOfRange, TimeLimitExceeded, Unavailable
 from engram_client.lookup_stream import LookupStream
 from engram_client.pieces import Piece
 from engram_client.table_info import TableInfo
-from engram_store.codec import decode_stream_requests, encode_stream_reply
+from engram_store.codec import decode_given_up, decode_stream_requests, encode_stream_reply
 from engram_store.v1 import error_reason_pb2 as reasons
 from engram_store.v1 import lookup_service_pb2 as pb
 
@@ -239,3 +239,51 @@ def reply_of(values):
     )
     first.more.extend(others)
     return first.SerializeToString()
+
+
+class CallThatHears(SilentCall):
+    """Answers nothing and keeps what is written; `said` is its initial metadata."""
+
+    def __init__(self, *said):
+        super().__init__()
+        self.said = said
+        self.messages = []
+
+    async def initial_metadata(self):
+        return self.said
+
+    async def write(self, message):
+        self.messages.append(message)
+
+
+async def given_up_by(*said):
+    """What a node hears of two fetches of three pieces, of which one is cancelled and one ends by its time limit."""
+    call = CallThatHears(*said)
+    stream = LookupStream(call, "a node")
+    fetches = [asyncio.create_task(stream.fetch(TABLE, three_pieces(np.empty((3, 8), np.uint8)), 0.1)) for _ in "ab"]
+    await turns_of_the_loop()
+    fetches[0].cancel()
+    await asyncio.wait(fetches)
+    await turns_of_the_loop()
+    await stream.close()
+    asked = [request.id for message in call.messages for request in lookups_in(message)]
+    return asked, [decode_given_up(message) for message in call.messages if not lookups_in(message)]
+
+
+def lookups_in(message):
+    return decode_stream_requests(message) if decode_given_up(message) is None else []
+
+
+async def test_a_node_that_wants_to_hear_it_is_told_of_what_nobody_waits_for_any_more():
+    asked, given_up = await given_up_by(("drops-given-up", "1"))
+
+    assert len(asked) == 6
+    assert len(given_up) == 2
+    assert sorted(given_up[0] + given_up[1]) == sorted(asked)
+
+
+async def test_an_older_node_is_told_nothing():
+    asked, given_up = await given_up_by()
+
+    assert len(asked) == 6
+    assert given_up == []

@@ -70,3 +70,33 @@ async def test_what_is_no_passing_failure_is_not_tried_again():
 
     with pytest.raises(errors.TableNotFound):
         await with_retries(fail, 60.0, "asking", sleep=sleep)
+
+
+async def pauses_after(refusals, retry_after=0.1):
+    """The pauses of somebody who is refused so often for overload, without those that any failure has."""
+    pauses, left = [], [errors.Overloaded("the node is busy", retry_after)] * refusals
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    async def attempt():
+        if left:
+            raise left.pop()
+
+    await with_retries(attempt, 60.0, "asking", sleep=sleep)
+    return pauses
+
+
+async def test_who_is_refused_waits_for_what_the_node_says_and_longer_each_time():
+    pauses = await pauses_after(8)
+
+    least = [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]  # half of what it may be, two seconds at most
+    assert all(most <= pause <= 2 * most + 1.0 for pause, most in zip(pauses, least, strict=True))
+
+
+async def test_who_is_refused_until_the_time_limit_is_told_why():
+    async def attempt():
+        raise errors.Overloaded("the node is busy: of --max-queued 10, 10 are taken", 0.05)
+
+    with pytest.raises(errors.Overloaded, match="asking: gave up after 0.2 s; the node is busy: of --max-queued 10"):
+        await with_retries(attempt, 0.2, "asking")

@@ -8,7 +8,7 @@ from support.fake_cluster import TABLE, FakeCluster, shard_map_of, sharded
 from support.virtual_clock import run_virtually
 
 from engram_client.cluster.refusals import REMEMBER_SECONDS, Refusals
-from engram_client.errors import TableDamaged, VersionNotFound
+from engram_client.errors import Overloaded, TableDamaged, VersionNotFound
 from engram_store.shard_map import VersionKey
 
 ROWS = np.arange(50)
@@ -74,3 +74,26 @@ def test_of_very_many_versions_the_latest_refusals_are_remembered():
     remembered = [version for version in versions if refusals.include(version, 1, 0.0)]
     assert remembered == versions[-len(remembered) :]
     assert 0 < len(remembered) < 100
+
+
+def test_a_replica_that_has_too_much_to_do_is_not_taken_for_one_that_is_gone():
+    async def fetch_many():
+        cluster, table = await refused_cluster(Overloaded)
+        for _ in range(200):
+            await cluster.fetch_of(table, ROWS)
+
+        assert len(cluster.nodes[0].lookups) > 50
+
+    run_virtually(fetch_many())
+
+
+def test_where_all_replicas_have_too_much_to_do_a_fetch_waits_and_ends_by_saying_so():
+    async def fetch():
+        cluster, table = await refused_cluster(Overloaded)
+        cluster.nodes[1].fails_with = [Overloaded("it is not here")] * 1000
+        with pytest.raises(Overloaded, match="gave up after 5 s; it is not here"):
+            await cluster.fetch_of(table, ROWS, timeout=5.0)
+
+        assert sum(len(node.lookups) for node in cluster.nodes) < 30
+
+    run_virtually(fetch())
