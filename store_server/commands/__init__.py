@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
+from store_server.access.redaction import masked
 from store_server.commands.failure import CommandFailed
 from store_server.commands.interruption import NothingMeasured, NothingStored
 from store_server.commands.stop_signals import stop_signals_raise
@@ -68,6 +69,14 @@ COMMANDS: Final[dict[str, Command | CommandGroup]] = {
         {
             "show": Command("say what each setting is, and where that comes from", "config_show"),
             "check": Command("say all that keeps a node from starting", "config_check"),
+        },
+    ),
+    "token": CommandGroup(
+        "say who may do what on a node",
+        {
+            "new": Command("let somebody in, print their token", "token_new"),
+            "list": Command("show who is let in", "token_list"),
+            "revoke": Command("let somebody in no longer", "token_revoke"),
         },
     ),
     "publish": Command("make new versions current on a cluster", "publish"),
@@ -194,6 +203,6 @@ def _report(error: Exception, status: int, hint: str = "") -> int:
         message = f"{error.filename}: {error.strerror}"
     else:
         message = str(getattr(error, "format_message", error.__str__)())
-    line = " ".join(message.split())
+    line = masked(" ".join(message.split()))  # usage errors quote what was given
     sys.stderr.write(f"error: {line.removesuffix('.') + hint if hint else line}\n")
     return status
