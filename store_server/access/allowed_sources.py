@@ -72,11 +72,14 @@ class AllowedSources:
         if place is None or not any(place.is_in(prefix) for prefix in self._places):
             raise self._refused(url)
 
-    def require_directory(self, directory: Path) -> Path:
-        """Return a directory without symbolic links in it; raises SourceNotAllowed unless a prefix allows that one."""
-        real = Path(os.path.realpath(directory))
+    def require_path(self, path: Path) -> Path:
+        """Return the file or directory that a path really names; raises SourceNotAllowed unless a prefix allows it.
+
+        For whoever attaches files: those of a checkpoint, each, as its directory may hold links to elsewhere.
+        """
+        real = Path(os.path.realpath(path))
         if not self._has(real):
-            raise self._refused(str(directory))
+            raise self._refused(str(path))
         return real
 
     def require_file(self, descriptor: int, path: Path) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
+from store_server.access.allowed_sources import SourceNotAllowed
 from store_server.storage import BlockDamaged, DataRoot, StorageError
 from store_server.storage.files.version_files import open_files
 from store_server.storage.held_blocks import held_blocks
@@ -16,7 +17,9 @@ from store_server.storage.held_blocks import held_blocks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from store_server.access.allowed_sources import AllowedSources
     from store_server.storage import Manifest
+    from store_server.storage.files.version_files import VersionFiles
 
 WAIT_SECONDS: Final = 20.0  # for a manifest, for a block
 MOST_MANIFEST_BYTES: Final = 256 << 20  # a manifest has 35 bytes a block, so this is one of 8 TB
@@ -116,31 +119,36 @@ class NoSource:
 
 
 class FileSource:
-    """A data root that this host can read."""
+    """A data root that this host can read; of which, where there is a limit to that, no link leads out.
 
-    def __init__(self, root: Path) -> None:
+    What tells which version this is may be read through a link all the same: it has the digest that was asked for.
+    """
+
+    def __init__(self, root: Path, allowed: AllowedSources | None = None) -> None:
         self.url = root.absolute().as_uri()
         self._root = root
+        self._allowed = allowed
 
     def manifest(self, table: str, version: str) -> bytes:
         """See BlockSource.manifest."""
         try:
-            return DataRoot.open(self._root).manifest(table, version).to_json()
-        except StorageError as error:
+            return self._opened().manifest(table, version).to_json()
+        except (StorageError, SourceNotAllowed) as error:
             raise SourceFailed(self.url, str(error)) from error
 
     def blocks(self, table: str, manifest: Manifest, first: int, count: int) -> Iterator[tuple[int, bytes]]:
         """See BlockSource.blocks."""
         try:
-            stored = DataRoot.open(self._root).stored_version(table, manifest.version)
+            stored = self._opened().stored_version(table, manifest.version)
             are_held = held_blocks(stored)[first : first + count]
             with contextlib.closing(open_files(stored)) as files:
+                self._require_allowed(files)
                 for block in (np.flatnonzero(are_held) + first).tolist():
                     rows = np.empty((manifest.rows_in_block(block), manifest.row_bytes), np.uint8)
                     with contextlib.suppress(BlockDamaged):  # who asked compares too, and names this source then
                         files.read_checked_into(block, rows)
                     yield block, rows.tobytes()
-        except StorageError as error:
+        except (StorageError, SourceNotAllowed) as error:
             raise SourceFailed(self.url, str(error)) from error
 
     def interrupt(self) -> None:
@@ -148,3 +156,11 @@ class FileSource:
 
     def close(self) -> None:
         """See BlockSource.close."""
+
+    def _opened(self) -> DataRoot:
+        return DataRoot.open(self._root if self._allowed is None else self._allowed.require_path(self._root))
+
+    def _require_allowed(self, files: VersionFiles) -> None:
+        if self._allowed is not None:
+            for descriptor, path in files.opened():
+                self._allowed.require_file(descriptor, path)

@@ -18,6 +18,7 @@ from store_server.storage.pages.residency import may_ask_for_residency
 from store_server.storage.row_layout import row_layout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from io import FileIO
     from pathlib import Path
 
@@ -43,6 +44,10 @@ class BlockFile:
         except BaseException:
             self.close()
             raise
+
+    def opened(self) -> Iterable[tuple[int, Path]]:
+        """See VersionFiles.opened."""
+        return [(file.fileno(), path) for file, path in zip(self._files, self._places.paths, strict=True)]
 
     def map(self) -> MappedRows:
         """See VersionFiles.map. Two files are mapped one behind the other, so that one gather serves both."""

@@ -17,6 +17,7 @@ from store_server.storage.pages.residency import may_ask_for_residency
 from store_server.storage.row_layout import SegmentedRows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from io import FileIO
 
     from numpy.typing import NDArray
@@ -42,6 +43,10 @@ class SegmentFiles:
         except BaseException:
             self.close()
             raise
+
+    def opened(self) -> Iterable[tuple[int, Path]]:
+        """See VersionFiles.opened."""
+        return [(file.fileno(), Path(segment.path)) for file, segment in zip(self._files, self._segments, strict=True)]
 
     def map(self) -> MappedRows:
         """See VersionFiles.map. Only the pages of the tensors are mapped, whatever else the files hold."""

@@ -9,6 +9,9 @@ from store_server.storage.files.block_places import block_places
 from store_server.storage.files.segment_files import SegmentFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 
 class VersionFiles(Protocol):
     """Files that are open. Reading raises TableDamaged and StorageFailure."""
+
+    def opened(self) -> Iterable[tuple[int, Path]]:
+        """Return their descriptors, and the names by which they were opened."""
+        ...
 
     def map(self) -> MappedRows:
         """Map the rows as they lie; the maps outlive `close`."""
