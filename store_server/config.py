@@ -9,6 +9,7 @@ from store_server.access.access_config import AccessConfig
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.limits.limits import Limits
 from store_server.listen_address import ANY_HOST, ListenAddress
+from store_server.logs import LogFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,10 @@ class ServerConfig:
     """What clients may ask of the node."""
     access: AccessConfig = field(default_factory=AccessConfig)
     """Who may do what on the node."""
+    metrics_listen: str | None = None
+    """HOST:PORT at which the node shows its metrics, one port for all its workers; None for nowhere."""
+    log_format: LogFormat = "text"
+    """How its log is written: a line of text or a JSON object an event."""
     cluster: ClusterConfig | None = None
     """The cluster that the node is one of; None for a node that stands alone."""
 
@@ -48,6 +53,8 @@ class ServerConfig:
         listen = ListenAddress.parse(self.listen)
         if self.cluster is not None and not self.cluster.address and listen.host in ANY_HOST:
             raise ValueError(f"others cannot reach a node at {self.listen}; with --cluster, give --advertise too")
+        if self.metrics_listen is not None and ListenAddress.parse(self.metrics_listen).path:
+            raise ValueError(f"metrics_listen must be HOST:PORT, got {self.metrics_listen!r}")
         for name in ("drain_seconds", "reload_seconds"):
             if not 0 < getattr(self, name) <= 3600:
                 raise ValueError(f"{name} must be above 0 and at most 3600, got {getattr(self, name)}")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import structlog
 
 from store_server.access.redaction import mask_line
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, WrappedLogger
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+LogFormat: TypeAlias = Literal["text", "json"]
+_KEYS_FIRST: Final = ("timestamp", "level", "event")
 
 
-def log_to_stderr(*, worker: int | None = None) -> None:
-    """Write the log to standard error; each line of a worker bears its number."""
+def log_to_stderr(log_format: LogFormat = "text", *, worker: int | None = None) -> None:
+    """Write the log to standard error, a line an event; each of a worker bears its number."""
 
     def name_worker(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         return event if worker is None else {"worker": worker, **event}
@@ -26,11 +29,21 @@ def log_to_stderr(*, worker: int | None = None) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+            *_RENDERERS[log_format],
             mask_line,
         ],
         logger_factory=_StderrLogger,
     )
+
+
+def _usual_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {**{key: event.pop(key) for key in _KEYS_FIRST if key in event}, **event}
+
+
+_RENDERERS: Final[dict[LogFormat, list[Processor]]] = {
+    "text": [structlog.processors.KeyValueRenderer(key_order=_KEYS_FIRST)],
+    "json": [_usual_order, structlog.processors.JSONRenderer()],
+}
 
 
 class _StderrLogger:

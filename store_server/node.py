@@ -22,6 +22,8 @@ from store_server.gather_threads import gather_threads
 from store_server.limits.connections import Connections
 from store_server.limits.load import Load
 from store_server.listen_address import CannotListen, ListenAddress
+from store_server.observing.load_readings import read_connections, read_load
+from store_server.observing.node_metrics import NodeMetrics
 from store_server.root_follower import RootFollower
 from store_server.services import blocks, cluster, health, lookup, tables
 from store_server.services.calls import Calls
@@ -79,14 +81,17 @@ class Node:
         self._catalog = Catalog(root, config, memory, self._suspects)
         self._threads = gather_threads(config.gather_threads)
         self._under_way, self._draining = CallsUnderWay(), Draining()
+        self.metrics = NodeMetrics(self._catalog, root.path)
         self._connections = Connections(config.limits.max_connections)
         self._access = NodeAccess(config.access)
-        load = Load(config.limits, config.gather_threads)
-        self._calls = Calls(load, self._access.callers, connections=self._connections)
+        self._load = Load(config.limits, config.gather_threads)
+        self._calls = Calls(self._load, self._access.callers, self.metrics.calls, self._connections)
         self._stall_watch = StallWatch(self._calls, self._connections, config.limits.stall_seconds)
         self._in_cluster = None if config.cluster is None else NodeInCluster(config.cluster, root, self._catalog)
         known = None if self._in_cluster is None else self._in_cluster.known
-        self._lookups = lookup.LookupService(self._catalog, self._threads, self._under_way, self._draining, self._epoch)
+        self._lookups = lookup.LookupService(
+            self._catalog, self._threads, self._under_way, self._draining, self._epoch, self.metrics.lookups
+        )
         self._tables = tables.TableService(
             self._catalog, self._under_way, self._draining, known=known, is_one_of_several=is_one_of_several
         )
@@ -97,6 +102,7 @@ class Node:
         self._health = health.HealthReport()
         self._server = grpc.aio.server(options=(*GRPC_OPTIONS, *config.limits.grpc_options()))
         self._follower = RootFollower(self._catalog, config.reload_seconds, self._looked_at_root)
+        self._show_state()
 
     async def start(self) -> None:
         """Open all tables, then listen. Raises CannotListen, NothingToServe, StorageError."""
@@ -181,10 +187,24 @@ class Node:
         if self.address:
             log.info("stopped", address=self.address)
 
+    def _show_state(self) -> None:
+        readings, lookups, draining = self.metrics.readings, self._lookups, self._draining
+        readings.gauge("engram_node_ready", "Whether clients are served.", lambda: self._is_ready)
+        readings.gauge("engram_draining", "Whether the node has told that it stops.", lambda: draining.is_announced)
+        readings.gauge("engram_map_epoch", "Epoch of the shard map that the node knows, 0 for none.", self._epoch)
+        readings.gauge("engram_streams", "Streams of lookups that are open.", lambda: lookups.num_streams)
+        read_load(readings, self._load)
+        read_connections(readings, self._connections, self._stall_watch)
+
+    @property
+    def _is_ready(self) -> bool:
+        return bool(self.address) and self._tables.is_ready and not self._draining.is_announced
+
     def _epoch(self) -> int:
         return 0 if self._in_cluster is None else self._in_cluster.known.epoch
 
     async def _looked_at_root(self) -> None:
+        self.metrics.looked_at_root()
         if self._in_cluster is not None:
             await self._in_cluster.looked_at_root()
         await self._report_health()

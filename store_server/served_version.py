@@ -58,6 +58,11 @@ class ServedVersion:
         """Whether lookups find it, as far as is known."""
         return not isinstance(self._state, StorageError)
 
+    @property
+    def is_in_quarantine(self) -> bool:
+        """Whether it is refused because it ended who read it."""
+        return isinstance(self._state, VersionQuarantined)
+
     def find(self) -> OpenVersion | None:
         """Return the version, or None if it has to be opened first. Raises TableDamaged, VersionUnavailable."""
         self.was_asked_for = True

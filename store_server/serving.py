@@ -15,8 +15,9 @@ import uvloop
 from store_server.allocator import keep_freed_memory
 from store_server.cluster.agreement.registry import NodeIdTaken, RegistryRefuses
 from store_server.file_limit import raise_file_limit
-from store_server.listen_address import CannotListen
+from store_server.listen_address import CannotListen, ListenAddress
 from store_server.node import Node, NodeFailed, running
+from store_server.observing.metrics_port import metrics_shown
 from store_server.storage import StorageError
 
 if TYPE_CHECKING:
@@ -44,18 +45,23 @@ def serve(
     keep_freed_memory()
     raise_file_limit()
     try:
-        uvloop.run(_serve(node(config), listening, starting))
+        uvloop.run(_serve(config, node(config), listening, starting))
     except (ValueError, NodeFailed, CannotListen, StorageError, NodeIdTaken, RegistryRefuses) as error:
         raise ServingFailed(str(error)) from error
 
 
 async def _serve(
-    running_node: AbstractAsyncContextManager[Node], listening: Callable[[Node], None], starting: Callable[[], None]
+    config: ServerConfig,
+    running_node: AbstractAsyncContextManager[Node],
+    listening: Callable[[Node], None],
+    starting: Callable[[], None],
 ) -> None:
     ready, stop = asyncio.Event(), asyncio.Event()
     _on_signals(ready, stop)
     starting()
-    async with running_node as node:
+    if config.metrics_listen is not None:  # asked before tables are loaded, which may take long
+        await asyncio.to_thread(ListenAddress.parse(config.metrics_listen).require_free)
+    async with running_node as node, metrics_shown(config.metrics_listen, node.metrics.exposition_alone().text):
         ready.set()
         listening(node)
         await stop.wait()

@@ -37,6 +37,7 @@ FILES_AT_THE_BORDER = {
         "cluster/node_answers.py",
         "failures.py",
         "node.py",
+        "observing/call_counts.py",
         "observing/call_observer.py",
         "services/blocks.py",
         "services/call.py",

@@ -14,6 +14,7 @@ from store_server.commands.failure import CommandFailed
 from store_server.commands.option_groups import takes_groups
 from store_server.commands.serve_options import ServeOptions
 from store_server.commands.setting_layers.layers import layers_of
+from store_server.listen_address import CannotListen
 from store_server.logs import log_to_stderr
 from store_server.placement import CannotPlace, take_place
 from store_server.storage import StorageError
@@ -22,9 +23,9 @@ from store_server.storage.root_lock import root_lock
 from store_server.workers.supervisor import WorkersFailed, supervise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
+    from store_server.commands.checked_settings import CheckedSettings
     from store_server.config import ServerConfig
     from store_server.placement import Placement
 
@@ -58,14 +59,14 @@ def serve(context: typer.Context, options: ServeOptions) -> None:
         settings = checked(options, layers)
         if settings.config.cluster is not None:
             _make_root(settings.config.root)
-        log_to_stderr()
+        log_to_stderr(settings.config.log_format)
         for remark in layers.remarks:
             log.warning("setting ignored", reason=remark)
         if len(settings.configs) > 1 or options.processes.supervise:
-            code = _serve_with_workers(settings.configs, settings.placements)
+            code = _serve_with_workers(settings)
         else:
             code = _serve_here(settings.config, settings.placements[0])
-    except (SettingsRefused, CannotPlace, WorkersFailed, StorageError) as error:
+    except (SettingsRefused, CannotPlace, CannotListen, WorkersFailed, StorageError) as error:
         raise CommandFailed(str(error)) from error
     if code:
         raise typer.Exit(code)
@@ -78,8 +79,9 @@ def _make_root(root: Path) -> None:
             return
 
 
-def _serve_with_workers(configs: Sequence[ServerConfig], placements: Sequence[Placement | None]) -> int:
-    return asyncio.run(supervise(configs, placements, _say_listening))
+def _serve_with_workers(settings: CheckedSettings) -> int:
+    shown_at = settings.config.metrics_listen
+    return asyncio.run(supervise(settings.configs, settings.placements, _say_listening, shown_at))
 
 
 def _serve_here(config: ServerConfig, placement: Placement | None) -> int:

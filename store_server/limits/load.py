@@ -31,6 +31,8 @@ class Load:
     """
 
     def __init__(self, limits: Limits, disk_turns: int) -> None:
+        self.refused = dict.fromkeys(("max-connections", "max-queued", "max-in-flight-bytes"), 0)
+        """How often something was refused, by the limit that was reached."""
         self.waiting = Pool(limits.max_queued)
         self.request_bytes = Pool(limits.max_in_flight_bytes // _FOR_REQUESTS)
         self.reply_bytes = Pool(limits.max_in_flight_bytes - self.request_bytes.most)
@@ -86,6 +88,7 @@ class ClientLoad:
             (load.request_bytes, num_bytes, "max-in-flight-bytes"),
         ):
             if not pool.fits(client, amount):
+                load.refused[limit] += 1
                 raise failures.overloaded(limit, pool.most, pool.taken)
         self.hold(lookups, num_bytes)
 

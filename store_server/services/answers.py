@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -18,6 +19,7 @@ from store_server.access.caller import Scope
 from store_server.catalog import Catalog
 from store_server.failures import CallFailed
 from store_server.limits.load import BYTES_OF_ANY_REPLY, BYTES_OF_ANY_REQUEST
+from store_server.observing.lookup_counts import LookupCounts, Source
 from store_server.open_version import OpenVersion
 from store_server.services.call import Call
 from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
@@ -33,17 +35,31 @@ class Answers:
 
     Rows known to be in RAM are gathered on the event loop, which is quicker than any hop to a thread; rows that may
     have to come from disk, and versions that have to be opened first, are left to the threads of `executor`, so that
-    the loop never waits for a disk. `epoch` returns that of the shard map that the node knows, 0 for none.
+    the loop never waits for a disk. `epoch` returns that of the shard map that the node knows, 0 for none. `counts` is
+    told what came of each.
     """
 
-    def __init__(self, catalog: Catalog, executor: Executor, epoch: Callable[[], int], call: Call) -> None:
+    def __init__(
+        self, catalog: Catalog, executor: Executor, epoch: Callable[[], int], counts: LookupCounts, call: Call
+    ) -> None:
         self._catalog = catalog
         self._executor = executor
         self._epoch = epoch
+        self._counts = counts
         self._call = call
 
     async def to_one(self, message: bytes) -> bytes:
         """Return the LookupResponse to a LookupRequest. Raises CallFailed."""
+        read_at = time.perf_counter()
+        try:
+            source, reply = await self._to_one(message)
+        except CallFailed as failed:
+            self._counts.failed(failed.failure.reason)
+            raise
+        self._counts.answered(source, time.perf_counter() - read_at)
+        return reply
+
+    async def _to_one(self, message: bytes) -> tuple[Source, bytes]:
         request, load = _decoded(codec.decode_lookup_request, message), self._call.load
         num_bytes = self.reply_bytes(request)
         cost = (len(message) if num_bytes is None else num_bytes) + BYTES_OF_ANY_REQUEST
@@ -52,17 +68,18 @@ class Answers:
             await load.loop_turn(cost)
         reply = self._from_ram([request], lambda answers: codec.fill_lookup_reply(*answers))
         if reply is not None:
-            return reply
+            return Source.RAM, reply
         async with load.disk_turn(cost):
-            return await self._in_thread(self._reply, request)
+            return Source.DISK, await self._from_disk(request, codec.encode_lookup_reply)
 
     def requests_in(self, message: bytes) -> list[codec.Request]:
         """See Lookups.requests_in."""
-        return _decoded(codec.decode_stream_requests, message)
+        return self._read(codec.decode_stream_requests, message)
 
     def given_up_in(self, message: bytes) -> list[int] | None:
-        """See Lookups.given_up_in."""
-        return _decoded(codec.decode_given_up, message)
+        """See Lookups.given_up_in, which is asked of every message first."""
+        self._call.observed.received()
+        return self._read(codec.decode_given_up, message)
 
     def reply_bytes(self, request: codec.Request) -> int | None:
         """See Lookups.reply_bytes. What the caller may not read goes the way of what is not there."""
@@ -79,23 +96,39 @@ class Answers:
         try:
             return self._from_ram(requests, codec.fill_stream_replies)
         except CallFailed as failed:
-            return codec.encode_stream_failure(requests[0].id, failed.failure) if len(requests) == 1 else None
+            return self.refusal(requests[0], failed) if len(requests) == 1 else None
 
     async def answer(self, request: codec.Request) -> bytes:
         """See Lookups.answer."""
         try:
-            return await self._in_thread(self._stream_reply, request)
+            return await self._from_disk(request, partial(codec.encode_stream_reply, request.id))
         except CallFailed as failed:
-            return codec.encode_stream_failure(request.id, failed.failure)
+            return self.refusal(request, failed)
 
-    async def _in_thread(self, reply: Callable[[codec.Request], bytes], request: codec.Request) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, reply, request)
+    def refusal(self, request: codec.Request, failed: CallFailed) -> bytes:
+        """See Lookups.refusal."""
+        self._counts.failed(failed.failure.reason)
+        return codec.encode_stream_failure(request.id, failed.failure)
 
-    def _reply(self, request: codec.Request) -> bytes:
-        return codec.encode_lookup_reply(*self._gathered(request))
+    def answered(self, source: Source, seconds: float, lookups: int) -> None:
+        """See Lookups.answered."""
+        self._counts.answered(source, seconds, lookups)
 
-    def _stream_reply(self, request: codec.Request) -> bytes:
-        return codec.encode_stream_reply(request.id, *self._gathered(request))
+    def _read(self, decode: Callable[[bytes], _Decoded], message: bytes) -> _Decoded:
+        try:
+            return _decoded(decode, message)
+        except CallFailed as failed:
+            self._counts.failed(failed.failure.reason)
+            raise
+
+    async def _from_disk(self, request: codec.Request, encode: Callable[[str, NDArray[np.uint8]], bytes]) -> bytes:
+        def gathered() -> tuple[bytes, int]:
+            version, rows = self._gathered(request)
+            return encode(version, rows), rows.shape[1]
+
+        reply, row_bytes = await asyncio.get_running_loop().run_in_executor(self._executor, gathered)
+        self._counts.found(request.table, Source.DISK, request.rows.size, row_bytes)
+        return reply
 
     def _from_ram(self, requests: Sequence[codec.Request], filled: _FilledReply) -> bytes | None:
         """Return the reply, or None if a version has to be opened or some rows may lie on a disk.
@@ -112,11 +145,15 @@ class Answers:
                 gather = partial(version.backend.gather_from_ram, request.rows)
                 shape = _shape_of_reply(request, version)
                 answers.append(codec.Answer(request.id, version.version, shape, gather))
-            return filled(answers)
+            reply = filled(answers)
         except BackendClosed:
             return None  # dropped or replaced just now: the other way looks once more
         except StorageError as error:
             raise failures.of_storage(error, self._epoch()) from error
+        if reply is not None:
+            for request, answer in zip(requests, answers, strict=True):
+                self._counts.found(request.table, Source.RAM, *answer.shape)
+        return reply
 
     def _gathered(self, request: codec.Request) -> tuple[str, NDArray[np.uint8]]:
         """Return the version and its rows, from disk if need be."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from store_server import failures
+from store_server.observing.call_observer import UNOBSERVED
 from store_server.storage import StorageError
 from store_server.storage.names import check_table_name
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from store_server.access.caller import Caller, Scope
     from store_server.limits.load import ClientLoad
+    from store_server.observing.call_observer import ObservedCall
 
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -36,12 +38,15 @@ class Call:
         "caller",
         "context",
         "load",
+        "observed",
     )
 
-    def __init__(self, caller: Caller, context: Context, load: ClientLoad) -> None:
+    def __init__(self, caller: Caller, context: Context, load: ClientLoad, observed: ObservedCall = UNOBSERVED) -> None:
+        """`observed` is told of messages: here of those that are sent, by who reads them of others."""
         self.caller = caller
         self.context = context
         self.load = load
+        self.observed = observed
         self._stalled_seconds: float | None = None
         self._task = asyncio.current_task()
         self._writing_since: float | None = None
@@ -64,6 +69,7 @@ class Call:
     async def write(self, reply: bytes) -> None:
         """Send a reply, once the client takes it. One at a time."""
         self._writing_since = time.monotonic()
+        self.observed.sent()
         await self.context.write(reply)
         self._writing_since = None
 
@@ -98,11 +104,13 @@ class Call:
         """Take note that the client is being told of a failure, which it may not take either."""
         self._writing_since, self._ending_since = None, time.monotonic()
 
-    def stall(self, now: float, seconds: float) -> None:
-        """End the call if a reply was not taken for so long."""
-        if self._writing_since is not None and now - self._writing_since > seconds and self._task is not None:
-            self._writing_since, self._stalled_seconds = None, seconds
-            self._task.cancel()
+    def stall(self, now: float, seconds: float) -> bool:
+        """End the call if a reply was not taken for so long; tells whether it was so."""
+        if self._writing_since is None or now - self._writing_since <= seconds or self._task is None:
+            return False
+        self._writing_since, self._stalled_seconds = None, seconds
+        self._task.cancel()
+        return True
 
     def is_stuck(self, now: float) -> bool:
         """Tell whether its client takes not even the end."""

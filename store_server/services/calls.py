@@ -55,6 +55,7 @@ class Calls:
 
         async def handle(message: bytes, context: Context) -> None:
             async with self._passed(method, scope, context) as call:
+                call.observed.received()
                 with call.load.admitted(len(message)):
                     reply = await answer(message, call)
                 await call.take_room_for(reply)
@@ -70,6 +71,7 @@ class Calls:
 
         async def handle(message: bytes, context: Context) -> None:
             async with self._passed(method, scope, context) as call:
+                call.observed.received()
                 with call.load.admitted(len(message)):
                     await answer(message, call)
 
@@ -87,14 +89,14 @@ class Calls:
 
     @asynccontextmanager
     async def _passed(self, method: Method, scope: Needed, context: Context) -> AsyncIterator[Call]:
-        ended = self._observer.began(method)
+        observed = self._observer.began(method)
         code = grpc.StatusCode.UNKNOWN  # what gRPC says of a mistake of ours
         call: Call | None = None
         try:
             try:
                 self._require_connection(context)
                 async with self._access.admitted(context) as caller:
-                    call = Call(caller, context, self._load.of(caller.key))
+                    call = Call(caller, context, self._load.of(caller.key), observed)
                     self.open.add(call)
                     _require_any(scope, caller)
                     with call.failed_if_stalled():
@@ -113,10 +115,11 @@ class Calls:
             if call is not None:
                 self.open.discard(call)
                 call.give_room()
-            ended(code)
+            observed.ended(code)
 
     def _require_connection(self, context: Context) -> None:
         if self._connections is not None and not self._connections.admits(context.peer()):
+            self._load.refused["max-connections"] += 1
             raise failures.overloaded("max-connections", self._connections.most, self._connections.number)
 
 

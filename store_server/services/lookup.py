@@ -11,6 +11,7 @@ import grpc
 from store_server import failures
 from store_server.access.caller import Scope
 from store_server.catalog import Catalog
+from store_server.observing.lookup_counts import LookupCounts
 from store_server.services.answers import Answers
 from store_server.services.call import Call
 from store_server.services.calls import Calls
@@ -31,12 +32,14 @@ class LookupService:
         under_way: CallsUnderWay,
         draining: Draining,
         epoch: Callable[[], int] = lambda: 0,
+        counts: LookupCounts | None = None,
     ) -> None:
         self._catalog = catalog
         self._executor = executor
         self._under_way = under_way
         self._draining = draining
         self._epoch = epoch
+        self._counts = counts or LookupCounts()
         self._streams: set[ReplyStream] = set()
         self._is_ending = False
 
@@ -47,6 +50,11 @@ class LookupService:
             "LookupStream": calls.both_ways(SERVICE, "LookupStream", Scope.READ, self._lookup_stream),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    @property
+    def num_streams(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
 
     def end_streams(self) -> None:
         """Let each open stream finish what it has begun, then end it."""
@@ -79,4 +87,4 @@ class LookupService:
             raise failures.shutting_down()
 
     def _answers(self, call: Call) -> Answers:
-        return Answers(self._catalog, self._executor, self._epoch, call)
+        return Answers(self._catalog, self._executor, self._epoch, self._counts, call)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -13,11 +14,11 @@ from engram_store.codec import (
     LOOKUPS_A_MESSAGE_KEY,
     MOST_LOOKUPS_A_MESSAGE,
     Request,
-    encode_stream_failure,
 )
 from store_server import failures
 from store_server.failures import CallFailed
 from store_server.limits.load import BYTES_OF_ANY_REPLY, BYTES_OF_ANY_REQUEST, ClientLoad
+from store_server.observing.lookup_counts import Source
 from store_server.services.fair_queue import FairQueue
 from store_server.services.together import Together, divided, has_names_of_a_table
 from store_server.services.waiting_lookups import Waiting, WaitingLookups
@@ -53,11 +54,22 @@ class Lookups(Protocol):
         """Return the reply to one for which that might wait."""
         ...
 
+    def refusal(self, request: Request, failed: CallFailed) -> bytes:
+        """Return the reply that says why there is no other."""
+        ...
+
+    def answered(self, source: Source, seconds: float, lookups: int) -> None:
+        """Take note that gRPC gets the reply to lookups that were read so long ago."""
+        ...
+
 
 class _Reply(NamedTuple):
-    """A reply that is ready, and how much of the room for replies it has."""
+    """A reply that is ready, to lookups that were read some time ago, and how much of the room for replies it has."""
 
     message: bytes
+    lookups: int
+    source: Source
+    read_at: float
     room_bytes: int
 
 
@@ -137,31 +149,33 @@ class ReplyStream:
         try:
             # What is no bytes is the end.
             while not self._reads_no_more and isinstance(message := await self._next_message(), bytes):
+                read_at = time.perf_counter()
                 given_up = self._lookups.given_up_in(message)
                 if given_up is not None:
-                    await self._refuse(self._waiting.give_up(given_up), failures.given_up())
+                    await self._refuse(self._waiting.give_up(given_up), failures.given_up(), read_at)
                     continue
                 for together in divided(self._lookups.requests_in(message), self._lookups.reply_bytes):
-                    await self._take(together, len(message))
+                    await self._take(together, len(message), read_at)
         except CallFailed as failed:
             self.unreadable = failed
         finally:
             self._requests.close()
 
-    async def _take(self, together: Together, message_bytes: int) -> None:
+    async def _take(self, together: Together, message_bytes: int, read_at: float) -> None:
         if not has_names_of_a_table(together.requests[0]):  # it is refused, and such a one is not held
             self._unwritten += 1
-            await self._put_reply(self._lookups.answer_at_once(together.requests) or b"", 0)
-        elif not await self._answers_on_the_spot(together):
+            refusal = self._lookups.answer_at_once(together.requests) or b""
+            await self._replies.put(_Reply(refusal, 1, Source.RAM, read_at, 0))
+        elif not await self._answers_on_the_spot(together, read_at):
             try:
-                waiting = self._waiting.admit(together, message_bytes)
+                waiting = self._waiting.admit(together, message_bytes, read_at)
             except CallFailed as failed:
-                await self._refuse(together.requests, failed)
+                await self._refuse(together.requests, failed, read_at)
             else:
                 self._unwritten += 1
                 self._requests.put(waiting, waiting.cost)
 
-    async def _answers_on_the_spot(self, together: Together) -> bool:
+    async def _answers_on_the_spot(self, together: Together, read_at: float) -> bool:
         """Answer what is small and held up by nothing; False if it is left to others to answer."""
         requests, num_bytes = together
         if self._unwritten or num_bytes is None or num_bytes > _SMALL_REPLY_BYTES:
@@ -172,16 +186,17 @@ class ReplyStream:
         try:
             reply = self._lookups.answer_at_once(requests)
             if reply is not None:
+                self._lookups.answered(Source.RAM, time.perf_counter() - read_at, len(requests))
                 await self._write_message(reply)
         finally:
             self._give_room(num_bytes)
         return reply is not None
 
-    async def _refuse(self, requests: Iterable[Request], failed: CallFailed) -> None:
+    async def _refuse(self, requests: Iterable[Request], failed: CallFailed, read_at: float) -> None:
         """Answer each of some requests with a failure. To whom reads no replies there is nothing more to say."""
         for request in requests:
             self._unwritten += 1
-            await self._put_reply(encode_stream_failure(request.id, failed.failure), 0)
+            await self._replies.put(_Reply(self._lookups.refusal(request, failed), 1, Source.RAM, read_at, 0))
 
     async def _gather(self) -> None:
         while (waiting := await self._requests.get()) is not None:
@@ -195,7 +210,8 @@ class ReplyStream:
                 self._leave_to_disk(waiting)
             else:
                 self._waiting.dismiss(waiting)
-                await self._put_reply(reply, room_bytes)
+                lookups = len(waiting.requests)
+                await self._replies.put(_Reply(reply, lookups, Source.RAM, waiting.read_at, room_bytes))
             await asyncio.sleep(0)  # to gather many in a row would keep other streams waiting
         self._slow_requests.close()
 
@@ -220,7 +236,8 @@ class ReplyStream:
         try:
             if waiting.requests:  # else it was given up
                 await self._take_room(room_bytes)
-                await self._put_reply(await self._from_disk(waiting), room_bytes)
+                reply = await self._from_disk(waiting)
+                await self._replies.put(_Reply(reply, 1, Source.DISK, waiting.read_at, room_bytes))
             else:
                 self._unwritten -= 1
         finally:
@@ -232,12 +249,10 @@ class ReplyStream:
             self._waiting.dismiss(waiting)
             return await self._lookups.answer(requests[0]) if requests else b""
 
-    async def _put_reply(self, reply: bytes, room_bytes: int) -> None:
-        await self._replies.put(_Reply(reply, room_bytes))
-
     async def _write(self) -> None:
         while (reply := await self._replies.get()) is not None:
             if reply.message:  # else all of it was given up
+                self._lookups.answered(reply.source, time.perf_counter() - reply.read_at, reply.lookups)
                 await self._write_message(reply.message)
             self._give_room(reply.room_bytes)
             self._unwritten -= 1

@@ -27,6 +27,8 @@ class StallWatch:
     def __init__(
         self, calls: Calls, connections: Connections, stall_seconds: float, *, look_seconds: float = _LOOK_SECONDS
     ) -> None:
+        self.stalled = 0
+        """How many calls were ended."""
         self._calls = calls
         self._connections = connections
         self._stall_seconds = stall_seconds
@@ -61,7 +63,7 @@ class StallWatch:
 
     async def _look(self, now: float) -> None:
         for call in tuple(self._calls.open):
-            call.stall(now, self._stall_seconds)
+            self.stalled += call.stall(now, self._stall_seconds)
         stuck = {call.context.peer() for call in self._calls.open if call.is_stuck(now)}
         await asyncio.to_thread(self._connections.look)
         for peer in stuck:

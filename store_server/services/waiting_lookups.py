@@ -19,6 +19,8 @@ class Waiting:
     """What they are counted with among the bytes of requests."""
     room_bytes: int | None
     """What their rows will take, None if that is not known."""
+    read_at: float
+    """When, by time.perf_counter."""
 
     @property
     def cost(self) -> int:
@@ -39,12 +41,12 @@ class WaitingLookups:
         self._by_id: dict[int, Waiting] = {}
         self._held: set[Waiting] = set()
 
-    def admit(self, together: Together, message_bytes: int) -> Waiting:
+    def admit(self, together: Together, message_bytes: int, read_at: float) -> Waiting:
         """Hold lookups of a message of so many bytes. Raises CallFailed where that is too much for the node."""
         requests, reply_bytes = together
         held_bytes = message_bytes + len(requests) * BYTES_OF_ANY_REQUEST
         self._load.admit(len(requests), held_bytes)
-        return self._keep(Waiting(list(requests), held_bytes, reply_bytes))
+        return self._keep(Waiting(list(requests), held_bytes, reply_bytes, read_at))
 
     def give_up(self, ids: Iterable[int]) -> list[Request]:
         """Hold those of these lookups no longer that were not begun, and return them."""
@@ -68,7 +70,10 @@ class WaitingLookups:
         self.dismiss(waiting)
         # Copies, so that one that waits for long does not hold the message of all.
         ones = [request._replace(rows=request.rows.copy()) for request in waiting.requests]
-        return [self._hold(Waiting([one], one.rows.nbytes + BYTES_OF_ANY_REQUEST, reply_bytes(one))) for one in ones]
+        return [
+            self._hold(Waiting([one], one.rows.nbytes + BYTES_OF_ANY_REQUEST, reply_bytes(one), waiting.read_at))
+            for one in ones
+        ]
 
     def close(self) -> None:
         """Hold nothing any more."""

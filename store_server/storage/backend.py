@@ -34,6 +34,11 @@ class Backend(Protocol):
         """Whether all rows were in RAM when last looked at, so that a gather waits for no disk."""
         ...
 
+    @property
+    def resident_bytes(self) -> int:
+        """How many bytes of it were in RAM when last looked at."""
+        ...
+
     def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """Copy rows into `out` in the order asked for, repeats included; waits for a disk where that is needed.
 

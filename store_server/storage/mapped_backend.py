@@ -74,6 +74,12 @@ class MappedBackend:
         held = self._held
         return held is not None and self._is_trusted() and held.all_in_ram()
 
+    @property
+    def resident_bytes(self) -> int:
+        """See Backend.resident_bytes: of whole pages, among them the edges of what is not rows."""
+        held = self._held
+        return 0 if held is None else sum(page_map.bytes_in_ram() for page_map in held.page_maps)
+
     def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """See Backend.gather. Rows that are not known to be in RAM are read ahead, some at a time."""
         held = self._checked()

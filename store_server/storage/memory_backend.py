@@ -65,6 +65,11 @@ class MemoryBackend:
         """True while open: there is no disk behind the rows."""
         return self._loaded is not None
 
+    @property
+    def resident_bytes(self) -> int:
+        """All bytes of the rows, while open."""
+        return self.num_rows * self.row_bytes if self.resident else 0
+
     def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """See Backend.gather."""
         FlatRows(self._open_table()).gather(rows, out)

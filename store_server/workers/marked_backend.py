@@ -37,6 +37,11 @@ class MarkedBackend:
         """See Backend.resident."""
         return self._backend.resident
 
+    @property
+    def resident_bytes(self) -> int:
+        """See Backend.resident_bytes."""
+        return self._backend.resident_bytes
+
     def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """See Backend.gather."""
         slot = self._own.slot

@@ -12,6 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from store_server.workers.asked_metrics import ask_for_metrics
 from store_server.workers.channel import Channel
 from store_server.workers.kept_files import WorkerGone
 from store_server.workers.marks import Trace
@@ -38,7 +39,13 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, number: int, process: subprocess.Popen[bytes], pidfd: int, control: Channel, trace: Trace
+        self,
+        number: int,
+        process: subprocess.Popen[bytes],
+        pidfd: int,
+        control: Channel,
+        metrics: Channel,
+        trace: Trace,
     ) -> None:
         """Use `start`."""
         loop = asyncio.get_running_loop()
@@ -51,6 +58,7 @@ class WorkerProcess:
         self._process = process
         self._pidfd = pidfd
         self._control = control
+        self._metrics = metrics
         self._trace = trace
         self._began = time.monotonic()
         loop.add_reader(control, self._hear)
@@ -79,6 +87,9 @@ class WorkerProcess:
                 memory, its_memory = Channel.pair()
                 if_it_fails.callback(memory.close)
                 its_ends.callback(its_memory.close)
+                metrics, its_metrics = Channel.pair()
+                if_it_fails.callback(metrics.close)
+                its_ends.callback(its_metrics.close)
                 trace = Trace()
                 if_it_fails.callback(trace.close)
                 process = _started(
@@ -91,15 +102,16 @@ class WorkerProcess:
                         control_descriptor=its_control.fileno(),
                         memory_descriptor=its_memory.fileno(),
                         marks_descriptor=trace.descriptor,
+                        metrics_descriptor=its_metrics.fileno(),
                     ),
                 )
             if_it_fails.callback(_kill, process)
             pidfd = os.pidfd_open(process.pid)
             if_it_fails.pop_all()
-        for end in (control, memory):
+        for end in (control, memory, metrics):
             end.set_timeout(0)
         _answer_for_memory(memory, files)
-        return cls(number, process, pidfd, control, trace)
+        return cls(number, process, pidfd, control, metrics, trace)
 
     @property
     def pid(self) -> int:
@@ -121,6 +133,10 @@ class WorkerProcess:
         with contextlib.suppress(OSError):
             self._control.send({"quarantine": placed, "reason": reason, "is_written": is_written})
 
+    async def metrics(self) -> bytes | None:
+        """Return its metrics; None if it has none to show. See ask_for_metrics."""
+        return await ask_for_metrics(self._metrics)
+
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if it still runs."""
         with contextlib.suppress(ProcessLookupError):
@@ -134,6 +150,7 @@ class WorkerProcess:
             pass
         loop.remove_reader(self._control)
         self._control.close()
+        self._metrics.close()
         code = self._process.wait()
         if -code in _DEADLY:
             self.culprit = self._trace.culprit()
@@ -173,7 +190,12 @@ def _started(program: Sequence[str], settings: WorkerSettings) -> subprocess.Pop
         [*program, settings.to_argument()],
         stdin=subprocess.DEVNULL,
         stdout=_STDERR,
-        pass_fds=(settings.control_descriptor, settings.memory_descriptor, settings.marks_descriptor),
+        pass_fds=(
+            settings.control_descriptor,
+            settings.memory_descriptor,
+            settings.marks_descriptor,
+            settings.metrics_descriptor,
+        ),
         process_group=0,
     )
 

@@ -36,6 +36,7 @@ def divided(config: ServerConfig, workers: int) -> list[ServerConfig]:
         dataclasses.replace(
             config,
             listen=listen.of_worker(number),
+            metrics_listen=None,  # the parent shows those of all
             memory_budget_bytes=share,
             limits=config.limits.of_worker(workers),
             cluster=_of_worker(config.cluster, number),
@@ -50,7 +51,7 @@ def _of_worker(cluster: ClusterConfig | None, number: int) -> ClusterConfig | No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """One worker. `config.listen` is its own address; It inherits the ends of two channels, and where it leaves marks.
+    """One worker. `config.listen` is its own address. It has the ends of three channels, and where it leaves marks.
 
     `quarantined` are versions in quarantine that the data root does not tell of, and why.
     """
@@ -62,6 +63,7 @@ class WorkerSettings:
     control_descriptor: int
     memory_descriptor: int
     marks_descriptor: int
+    metrics_descriptor: int
 
     def to_argument(self) -> str:
         """Return the settings as text."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -63,6 +64,8 @@ class Supervisor:
         self._node_id = secrets.token_hex(8)
         self._files = KeptFiles()
         self._deadly = DeadlyVersions(configs[0].root)
+        self.restarts: Counter[int] = Counter()
+        """How often each worker was started again."""
         self._workers: dict[int, WorkerProcess] = {}
         self._signals: list[signal.Signals] = []
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -81,6 +84,15 @@ class Supervisor:
             codes = await self._end_all()
             self._files.close()
         return self._exit_code(codes)
+
+    @property
+    def num_workers(self) -> int:
+        """How many there should be."""
+        return len(self._configs)
+
+    def worker(self, number: int) -> WorkerProcess | None:
+        """Return the latest process of a worker, None if it was not started yet."""
+        return self._workers.get(number)
 
     def _hear_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -187,6 +199,7 @@ class Supervisor:
     async def _replace(self, number: int) -> None:
         """Start a worker again, and wait until it serves or has ended; raises OSError if it cannot be started."""
         worker = self._start(number)
+        self.restarts[number] += 1
         await _first_of(worker.listening, worker.ended)
         if worker.listening.done():
             worker.name_workers(self._node_id, self._listen_names())
@@ -230,7 +243,20 @@ async def _first_of(*events: asyncio.Future[Any]) -> None:
 
 
 async def supervise(
-    configs: Sequence[ServerConfig], placements: Sequence[Placement | None], is_ready: Callable[[str], None]
+    configs: Sequence[ServerConfig],
+    placements: Sequence[Placement | None],
+    is_ready: Callable[[str], None],
+    metrics_listen: str | None = None,
 ) -> int:
-    """Run a worker for each of `configs` until told to stop; see Supervisor.run."""
-    return await Supervisor(configs, placements).run(is_ready)
+    """Run a worker for each of `configs` until told to stop, and show their metrics; see Supervisor.run.
+
+    Raises CannotListen.
+    """
+    supervisor = Supervisor(configs, placements)
+    if metrics_listen is None:
+        return await supervisor.run(is_ready)
+    from store_server.observing.metrics_port import metrics_shown  # only where they are wanted: it takes memory
+    from store_server.workers.worker_metrics import WorkerMetrics
+
+    async with metrics_shown(metrics_listen, WorkerMetrics(supervisor).text):
+        return await supervisor.run(is_ready)

@@ -26,17 +26,22 @@ def main(argument: str, open_root: Callable[[Path], DataRoot] | None = None) -> 
     """Run one worker and return its exit status; why it failed goes to the parent."""
     settings = WorkerSettings.from_argument(argument)
     control, memory = Channel.inherited(settings.control_descriptor), Channel.inherited(settings.memory_descriptor)
+    metrics = Channel.inherited(settings.metrics_descriptor)
     control.set_timeout(0)
     try:
         take_place(settings.placement)  # before threads are started and memory is taken
-        _serve(settings, control, memory, open_root)
+        _serve(settings, control, memory, metrics, open_root)
     except CannotPlace as error:
         return _failed(control, error)
     return 0
 
 
 def _serve(
-    settings: WorkerSettings, control: Channel, memory: Channel, open_root: Callable[[Path], DataRoot] | None
+    settings: WorkerSettings,
+    control: Channel,
+    memory: Channel,
+    metrics: Channel,
+    open_root: Callable[[Path], DataRoot] | None,
 ) -> None:
     from store_server.logs import log_to_stderr
     from store_server.node import running
@@ -44,11 +49,17 @@ def _serve(
     from store_server.storage import DataRoot
     from store_server.storage.shared_memory import SharedMemory
     from store_server.suspects import Suspects
+    from store_server.workers.asked_metrics import MetricsTeller
     from store_server.workers.kept_files import AskedFiles
     from store_server.workers.marks import Marks
 
-    log_to_stderr(worker=settings.number)
+    log_to_stderr(settings.config.log_format, worker=settings.number)
     talk = Talk(control)
+
+    def listening(node: Node) -> None:
+        MetricsTeller(metrics, node.metrics.exposition(settings.number).text)
+        talk.listening(node)
+
     node = partial(
         running,
         memory=SharedMemory(AskedFiles(memory)),
@@ -57,7 +68,7 @@ def _serve(
         open_root=open_root or DataRoot.open,
     )
     try:
-        serve(settings.config, listening=talk.listening, starting=talk.begin, node=node)
+        serve(settings.config, listening=listening, starting=talk.begin, node=node)
     except ServingFailed as error:
         sys.exit(_failed(control, error))
 

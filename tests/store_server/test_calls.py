@@ -43,7 +43,22 @@ class Recorder:
         self.calls = []
 
     def began(self, method):
-        return lambda code: self.calls.append((method.name, method.kind, code))
+        return RecordedCall(self.calls, method)
+
+
+class RecordedCall:
+    def __init__(self, calls, method):
+        self.calls, self.method = calls, method
+        self.messages = [0, 0]
+
+    def received(self):
+        self.messages[0] += 1
+
+    def sent(self):
+        self.messages[1] += 1
+
+    def ended(self, code):
+        self.calls.append((self.method.name, self.method.kind, code, *self.messages))
 
 
 async def look(message: bytes, call: Call) -> bytes:
@@ -55,12 +70,13 @@ async def look(message: bytes, call: Call) -> bytes:
 
 async def write_twice(message: bytes, call: Call) -> None:
     for _ in range(2):
-        await call.context.write(message)
+        await call.write(message)
 
 
 async def echo(call: Call) -> None:
     while isinstance(message := await call.context.read(), bytes):
-        await call.context.write(message)
+        call.observed.received()
+        await call.write(message)
 
 
 async def outcome(access, use):
@@ -95,14 +111,14 @@ async def test_who_has_the_right_is_answered_and_the_end_is_told():
     found, told = await outcome(FixedAccess(Reader()), one("Look", b"open/a"))
 
     assert found == b"rows of open/a"
-    assert told == [("Look", "unary", grpc.StatusCode.OK)]
+    assert told == [("Look", "unary", grpc.StatusCode.OK, 1, 1)]
 
 
 async def test_a_table_that_may_not_be_read_looks_like_one_that_is_not_there():
     found, told = await outcome(FixedAccess(Reader()), one("Look", b"secret/a"))
 
     assert found == (grpc.StatusCode.NOT_FOUND, "no table 'secret/a' on this node")
-    assert told == [("Look", "unary", grpc.StatusCode.NOT_FOUND)]
+    assert told == [("Look", "unary", grpc.StatusCode.NOT_FOUND, 1, 0)]
 
 
 async def test_a_name_that_no_table_can_have_is_refused_as_such_whoever_asks():
@@ -118,14 +134,14 @@ async def test_a_service_for_which_there_is_no_right_at_all_is_denied():
 
     assert found[0] == grpc.StatusCode.PERMISSION_DENIED
     assert "write" in found[1]
-    assert told == [("Change", "unary", grpc.StatusCode.PERMISSION_DENIED)]
+    assert told == [("Change", "unary", grpc.StatusCode.PERMISSION_DENIED, 0, 0)]
 
 
 async def test_who_does_not_say_who_it_is_gets_no_further():
     found, told = await outcome(FixedAccess(None), one("Look", b"open/a"))
 
     assert found == (grpc.StatusCode.UNAUTHENTICATED, "show a token")
-    assert told == [("Look", "unary", grpc.StatusCode.UNAUTHENTICATED)]
+    assert told == [("Look", "unary", grpc.StatusCode.UNAUTHENTICATED, 0, 0)]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -133,7 +149,7 @@ async def test_a_mistake_of_ours_is_told_as_unknown():
     found, told = await outcome(FixedAccess(Reader()), one("Look", b"open/broken"))
 
     assert found[0] == grpc.StatusCode.UNKNOWN
-    assert told == [("Look", "unary", grpc.StatusCode.UNKNOWN)]
+    assert told == [("Look", "unary", grpc.StatusCode.UNKNOWN, 1, 0)]
 
 
 async def test_replies_of_many_and_of_both_ways_are_written_by_the_service():
@@ -149,6 +165,6 @@ async def test_replies_of_many_and_of_both_ways_are_written_by_the_service():
 
     assert found == ([b"a", b"a"], b"b", grpc.StatusCode.OK)
     assert told == [
-        ("Twice", "server_stream", grpc.StatusCode.OK),
-        ("Echo", "bidi_stream", grpc.StatusCode.OK),
+        ("Twice", "server_stream", grpc.StatusCode.OK, 1, 2),
+        ("Echo", "bidi_stream", grpc.StatusCode.OK, 1, 1),
     ]

@@ -4,7 +4,13 @@ import asyncio
 
 import numpy as np
 
-from engram_store.codec import Request, decode_given_up, decode_stream_replies, encode_given_up
+from engram_store.codec import (
+    Request,
+    decode_given_up,
+    decode_stream_replies,
+    encode_given_up,
+    encode_stream_failure,
+)
 from store_server.limits.limits import Limits
 from store_server.limits.load import Load
 from store_server.services.reply_stream import ReplyStream
@@ -56,6 +62,14 @@ class ScriptedLookups:
     def __init__(self, answer_at_once, answer, decode, reply_bytes):
         self.answer_at_once, self.answer = answer_at_once, answer
         self.requests_in, self.reply_bytes = decode, reply_bytes
+        self.told = []
+
+    def refusal(self, request, failed):
+        return encode_stream_failure(request.id, failed.failure)
+
+    def answered(self, source, seconds, lookups):
+        assert 0 < seconds < 60
+        self.told.append((source.value, lookups))
 
     def given_up_in(self, message):
         return decode_given_up(message) if len(message) % 8 == 2 and len(message) > 8 else None  # else text

@@ -13,7 +13,7 @@ from store_server.placement import Placement
 from store_server.storage.data_root import Place, PlacedVersion
 from store_server.workers.settings import WorkerSettings, divided
 
-DESCRIPTORS = {"control_descriptor": 7, "memory_descriptor": 8, "marks_descriptor": 9}
+DESCRIPTORS = {"control_descriptor": 7, "memory_descriptor": 8, "marks_descriptor": 9, "metrics_descriptor": 10}
 
 
 @pytest.mark.parametrize(

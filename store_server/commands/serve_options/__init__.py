@@ -14,6 +14,7 @@ from store_server.commands.serve_options.access import AccessOptions
 from store_server.commands.serve_options.cluster import ClusterOptions
 from store_server.commands.serve_options.limits import LimitOptions
 from store_server.commands.serve_options.processes import ProcessOptions
+from store_server.commands.serve_options.seeing import SeeingOptions
 from store_server.commands.serve_options.stopping import StoppingOptions
 from store_server.commands.serve_options.tables import TableOptions
 from store_server.commands.serve_options.transport import TransportOptions
@@ -52,6 +53,7 @@ class ServeOptions:
     tables: TableOptions
     stopping: StoppingOptions
     limits: LimitOptions
+    seeing: SeeingOptions
     cluster: ClusterOptions
 
     def groups(self) -> Iterator[OptionGroup]:

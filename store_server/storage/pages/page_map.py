@@ -49,6 +49,10 @@ class PageMap:
         """Return how many pages are known to be in RAM."""
         return int(self._in_slice.sum())
 
+    def bytes_in_ram(self) -> int:
+        """Return how many bytes of the file those pages have."""
+        return min(self.pages_in_ram() * mmap.PAGESIZE, self.file_map.data.size)
+
     def pages_of(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the pages of rows that begin at the bytes `starts` (n,): (pages_a_row, n), with repeats."""
         pages = np.empty((self.pages_a_row, len(starts)), np.int64)
