@@ -24,3 +24,11 @@ def parse_byte_size(text: str | int) -> int:
     unit = found["unit"]
     factor = (1024 if "i" in unit else 1000) ** _POWERS.get(unit[:1], 0)
     return int(float(found["number"]) * factor) if "." in found["number"] else int(found["number"]) * factor
+
+
+def byte_size_text(num_bytes: int) -> str:
+    """Return what `parse_byte_size` makes these bytes of, in the largest unit that divides them: 8GiB, or 1000."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if num_bytes and num_bytes % 1024**power == 0:
+            return f"{num_bytes // 1024**power}{unit}"
+    return str(num_bytes)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from store_server.commands.setting_layers.names import PREFIX
 from store_server.config import ServerConfig
@@ -39,19 +40,18 @@ class CheckedSettings:
 def checked(options: ServeOptions, layers: Layer) -> CheckedSettings:
     """Return the settings; `layers` is where they come from besides the command line. Raises SettingsRefused."""
     problems = list(layers.problems)
-    settings: dict[str, Any] = {}
+    if options.root is None and not layers.problems:  # or one is in a file that cannot be read
+        problems.append(f"which data root? Give ROOT, {PREFIX}ROOT or `root` in the file that --config names")
+    config = ServerConfig(root=options.root or Path())
     placements: list[Placement | None] = []
     configs: list[ServerConfig] = []
     for group in options.groups():
         with _noting(problems):
-            settings |= group.settings()
+            config = dataclasses.replace(config, **group.settings())  # each by itself: one that is wrong is left out
         problems += group.problems()
     with _noting(problems):
         placements = options.processes.placements()
-    if options.root is None and not layers.problems:  # or one is in a file that cannot be read
-        problems.append(f"which data root? Give ROOT, {PREFIX}ROOT or `root` in the file that --config names")
     with _noting(problems):
-        config = ServerConfig(root=options.root or Path(), **settings)
         configs = divided(config, options.processes.workers)
     if problems:
         raise SettingsRefused(problems)

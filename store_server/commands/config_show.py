@@ -6,11 +6,12 @@ from typing import Annotated, Final
 
 import typer
 
+from store_server.commands.byte_size import byte_size_text
 from store_server.commands.failure import CommandFailed
 from store_server.commands.option_groups import takes_groups
 from store_server.commands.serve_options import ServeOptions, setting_names
 from store_server.commands.setting_layers.layers import layers_of, origin_of, settings_of
-from store_server.commands.setting_layers.names import key_of
+from store_server.commands.setting_layers.names import Setting, key_of
 from store_server.commands.setting_lines import ShownSetting, as_table, as_toml
 
 EXAMPLES: Final = (
@@ -32,7 +33,7 @@ def config_show(
     """
     layers = layers_of(context)
     shown = [
-        ShownSetting(key_of(setting), context.params[setting.name], origin_of(context, setting.name))
+        ShownSetting(key_of(setting), _as_written(setting, context), origin_of(context, setting.name))
         for setting in settings_of(context, setting_names())
     ]
     for line in as_toml(shown) if toml else as_table(shown):
@@ -41,3 +42,8 @@ def config_show(
         typer.echo(f"warning: {remark}", err=True)
     if layers.problems:
         raise CommandFailed("; ".join(layers.problems))
+
+
+def _as_written(setting: Setting, context: typer.Context) -> object:
+    value = context.params[setting.name]
+    return byte_size_text(value) if setting.metavar == "BYTES" and isinstance(value, int) else value

@@ -75,7 +75,7 @@ def test_every_option_of_a_node_is_a_variable_and_a_key(run: Callable) -> None:
         ("ENGRAM_LISTEN", "unix:///run/node.sock", "listen", "unix:///run/node.sock"),
         ("ENGRAM_HUGE_PAGES", "true", "huge-pages", "true"),
         ("ENGRAM_HUGE_PAGES", "0", "huge-pages", "false"),
-        ("ENGRAM_MEMORY_BUDGET", "2KiB", "memory-budget", "2048"),
+        ("ENGRAM_MEMORY_BUDGET", "2KiB", "memory-budget", "2KiB"),
         ("ENGRAM_IN_MEMORY", " a/layer-1  a/layer-2 ", "in-memory", "a/layer-1 a/layer-2"),
         ("ENGRAM_LABEL", "zone=a rack=b", "label", "zone=a rack=b"),
         ("ENGRAM_ETCD_PASSWORD_FILE", "/run/secrets/etcd", "etcd-password-file", "/run/secrets/etcd"),
@@ -99,8 +99,8 @@ def test_a_variable_that_is_empty_sets_nothing(run: Callable, monkeypatch: pytes
     ("line", "key", "value"),
     [
         ('root = "/data"', "root", "/data"),
-        ("memory_budget = 2048", "memory-budget", "2048"),
-        ('memory-budget = "64GiB"', "memory-budget", str(64 << 30)),
+        ("memory_budget = 2048", "memory-budget", "2KiB"),
+        ('memory-budget = "64GiB"', "memory-budget", "64GiB"),
         ('in-memory = ["a", "b"]', "in-memory", "a b"),
         ("huge_pages = true", "huge-pages", "true"),
         ("lost-after = inf", "lost-after", "inf"),
@@ -244,7 +244,10 @@ def test_settings_that_are_sound_are_said_to_be(run: Callable, served: Path) -> 
 def test_a_check_finds_all_problems_and_not_the_first_alone(
     run: Callable, file: Path, served: Path, tmp_path: Path
 ) -> None:
-    file.write_text("worker = 2\nmemory-budget = 1\nin-memory = ['layer-7']\npin-cores = 'all'")
+    file.write_text(
+        "worker = 2\nmemory-budget = 1\nin-memory = ['layer-7']\npin-cores = 'all'\n"
+        "drain-seconds = 0\nstall-seconds = -1\n"
+    )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         checked = run("config", "check", served, "--config", file, "--listen", listen, "--etcd-ca", tmp_path / "ca.pem")
@@ -257,6 +260,8 @@ def test_a_check_finds_all_problems_and_not_the_first_alone(
         "without --cluster, --etcd-ca would mean nothing",
         f"--etcd-ca {tmp_path}/ca.pem: No such file or directory",
         "--memory-budget must be at least 16,777,216 bytes, got 1",
+        "drain_seconds must be above 0 and at most 3600, got 0",
+        "stall_seconds must be above 0 and at most 3600, got -1",
         "give numbers and ranges such as 0,2,4-7, got 'all'",
         f"cannot listen on {listen}: Address already in use",
     ):
