@@ -35,17 +35,18 @@ def serve(
     *,
     listening: Callable[[Node], None],
     starting: Callable[[], None] = lambda: None,
+    stopping: Callable[[], None] = lambda: None,
     node: Callable[[ServerConfig], AbstractAsyncContextManager[Node]] = running,
 ) -> None:
     """Run a node, or one process of it. SIGTERM or SIGINT drains it and ends, a second one ends it at once.
 
-    `starting` is called when its event loop runs, `listening` once it listens; `node` is what runs one. Raises
-    ServingFailed.
+    `starting` is called when its event loop runs, `listening` once it listens, `stopping` before it drains; `node` is
+    what runs one. Raises ServingFailed.
     """
     keep_freed_memory()
     raise_file_limit()
     try:
-        uvloop.run(_serve(config, node(config), listening, starting))
+        uvloop.run(_serve(config, node(config), listening, starting, stopping))
     except (ValueError, NodeFailed, CannotListen, StorageError, NodeIdTaken, RegistryRefuses) as error:
         raise ServingFailed(str(error)) from error
 
@@ -55,6 +56,7 @@ async def _serve(
     running_node: AbstractAsyncContextManager[Node],
     listening: Callable[[Node], None],
     starting: Callable[[], None],
+    stopping: Callable[[], None],
 ) -> None:
     ready, stop = asyncio.Event(), asyncio.Event()
     _on_signals(ready, stop)
@@ -65,6 +67,7 @@ async def _serve(
         ready.set()
         listening(node)
         await stop.wait()
+        stopping()
         await node.drain()
 
 

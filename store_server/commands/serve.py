@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from store_server.commands.serve_options import ServeOptions
 from store_server.commands.setting_layers.layers import layers_of
 from store_server.listen_address import CannotListen
 from store_server.logs import log_to_stderr
+from store_server.notify import ServiceManager
 from store_server.placement import CannotPlace, take_place
 from store_server.storage import StorageError
 from store_server.storage.data_root import TABLES
@@ -80,8 +82,14 @@ def _make_root(root: Path) -> None:
 
 
 def _serve_with_workers(settings: CheckedSettings) -> int:
-    shown_at = settings.config.metrics_listen
-    return asyncio.run(supervise(settings.configs, settings.placements, _say_listening, shown_at))
+    manager, shown_at = ServiceManager.of(os.environ), settings.config.metrics_listen
+
+    def say_listening(address: str) -> None:
+        _say_listening(address, manager)
+
+    return asyncio.run(
+        supervise(settings.configs, settings.placements, say_listening, shown_at, stops=manager.stopping)
+    )
 
 
 def _serve_here(config: ServerConfig, placement: Placement | None) -> int:
@@ -89,13 +97,17 @@ def _serve_here(config: ServerConfig, placement: Placement | None) -> int:
     from store_server.serving import serve as serve_until_told
 
     take_place(placement)
+    manager = ServiceManager.of(os.environ)
     try:
-        serve_until_told(config, listening=lambda node: _say_listening(node.address))
+        serve_until_told(
+            config, listening=lambda node: _say_listening(node.address, manager), stopping=manager.stopping
+        )
     except ServingFailed as error:
         raise CommandFailed(str(error)) from error
     return 0
 
 
-def _say_listening(address: str) -> None:
+def _say_listening(address: str, manager: ServiceManager) -> None:
     typer.echo(f"listening on {address}")
     sys.stdout.flush()
+    manager.ready(f"listening on {address}")

@@ -70,8 +70,10 @@ class Supervisor:
         self._signals: list[signal.Signals] = []
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def run(self, is_ready: Callable[[str], None]) -> int:
+    async def run(self, is_ready: Callable[[str], None], stops: Callable[[], None] = lambda: None) -> int:
         """Run until told to stop and return the exit code; `is_ready` gets the first worker's address.
+
+        `stops` is called before the workers end.
 
         Raises WorkersFailed once all workers have ended.
         """
@@ -81,6 +83,7 @@ class Supervisor:
                 is_ready(self._configs[0].listen)
                 await self._keep_all()
         finally:
+            stops()
             codes = await self._end_all()
             self._files.close()
         return self._exit_code(codes)
@@ -247,6 +250,8 @@ async def supervise(
     placements: Sequence[Placement | None],
     is_ready: Callable[[str], None],
     metrics_listen: str | None = None,
+    *,
+    stops: Callable[[], None] = lambda: None,
 ) -> int:
     """Run a worker for each of `configs` until told to stop, and show their metrics; see Supervisor.run.
 
@@ -254,9 +259,9 @@ async def supervise(
     """
     supervisor = Supervisor(configs, placements)
     if metrics_listen is None:
-        return await supervisor.run(is_ready)
+        return await supervisor.run(is_ready, stops)
     from store_server.observing.metrics_port import metrics_shown  # only where they are wanted: it takes memory
     from store_server.workers.worker_metrics import WorkerMetrics
 
     async with metrics_shown(metrics_listen, WorkerMetrics(supervisor).text):
-        return await supervisor.run(is_ready)
+        return await supervisor.run(is_ready, stops)
