@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 _WINDOW_SECONDS: Final = 0.05
-_GREEDY: Final = 1.5  # times an equal share
+_GREEDY: Final = 1.2  # times an equal share: where one asks without end, others are left that much less than theirs
 
 
 class Shares:

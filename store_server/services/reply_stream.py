@@ -26,7 +26,7 @@ from store_server.services.waiting_lookups import Waiting, WaitingLookups
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
-_SLOW_LOOKUPS: Final = 4  # lookups of one stream that may wait for a disk at once; others have threads left then
+_SLOW_LOOKUPS: Final = 8  # lookups of one stream that may wait for a disk, or for their turn at one, at once
 _SMALL_REPLY_BYTES: Final = 256 << 10  # of rows that are gathered and written soon enough to be answered on the spot
 _METADATA: Final = ((LOOKUPS_A_MESSAGE_KEY, str(MOST_LOOKUPS_A_MESSAGE)), (DROPS_GIVEN_UP_KEY, "1"))
 

@@ -140,9 +140,9 @@ async def test_a_small_cold_lookup_waits_for_no_more_than_the_pieces_that_are_be
     context.reading.set()
     await running
 
-    assert begun_at_once == 4
+    assert begun_at_once == 8
     assert len(context.replies) == 41
-    assert begun.index(SMALL) <= 5
+    assert begun.index(SMALL) <= 9
 
 
 MIB = 1 << 20
@@ -415,7 +415,7 @@ async def test_a_name_that_no_table_can_have_is_refused_by_itself():
 
 
 def held_up(*messages, decode):
-    """A stream of whose lookups four wait for a disk until the event is set, and the others for their turn."""
+    """A stream of whose lookups eight wait for a disk until the event is set, and the others for their turn."""
     context, may_end, begun, load = ScriptedContext(*messages), asyncio.Event(), [], load_of()
 
     async def answer(request):
@@ -433,8 +433,8 @@ def numbered(message):
 
 
 async def test_what_is_given_up_before_it_began_is_not_begun_and_held_no_longer():
-    messages = [str(number).encode() for number in range(1, 11)]
-    context, may_end, begun, load, running = held_up(*messages, encode_given_up([2, 8, 9, 77]), decode=numbered)
+    messages = [str(number).encode() for number in range(1, 15)]
+    context, may_end, begun, load, running = held_up(*messages, encode_given_up([2, 12, 13, 77]), decode=numbered)
     await settled()
     refused, held = reasons(context.replies), load.waiting.taken
     may_end.set()
@@ -442,14 +442,14 @@ async def test_what_is_given_up_before_it_began_is_not_begun_and_held_no_longer(
 
     assert refused == ["GIVEN_UP", "GIVEN_UP"]  # 2 had begun already, and nobody knows 77
     assert held == 4
-    assert sorted(begun) == [1, 2, 3, 4, 5, 6, 7, 10]
-    assert len(context.replies) == 10
+    assert sorted(begun) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14]
+    assert len(context.replies) == 14
     assert is_nothing(load)
 
 
 async def test_one_of_several_in_a_message_is_given_up_by_itself():
     context, may_end, begun, load, running = held_up(
-        b"1", b"2", b"3", b"4", b"5+6+7", encode_given_up([6]), encode_given_up([6]), decode=numbered
+        *(b"%d" % number for number in range(11, 19)), b"5+6+7", *[encode_given_up([6])] * 2, decode=numbered
     )
     await settled()
     refused = reasons(context.replies)
@@ -457,17 +457,17 @@ async def test_one_of_several_in_a_message_is_given_up_by_itself():
     await running
 
     assert refused == ["GIVEN_UP"]
-    assert sorted(begun) == [1, 2, 3, 4, 5, 7]
+    assert sorted(begun) == [5, 7, *range(11, 19)]
     assert is_nothing(load)
 
 
 async def test_what_a_client_that_has_gone_still_waited_for_is_held_no_longer():
-    _, _, begun, load, running = held_up(*[str(number).encode() for number in range(1, 11)], decode=numbered)
+    _, _, begun, load, running = held_up(*[str(number).encode() for number in range(1, 15)], decode=numbered)
     await settled()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
-    assert len(begun) == 4
+    assert len(begun) == 8
     assert is_nothing(load)
 
 
@@ -489,4 +489,4 @@ async def test_a_lookup_beyond_what_may_wait_is_refused_and_says_when_to_try_aga
     assert (failure.code, failure.reason) == (8, "OVERLOADED")
     assert failure.metadata == {"limit": "max-queued", "retry_ms": "100"}
     assert "--max-queued 10" in failure.message
-    assert len(begun) == 19 - len(reasons(context.replies)) == 9  # four under way, and half of ten that wait
+    assert len(begun) == 19 - len(reasons(context.replies)) == 13  # eight under way, and half of ten that wait
