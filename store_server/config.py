@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from store_server.access.access_config import AccessConfig
+from store_server.access.server_port import require_safe
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.limits.limits import Limits
 from store_server.listen_address import ANY_HOST, ListenAddress
 from store_server.logs import LogFormat
+from store_server.tls_config import TlsConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,10 @@ class ServerConfig:
     """HOST:PORT at which the node shows its metrics, one port for all its workers; None for nowhere."""
     log_format: LogFormat = "text"
     """How its log is written: a line of text or a JSON object an event."""
+    tls: TlsConfig | None = None
+    """What the node shows where it listens; None for plain text."""
+    insecure: bool = False
+    """Whether plain text may leave this host."""
     cluster: ClusterConfig | None = None
     """The cluster that the node is one of; None for a node that stands alone."""
 
@@ -55,6 +61,14 @@ class ServerConfig:
             raise ValueError(f"others cannot reach a node at {self.listen}; with --cluster, give --advertise too")
         if self.metrics_listen is not None and ListenAddress.parse(self.metrics_listen).path:
             raise ValueError(f"metrics_listen must be HOST:PORT, got {self.metrics_listen!r}")
+        require_safe(
+            listen, is_encrypted=self.tls is not None, is_allowed=self.insecure, how="give --tls-cert and --tls-key"
+        )
+        if self.tls is not None and self.cluster is not None and self.cluster.to_nodes.ca_file is None:
+            raise ValueError(
+                "the nodes of a cluster are alike: with --tls-cert give --node-ca too, the certificates by which those "
+                "of the other nodes are signed"
+            )
         for name in ("drain_seconds", "reload_seconds"):
             if not 0 < getattr(self, name) <= 3600:
                 raise ValueError(f"{name} must be above 0 and at most 3600, got {getattr(self, name)}")

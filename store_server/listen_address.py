@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from dataclasses import dataclass
 from typing import Final
@@ -47,6 +48,11 @@ class ListenAddress:
     def path(self) -> str:
         """The path of the Unix socket, "" for a port."""
         return self.text.removeprefix(UNIX) if self.host == "" else ""
+
+    @property
+    def is_of_this_host(self) -> bool:
+        """Whether it surely cannot be reached from another host."""
+        return bool(self.path) or _is_loopback(self.host)
 
     def of_worker(self, number: int) -> str:
         """Return where a worker of a node at this address listens: some ports on, or at the path with a number added.
@@ -95,6 +101,18 @@ class ListenAddress:
         missing = [error for error in tried if error is not None]
         if len(missing) == len(found):
             raise missing[0]
+
+
+def is_of_this_host(address: str) -> bool:
+    """Tell whether a gRPC target surely leads no further than this host: a loopback address, a Unix socket."""
+    return address.startswith("unix:") or _is_loopback(address.rpartition(":")[0].strip("[]"))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _try_to_bind(family: socket.AddressFamily, kind: socket.SocketKind, address: object) -> OSError | None:

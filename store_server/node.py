@@ -13,15 +13,19 @@ import grpc
 import structlog
 from grpc_reflection.v1alpha import reflection
 
+from engram_store.credential_files import CredentialsRefused
 from engram_store.v1 import table_service_pb2 as pb
 from store_server.access.node_access import NodeAccess
+from store_server.access.server_credentials import ServerCredentials
+from store_server.access.server_port import open_port
 from store_server.catalog import Catalog
+from store_server.cluster.node_channel import NodeChannels
 from store_server.cluster.node_in_cluster import NodeInCluster
 from store_server.config import ServerConfig
 from store_server.gather_threads import gather_threads
 from store_server.limits.connections import Connections
 from store_server.limits.load import Load
-from store_server.listen_address import CannotListen, ListenAddress
+from store_server.listen_address import ListenAddress
 from store_server.observing.load_readings import read_connections, read_load
 from store_server.observing.node_metrics import NodeMetrics
 from store_server.root_follower import RootFollower
@@ -87,7 +91,10 @@ class Node:
         self._load = Load(config.limits, config.gather_threads)
         self._calls = Calls(self._load, self._access.callers, self.metrics.calls, self._connections)
         self._stall_watch = StallWatch(self._calls, self._connections, config.limits.stall_seconds)
-        self._in_cluster = None if config.cluster is None else NodeInCluster(config.cluster, root, self._catalog)
+        self._in_cluster = None
+        if config.cluster is not None:
+            channels = NodeChannels(config.cluster.to_nodes, may_leave_host=config.insecure)
+            self._in_cluster = NodeInCluster(config.cluster, root, self._catalog, channels)
         known = None if self._in_cluster is None else self._in_cluster.known
         self._lookups = lookup.LookupService(
             self._catalog, self._threads, self._under_way, self._draining, self._epoch, self.metrics.lookups
@@ -101,12 +108,14 @@ class Node:
         )
         self._health = health.HealthReport()
         self._server = grpc.aio.server(options=(*GRPC_OPTIONS, *config.limits.grpc_options()))
+        self._credentials: ServerCredentials | None = None
         self._follower = RootFollower(self._catalog, config.reload_seconds, self._looked_at_root)
         self._show_state()
 
     async def start(self) -> None:
-        """Open all tables, then listen. Raises CannotListen, NothingToServe, StorageError."""
+        """Open all tables, then listen. Raises CannotListen, NodeFailed, StorageError."""
         listen = ListenAddress.parse(self._config.listen)
+        await self._read_credentials()
         await asyncio.to_thread(listen.require_free)  # asked before tables are loaded, which may take long
         await asyncio.to_thread(self._catalog.reload)
         self._check_in_memory()
@@ -205,6 +214,8 @@ class Node:
 
     async def _looked_at_root(self) -> None:
         self.metrics.looked_at_root()
+        if self._credentials is not None:
+            await asyncio.to_thread(self._credentials.look)
         if self._in_cluster is not None:
             await self._in_cluster.looked_at_root()
         await self._report_health()
@@ -217,12 +228,16 @@ class Node:
         """Listen and return the address for clients."""
         # Once more: somebody may have taken it while tables were loaded, and only this says so in one line.
         await asyncio.to_thread(listen.require_free)
-        try:
-            port = self._server.add_insecure_port(listen.for_grpc())
-        except RuntimeError as error:
-            raise CannotListen(listen.text, error) from error
+        port = open_port(self._server, listen, self._credentials)
         self._connections.listen_on(0 if listen.path else port)
         return listen.for_clients(port)
+
+    async def _read_credentials(self) -> None:
+        if self._config.tls is not None:
+            try:
+                self._credentials = await asyncio.to_thread(ServerCredentials, self._config.tls)
+            except CredentialsRefused as error:
+                raise NodeFailed(str(error)) from error
 
     async def _report_health(self) -> None:
         await self._health.tell(self._catalog.tables, is_ready=self._tables.is_ready)

@@ -30,11 +30,14 @@ FILES_AT_THE_BORDER = {
         "access/access.py",
         "access/identified_access.py",
         "cluster/blocks/block_server.py",
+        "access/server_credentials.py",
+        "access/server_port.py",
         "cluster/blocks/block_source_grpc.py",
         "cluster/agreement/etcd_access.py",
         "cluster/agreement/etcd_connection.py",
         "cluster/agreement/etcd_members.py",
         "cluster/node_answers.py",
+        "cluster/node_channel.py",
         "failures.py",
         "node.py",
         "observing/call_counts.py",
@@ -119,6 +122,27 @@ def test_grpc_is_imported_in_the_few_files_at_the_border():
             users.setdefault(package, set()).add(str(file))
 
     assert users == FILES_AT_THE_BORDER
+
+
+def users_of(*names: str) -> set[str]:
+    """The files of ours in which an attribute of one of these names is used."""
+    return {
+        f"{package}/{file}"
+        for package, file, tree in modules()
+        if any(isinstance(node, ast.Attribute) and node.attr in names for node in ast.walk(tree))
+    }
+
+
+def test_channels_are_opened_in_one_place_of_each_side_and_one_for_etcd():
+    assert users_of("insecure_channel", "secure_channel") == {
+        "engram_client/grpc_channel.py",
+        "store_server/cluster/agreement/etcd_members.py",
+        "store_server/cluster/node_channel.py",
+    }
+
+
+def test_ports_are_opened_in_one_place():
+    assert users_of("add_insecure_port", "add_secure_port") == {"store_server/access/server_port.py"}
 
 
 @pytest.mark.parametrize("module", sorted(FOR_ANYONE | {"engram_client"}))

@@ -10,6 +10,7 @@ from typing import Final
 
 from engram_store.shard_map import MAX_CAPACITY_BYTES
 from store_server.cluster.next_map.retirement import RetirementSettings
+from store_server.cluster.node_security import NodeSecurity
 from store_server.cluster.placement.failure_domains import DOMAIN_LABELS
 from store_server.listen_address import ANY_HOST, ListenAddress
 
@@ -56,6 +57,8 @@ class ClusterConfig:
     """The same where lookups of it go on."""
     scrub_bytes_per_second: float | None = None
     """How fast the node reads what it holds over and over again, to find bad blocks; None for not at all."""
+    to_nodes: NodeSecurity = field(default_factory=NodeSecurity)
+    """What the node shows to other nodes, and which of them it trusts."""
     speaks_for_node: bool = True
     """Of several workers one registers the node and keeps the map on its disk; all of them know the map."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from store_server.catalog import Catalog
     from store_server.cluster.cluster_config import ClusterConfig
     from store_server.cluster.known_map import KnownMap
+    from store_server.cluster.node_channel import NodeChannels
     from store_server.cluster.registration import Holdings
     from store_server.storage import DataRoot
     from store_server.storage.stored_version import StoredVersion
@@ -32,7 +33,7 @@ class NodeInCluster:
     Belongs to the running event loop. Raises ValueError for a URL that names no source of maps.
     """
 
-    def __init__(self, config: ClusterConfig, root: DataRoot, catalog: Catalog) -> None:
+    def __init__(self, config: ClusterConfig, root: DataRoot, catalog: Catalog, channels: NodeChannels) -> None:
         self._config = config
         self._catalog = catalog
         self._lock = NodeLock(root.path)
@@ -40,7 +41,8 @@ class NodeInCluster:
         self._map_against_disk = MapAgainstDisk(root)
         self._reads = RecentReads(root.path, catalog.asked_for, config.retire_after_seconds)
         self._member = ClusterMember(config, root.path, self._holdings, limited=self._limited, new_map=self._new_map)
-        self._holding = Holding(config, root, self._member.known, changed=self._member.holdings_changed)
+        changed = self._member.holdings_changed
+        self._holding = Holding(config, root, self._member.known, changed=changed, channels=channels)
 
     @property
     def known(self) -> KnownMap:

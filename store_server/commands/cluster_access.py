@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
+from engram_store.credential_files import CredentialsRefused
 from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.blocks.block_source import InvalidSourceUrl
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.next_map.leaving import CannotLeave
 from store_server.cluster.next_map.publishing import CannotPublish
+from store_server.cluster.node_security import CannotSpeakTo
 from store_server.commands.failure import CommandFailed
 from store_server.listen_address import CannotListen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_FAILURES: Final = (
+    CannotPublish,
+    CannotLeave,
+    CannotListen,
+    CannotSpeakTo,
+    CredentialsRefused,
+    InvalidSourceUrl,
+    MapSourceFailed,
+    ValueError,
+)
 
 ClusterUrl: TypeAlias = Annotated[
     str,
@@ -52,5 +65,5 @@ def cluster_failures() -> Iterator[None]:
     """Say in one line what went wrong."""
     try:
         yield
-    except (CannotPublish, CannotLeave, CannotListen, InvalidSourceUrl, MapSourceFailed, ValueError) as error:
+    except _FAILURES as error:
         raise CommandFailed(str(error)) from error

@@ -149,6 +149,28 @@ KeyFile: TypeAlias = Annotated[
     Path | None, typer.Option("--etcd-key", metavar="FILE", rich_help_panel=_PANEL, help="Key of that certificate.")
 ]
 
+NodeTokenFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=_PANEL, help="Holds the token that this node shows to others, to copy blocks."
+    ),
+]
+NodeCa: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=_PANEL,
+        help="Certificates (PEM) of which one must have signed that of each other node: they are spoken to over TLS.",
+    ),
+]
+NodeCert: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel=_PANEL, help="Certificate (PEM) to show to other nodes."),
+]
+NodeKey: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="FILE", rich_help_panel=_PANEL, help="Key of that certificate.")
+]
+
 
 def parse_labels(given: Sequence[str] | None) -> dict[str, str]:
     """Return the labels of KEY=VALUE each; raises ValueError."""

@@ -7,6 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from engram_store.credential_files import CredentialFiles, CredentialPaths, CredentialsRefused
 from store_server.listen_address import CannotListen, ListenAddress
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ def unreadable(option: str, path: Path | None) -> Iterator[str]:
             os.close(descriptor)
     except OSError as error:
         yield f"{option} {path}: {error.strerror}"
+
+
+def unusable(paths: CredentialPaths) -> Iterator[str]:
+    """Say why a token, certificates or a key cannot be used, if so."""
+    try:
+        CredentialFiles(paths).newest()
+    except CredentialsRefused as error:
+        yield str(error)
 
 
 def not_free(option: str, address: str | None) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Final
@@ -12,10 +11,12 @@ import typer
 from store_server.commands import cluster_options
 from store_server.commands.arguments import Root
 from store_server.commands.cluster_access import ClusterUrl, SetName, access_of, cluster_failures
+from store_server.commands.connection_options import ConnectionOptions
 from store_server.commands.failure import CommandFailed
+from store_server.commands.option_groups import takes_groups
 from store_server.commands.progress import progress_bar_when_it_begins
 from store_server.commands.stop_signals import run_stoppable
-from store_server.listen_address import UNIX
+from store_server.listen_address import is_of_this_host
 from store_server.storage import DataRoot
 
 if TYPE_CHECKING:
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
     from store_server.storage import Manifest
 
 EXAMPLES: Final = (
-    "engram-store publish ./data m/1 m/2 --set m --cluster etcd://10.0.0.9:2379/prod --serve-on 10.0.0.5:50100",
+    "engram-store publish ./data m/1 m/2 --set m --cluster etcd://10.0.0.9:2379/prod --serve-on 10.0.0.5:0 --insecure",
     "engram-store publish /data m/1 m/2 --set m --cluster etcd://10.0.0.9:2379/prod --source file:///data",
 )
 _ANY_HOST: Final = ("0.0.0.0:", "[::]:")  # compared with, not listened on
 
 
+@takes_groups
 def publish(
+    context: typer.Context,  # noqa: ARG001  # of which groups of options are made
+    *,
     root: Root,
     tables: Annotated[
         list[str],
@@ -44,7 +48,8 @@ def publish(
         str,
         typer.Option(
             metavar="HOST:PORT",
-            help="Where nodes fetch from this command, an address that all of them reach; port 0 picks a free one.",
+            help="Where nodes fetch from this command, an address that all of them reach; port 0 picks a free one. "
+            "Over TLS with --cert-file; with --ca-file nodes must show certificates, too.",
         ),
     ] = "127.0.0.1:0",
     source: Annotated[
@@ -52,7 +57,7 @@ def publish(
         typer.Option(
             metavar="URL",
             help="Where nodes fetch instead: the same data root at file:///ROOT, http(s)://HOST/ROOT or "
-            "grpc://HOST:PORT.",
+            "grpcs://HOST:PORT (grpc:// in plain text).",
         ),
     ] = None,
     replicas: Annotated[
@@ -68,6 +73,7 @@ def publish(
     etcd_ca: cluster_options.CaFile = None,
     etcd_cert: cluster_options.CertFile = None,
     etcd_key: cluster_options.KeyFile = None,
+    connection: ConnectionOptions,
 ) -> None:
     """Give new versions of a set of tables to the nodes of a cluster, and make them current together.
 
@@ -91,6 +97,7 @@ def publish(
                 manifests,
                 serve_on=serve_on,
                 source=source,
+                connection=connection,
                 replicas=replicas,
                 timeout=timeout,
                 allow_change=allow_change,
@@ -111,6 +118,7 @@ async def _publish(
     *,
     serve_on: str,
     source: str | None,
+    connection: ConnectionOptions,
     replicas: int | None,
     timeout: float,
     allow_change: bool,
@@ -120,15 +128,19 @@ async def _publish(
     from store_server.cluster.blocks.block_server import serving_blocks
     from store_server.cluster.blocks.block_source import block_source
     from store_server.cluster.living_cluster import living_cluster
+    from store_server.cluster.node_channel import NodeChannels
     from store_server.cluster.publication import publish as publish_to
 
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(living_cluster(config))
         if source is None:
-            address = await stack.enter_async_context(serving_blocks(root, serve_on))
+            tls, may_leave_host = connection.for_listening()
+            serving = serving_blocks(root, serve_on, tls, insecure=may_leave_host)
+            address = await stack.enter_async_context(serving)
             require_reached(address, await cluster.living())
-            source = f"grpc://{address}"
-        block_source(source).close()  # raises for a URL that no node could use
+            source = f"{'grpc' if tls is None else 'grpcs'}://{address}"
+        # Raises for a URL that no node could use; whether they may speak to it in plain text is for them to know.
+        block_source(source, channels=NodeChannels(may_leave_host=True)).close()
         return await publish_to(
             cluster,
             set_name,
@@ -144,20 +156,12 @@ async def _publish(
 
 def require_reached(address: str, living: Mapping[str, NodeRegistration]) -> None:
     """See that nodes, by id, can fetch from an address of this host; on loopback they would ask themselves."""
-    for name, each in sorted(living.items()) if _is_loopback(address) else ():
-        if not _is_loopback(each.node.address):
+    for name, each in sorted(living.items()) if is_of_this_host(address) else ():
+        if not is_of_this_host(each.node.address):
             raise CommandFailed(
                 f"nodes are to fetch from {address}, which only this host reaches, and node {name} is at "
                 f"{each.node.address}: give --serve-on an address of this host that all nodes reach, or --source"
             )
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, or the path of a socket
-        return host == "localhost" or address.startswith(UNIX)
 
 
 def _manifests(root: DataRoot, tables: Sequence[str]) -> dict[str, Manifest]:

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 EXAMPLES: Final = (
-    "engram-store serve ./data --listen 0.0.0.0:50051 --memory-budget 64GiB",
+    "engram-store serve ./data --memory-budget 64GiB",
     "engram-store serve ./data --in-memory demo/layer-1",
     "engram-store serve --config /etc/engram-store/node.toml",
-    "engram-store serve ./data --listen 0.0.0.0:50051 --workers 4 --pin-cores 0-7",
-    "engram-store serve ./data --listen 10.0.0.1:50051 --cluster etcd://10.0.0.9:2379/prod --node-id memory-1",
+    "engram-store serve ./data --listen 0.0.0.0:50051 --tls-cert node.pem --tls-key node.key --workers 4",
+    "engram-store serve ./data --listen 10.0.0.1:50051 --insecure --cluster etcd://10.0.0.9:2379/prod --node-id n1",
 )
 
 

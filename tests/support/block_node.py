@@ -32,15 +32,21 @@ async def block_node(
     *,
     socket: Path | None = None,
     stall_seconds: float = 60.0,
+    credentials: grpc.ServerCredentials | None = None,
+    tokens: list[str] | None = None,
 ) -> AsyncIterator[str]:
-    """Serve the blocks of a data root, at a free port or a Unix socket, as long as the block lasts; yields where."""
-    server = grpc.aio.server(options=GRPC_OPTIONS)
+    """Serve the blocks of a data root, at a free port or a Unix socket, as long as the block lasts; yields where.
+
+    With TLS if there are `credentials`. What calls bear as authorization is added to `tokens`.
+    """
+    server = grpc.aio.server(options=GRPC_OPTIONS, interceptors=(_Tokens(tokens),))
     with ThreadPoolExecutor(8) as executor:
         service = BlockService(DataRoot.open(root), executor, quarantine)
         connections = Connections(100)
         calls = Calls(Load(Limits(), 8), connections=connections)
         server.add_generic_rpc_handlers((service.handler(calls),))
-        port = server.add_insecure_port(f"unix:{socket}" if socket else "127.0.0.1:0")
+        address = f"unix:{socket}" if socket else "127.0.0.1:0"
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         await server.start()
         connections.listen_on(0 if socket else port)
         try:
@@ -48,3 +54,13 @@ async def block_node(
                 yield f"unix://{socket}" if socket else f"127.0.0.1:{port}"
         finally:
             await server.stop(None)
+
+
+class _Tokens(grpc.aio.ServerInterceptor):
+    def __init__(self, tokens: list[str] | None) -> None:
+        self._tokens = tokens
+
+    async def intercept_service(self, continuation, details):
+        if self._tokens is not None:
+            self._tokens.append(dict(details.invocation_metadata).get("authorization", ""))
+        return await continuation(details)

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from store_server.access.server_credentials import ServerCredentials
+from store_server.access.server_port import open_port, require_safe
 from store_server.limits.connections import Connections
 from store_server.limits.limits import Limits
 from store_server.limits.load import Load
-from store_server.listen_address import CannotListen, ListenAddress
+from store_server.listen_address import ListenAddress
 from store_server.services.blocks import BlockService
 from store_server.services.calls import Calls
 from store_server.services.stall_watch import StallWatch
 
 if TYPE_CHECKING:
     from store_server.storage import DataRoot
+    from store_server.tls_config import TlsConfig
 
 _THREADS: Final = 4
 _LAST_TURNS_SECONDS: Final = 1.0
@@ -27,12 +30,17 @@ _OPTIONS: Final = (("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1
 
 
 @asynccontextmanager
-async def serving_blocks(root: DataRoot, listen: str) -> AsyncIterator[str]:
+async def serving_blocks(
+    root: DataRoot, listen: str, tls: TlsConfig | None = None, *, insecure: bool = False
+) -> AsyncIterator[str]:
     """Serve at HOST:PORT, by which nodes reach this host, as long as the block lasts; yields the address.
 
-    A bad block is not sent, and the data root stays as it is. Raises ValueError, CannotListen.
+    A bad block is not sent, and the data root stays as it is. Raises ValueError, CannotListen, CredentialsRefused.
     """
     address = ListenAddress.parse(listen)
+    how = "give the certificate that nodes are to see, --cert-file and --key-file"
+    require_safe(address, is_encrypted=tls is not None, is_allowed=insecure, how=how)
+    credentials = None if tls is None else await asyncio.to_thread(ServerCredentials, tls)
     await asyncio.to_thread(address.require_free)
     of_others = asyncio.all_tasks()
     server = grpc.aio.server(options=_OPTIONS)
@@ -41,10 +49,7 @@ async def serving_blocks(root: DataRoot, listen: str) -> AsyncIterator[str]:
         connections = Connections(limits.max_connections)
         calls = Calls(Load(limits, _THREADS), connections=connections)
         server.add_generic_rpc_handlers((BlockService(root, threads, lambda *_: None).handler(calls),))
-        try:
-            port = server.add_insecure_port(address.for_grpc())
-        except RuntimeError as error:
-            raise CannotListen(address.text, error) from error
+        port = open_port(server, address, credentials)
         await server.start()
         connections.listen_on(0 if address.path else port)
         try:

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from store_server.access.allowed_sources import SourceNotAllowed
+from store_server.cluster.node_security import CannotSpeakTo
 from store_server.storage import BlockDamaged, DataRoot, StorageError
 from store_server.storage.files.version_files import open_files
 from store_server.storage.held_blocks import held_blocks
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from store_server.access.allowed_sources import AllowedSources
+    from store_server.cluster.node_channel import NodeChannels
     from store_server.storage import Manifest
     from store_server.storage.files.version_files import VersionFiles
 
@@ -60,16 +62,18 @@ class BlockSource(Protocol):
         ...
 
 
-def block_source(url: str, *, wait_seconds: float = WAIT_SECONDS) -> BlockSource:
-    """Return the source at file:///ROOT, http(s)://HOST/ROOT, grpc://HOST:PORT or grpc://unix:///PATH.
+def block_source(url: str, *, wait_seconds: float = WAIT_SECONDS, channels: NodeChannels | None = None) -> BlockSource:
+    """Return the source at file:///ROOT, http(s)://HOST/ROOT, grpc(s)://HOST:PORT or grpc://unix:///PATH.
 
-    It connects when it is first asked. Raises InvalidSourceUrl.
+    It connects when it is first asked, to a node by one of the `channels`. Raises InvalidSourceUrl, CannotSpeakTo.
     """
     from store_server.cluster.blocks.block_source_grpc import GrpcSource
     from store_server.cluster.blocks.block_source_http import HttpSource
+    from store_server.cluster.node_channel import NodeChannels
 
+    channels = channels or NodeChannels()
     if url.startswith(_NODE_AT_A_SOCKET) and len(url) > len(_NODE_AT_A_SOCKET):
-        return GrpcSource(url.removeprefix("grpc://"), wait_seconds)
+        return GrpcSource(url.removeprefix("grpc://"), wait_seconds, channels, tls=False)
     try:
         parts = urlsplit(url)
         has_place = bool(parts.path if parts.scheme == "file" else parts.hostname)
@@ -83,17 +87,17 @@ def block_source(url: str, *, wait_seconds: float = WAIT_SECONDS) -> BlockSource
         return FileSource(Path(unquote(parts.path)))
     if has_place and parts.scheme in ("http", "https") and not parts.username:
         return HttpSource(url, wait_seconds)
-    if has_port and parts.scheme == "grpc" and not parts.path:
-        return GrpcSource(parts.netloc, wait_seconds)
-    wanted = "file:///ROOT, http://HOST/ROOT, https://HOST/ROOT, grpc://HOST:PORT or grpc://unix:///PATH"
+    if has_port and parts.scheme in ("grpc", "grpcs") and not parts.path:
+        return GrpcSource(parts.netloc, wait_seconds, channels, tls=parts.scheme == "grpcs")
+    wanted = "file:///ROOT, http(s)://HOST/ROOT, grpc(s)://HOST:PORT or grpc://unix:///PATH"
     raise InvalidSourceUrl(f"{url!r:.300} is no source of blocks: write {wanted}")
 
 
-def source_for_a_copy(url: str, *, wait_seconds: float = WAIT_SECONDS) -> BlockSource:
-    """Return the same, and for a URL that names no source one that fails: those beside it may give the blocks."""
+def source_for_a_copy(url: str, channels: NodeChannels) -> BlockSource:
+    """Return the same, and for a URL that is of no use one that fails: those beside it may give the blocks."""
     try:
-        return block_source(url, wait_seconds=wait_seconds)
-    except InvalidSourceUrl as error:
+        return block_source(url, channels=channels)
+    except (InvalidSourceUrl, CannotSpeakTo) as error:
         return NoSource(url, str(error))
 
 

@@ -12,6 +12,7 @@ from store_server.cluster.blocks.block_source import MOST_MANIFEST_BYTES, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from store_server.cluster.node_channel import NodeChannels
     from store_server.storage import Manifest
 
 _AROUND_BYTES: Final = 1024
@@ -24,13 +25,17 @@ _OPTIONS: Final = (
 
 
 class GrpcSource:
-    """The node at `address`, HOST:PORT. Each call, of a manifest or of a few blocks, ends within the time limit."""
+    """The node at `address`, HOST:PORT. Each call, of a manifest or of a few blocks, ends within the time limit.
 
-    def __init__(self, address: str, wait_seconds: float) -> None:
-        self.url = f"grpc://{address}"
+    Raises CannotSpeakTo.
+    """
+
+    def __init__(self, address: str, wait_seconds: float, channels: NodeChannels, *, tls: bool) -> None:
+        self.url = f"{'grpcs' if tls else 'grpc'}://{address}"
         self._wait_seconds = wait_seconds
         self._is_interrupted = False
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._channels = channels
+        self._channel = channels.open(address, tls=tls, options=_OPTIONS)
         self._get_manifest = self._channel.unary_unary(
             f"{_SERVICE}/GetManifest",
             request_serializer=pb.GetManifestRequest.SerializeToString,
@@ -46,7 +51,8 @@ class GrpcSource:
         """See BlockSource.manifest."""
         try:
             request = pb.GetManifestRequest(table=table, version=version)
-            return bytes(self._get_manifest(request, timeout=self._wait_seconds).manifest)
+            metadata = self._channels.metadata()
+            return bytes(self._get_manifest(request, timeout=self._wait_seconds, metadata=metadata).manifest)
         except (grpc.RpcError, ValueError) as error:
             raise self._failed(error) from error
 
@@ -61,7 +67,7 @@ class GrpcSource:
                 num_blocks=min(_BLOCKS_A_CALL, end - begin),
             )
             try:
-                call = self._read_blocks(request, timeout=self._wait_seconds)
+                call = self._read_blocks(request, timeout=self._wait_seconds, metadata=self._channels.metadata())
             except ValueError as error:
                 raise self._failed(error) from error
             try:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap, VersionKey
     from store_server.cluster.cluster_config import ClusterConfig
     from store_server.cluster.known_map import KnownMap
+    from store_server.cluster.node_channel import NodeChannels
     from store_server.cluster.registration import BlockRanges, Holdings
     from store_server.storage import DataRoot
     from store_server.storage.stored_version import StoredVersion
@@ -50,6 +51,7 @@ class Holding:
         known: KnownMap,
         *,
         changed: Callable[[], None],
+        channels: NodeChannels,
     ) -> None:
         self._config = config
         self._root = root
@@ -58,6 +60,7 @@ class Holding:
         self._own = OwnHoldings(root)
         copies = Copies(root.path)
         self._copies = copies
+        self._channels = channels
         self._room = Room(root.path, config.capacity_bytes)
         self._fetching = Fetching(
             root,
@@ -65,6 +68,7 @@ class Holding:
             done=self._tell,
             disk_failed=self._room.failed,
             bytes_per_second=config.copy_bytes_per_second,
+            channels=channels,
         )
         self._letting_go = LettingGo(root, copies, config.keep_seconds, find=self._own.stored)
         self._held: Mapping[VersionKey, BlockRanges] = {}  # at the last look
@@ -135,7 +139,7 @@ class Holding:
             self._tell()
         current = [version.key for version in shard_map.current_versions()]
         mend_copies(self._root, self._copies, self._own.damaged - self._fetching.under_way, current=current)
-        wanted = wanted_shards(shard_map, self._config.node_id)
+        wanted = self._wanted(shard_map)
         missing = [shard for shard in wanted if not _is_in(held.blocks.get(shard.key, ()), shard)]
         self._follow_current(shard_map, held)
         to_come = bytes_to_come(self._root, shard_map, missing, held, self._fetching.shards_under_way)
@@ -161,12 +165,16 @@ class Holding:
                     with root_writer(self._root.path) as writer:
                         writer.make_current(*version.key)
 
+    def _wanted(self, shard_map: ShardMap) -> list[WantedShard]:
+        return wanted_shards(shard_map, self._config.node_id, scheme=self._channels.security.scheme)
+
     def _repair(self, bad: BadBlock) -> None:
         shard_map = self._known.newest
-        wanted = wanted_shards(shard_map, self._config.node_id) if shard_map is not None else []
+        wanted = self._wanted(shard_map) if shard_map is not None else []
         for shard in wanted:
             if shard.key == bad[:2] and shard.first <= bad.block < shard.end:
-                copy_from(self._root, shard.key, (bad.block, bad.block + 1), shard.sources, stop=self._stop)
+                block = bad.block, bad.block + 1
+                copy_from(self._root, shard.key, block, shard.sources, self._channels, stop=self._stop)
                 self._tell()
                 return
         raise NotWanted("the shard map does not say that this node is to hold it")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from store_server.commands.connection_options import ConnectionOptions
 from store_server.commands.failure import CommandFailed
 from store_server.commands.interruption import NothingMeasured
 from store_server.commands.load import options as given
@@ -19,6 +20,7 @@ from store_server.commands.load.prepare import Request, prepare_job
 from store_server.commands.load.report import search_summary, summary
 from store_server.commands.load.runner import Runner
 from store_server.commands.load.text_replay import Replay
+from store_server.commands.option_groups import takes_groups
 
 if TYPE_CHECKING:
     from store_server.commands.load.job import Job
@@ -29,7 +31,10 @@ DEFAULT_IN_FLIGHT: Final = 64
 DEFAULT_TOLERANCE: Final = 0.05
 
 
+@takes_groups
 def load(
+    context: typer.Context,  # noqa: ARG001  # of which groups of options are made
+    *,
     url: given.Url,
     table: given.TableOption = None,
     rate: given.RateOption = None,
@@ -56,6 +61,7 @@ def load(
     check: given.CheckOption = None,
     root: given.RootOption = None,
     json_file: given.JsonOption = None,
+    connection: ConnectionOptions,
 ) -> None:
     """Put a store under load: how many rows a second, how late, and are they right?
 
@@ -100,6 +106,7 @@ def load(
     )
     request = Request(
         url=url,
+        connection=connection,
         table=table,
         rows_per_fetch=rows,
         max_in_flight=in_flight,

@@ -79,7 +79,7 @@ async def _serve(connection: Connection[Any, Any], job: Job, share: int) -> None
 
     source = row_source(job.choice, job.num_rows, seed=job.seed, share=share, shares=job.processes)
     checked = row_check(job.check, row_bytes=job.row_bytes, root=job.root, table=job.table, version=job.version)
-    async with connect(job.url, timeout=job.timeout_seconds) as store:
+    async with connect(job.url, timeout=job.timeout_seconds, **job.connection.for_connect()) as store:
         table = await store.table(job.table, version=job.version)
         inbox = _inbox(connection)
         runs = 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from store_server.commands.connection_options import ConnectionOptions
 from store_server.commands.load.arrivals import Spacing
 from store_server.commands.load.checks import Check
 from store_server.commands.load.row_choice import RowChoice
@@ -15,6 +16,7 @@ class Job:
     """What is fetched; the same for all runs and all processes."""
 
     url: str
+    connection: ConnectionOptions = field(default_factory=ConnectionOptions)
     table: str
     version: str
     num_rows: int

@@ -19,7 +19,9 @@ TIMEOUT: Final[Any] = "10s"
 Url = Annotated[
     str,
     typer.Argument(
-        metavar="URL", help="Store: grpc://HOST:PORT[,HOST:PORT...], unix:///PATH or file:///ROOT.", show_default=False
+        metavar="URL",
+        help="Store: grpcs://HOST:PORT[,HOST:PORT...] or grpc:// in plain text, unix:///PATH or file:///ROOT.",
+        show_default=False,
     ),
 ]
 TableOption = Annotated[

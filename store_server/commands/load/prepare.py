@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from store_server.commands.connection_options import ConnectionOptions
 from store_server.commands.failure import CommandFailed
 from store_server.commands.load.checks import Check, row_check
 from store_server.commands.load.job import Job
@@ -29,6 +30,7 @@ class Request:
     """What the user asked for. `check` None leaves it to what the table holds; rows are alike unless told otherwise."""
 
     url: str
+    connection: ConnectionOptions = field(default_factory=ConnectionOptions)
     table: str | None
     rows_per_fetch: int
     max_in_flight: int
@@ -45,16 +47,18 @@ def prepare_job(request: Request) -> Job:
     """Open the table once to see what there is; raises CommandFailed."""
     from engram_client import EngramError, connect_blocking
 
+    how = request.connection.for_connect()
     try:
-        with connect_blocking(request.url, timeout=request.timeout_seconds) as store:
+        with connect_blocking(request.url, timeout=request.timeout_seconds, **how) as store:
             table = store.table(request.table or _only_table(store))
             _require_memory(request, table.info)
             check = _check_for(request, table)
             choice = _choice(request, table.info)
-    except EngramError as error:
+    except (EngramError, ValueError) as error:
         raise CommandFailed(str(error)) from error
     return Job(
         url=request.url,
+        connection=request.connection,
         table=table.name,
         version=table.version,
         num_rows=table.num_rows,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from engram_store.credential_files import CredentialPaths
 from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.node_security import NodeSecurity
 from store_server.commands import cluster_options
-from store_server.commands.host_checks import unreadable
+from store_server.commands.host_checks import unreadable, unusable
 from store_server.commands.option_groups import OptionGroup
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ class ClusterOptions(OptionGroup):
     etcd_ca: cluster_options.CaFile = None
     etcd_cert: cluster_options.CertFile = None
     etcd_key: cluster_options.KeyFile = None
+    node_token_file: cluster_options.NodeTokenFile = None
+    node_ca: cluster_options.NodeCa = None
+    node_cert: cluster_options.NodeCert = None
+    node_key: cluster_options.NodeKey = None
 
     def settings(self) -> Mapping[str, Any]:
         """See OptionGroup."""
@@ -53,6 +59,9 @@ class ClusterOptions(OptionGroup):
         yield from unreadable("--etcd-ca", self.etcd_ca)
         yield from unreadable("--etcd-cert", self.etcd_cert)
         yield from unreadable("--etcd-key", self.etcd_key)
+        yield from unusable(
+            CredentialPaths(token=self.node_token_file, ca=self.node_ca, cert=self.node_cert, key=self.node_key)
+        )
 
     def _config(self, url: str) -> ClusterConfig:
         return ClusterConfig(
@@ -74,4 +83,10 @@ class ClusterOptions(OptionGroup):
             ca_file=self.etcd_ca,
             cert_file=self.etcd_cert,
             key_file=self.etcd_key,
+            to_nodes=NodeSecurity(
+                token_file=self.node_token_file,
+                ca_file=self.node_ca,
+                cert_file=self.node_cert,
+                key_file=self.node_key,
+            ),
         )

@@ -51,7 +51,8 @@ def test_a_node_that_listens_everywhere_has_to_say_where_it_is_reached(tmp_path,
     with pytest.raises(ValueError, match="give --advertise too"):
         ServerConfig(root=tmp_path, listen=listen, cluster=ClusterConfig(url="file:///m", node_id="a"))
 
-    ServerConfig(root=tmp_path, listen=listen, cluster=ClusterConfig(url="file:///m", node_id="a", address="h:1"))
+    config = ClusterConfig(url="file:///m", node_id="a", address="h:1")
+    ServerConfig(root=tmp_path, listen=listen, cluster=config, insecure=True)
 
 
 def test_labels_are_keys_and_values():

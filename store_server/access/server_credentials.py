@@ -1,0 +1,82 @@
+"""What a server shows over TLS, and whom it trusts: as it is in files now, which may be replaced while it runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import grpc
+import structlog
+from cryptography import x509
+
+from engram_store.credential_files import CredentialFiles, CredentialPaths, Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from store_server.tls_config import TlsConfig
+
+log = structlog.get_logger()
+
+
+class ServerCredentials:
+    """For gRPC, which asks at every connection that begins. Those that are open go on as they began.
+
+    Files that cannot be used, such as a certificate whose key is still to come, are not taken: what was before them is
+    served on. Raises CredentialsRefused if they cannot be used now.
+    """
+
+    def __init__(self, tls: TlsConfig, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._tls = tls
+        paths = CredentialPaths(ca=tls.client_ca_file, cert=tls.cert_file, key=tls.key_file)
+        self._files = CredentialFiles(paths, refused=_tell, now=now)
+        self._shown = self._files.newest()
+        self._asking = threading.Lock()
+
+    @property
+    def num_refused(self) -> int:
+        """How often the files were changed to something that cannot be used."""
+        return self._files.num_refused
+
+    def look(self) -> None:
+        """See whether the files have changed, so that what is wrong with them is said before a client comes."""
+        self._files.newest()
+
+    def ends(self) -> Mapping[Path, float]:
+        """Return when what is shown and trusted now expires, in seconds since 1970, by its file: the first of each."""
+        found = self._files.newest()
+        contents = {self._tls.cert_file: found.cert, self._tls.client_ca_file: found.ca}
+        return {file: _first_end(pem) for file, pem in contents.items() if file is not None and pem is not None}
+
+    def for_grpc(self) -> grpc.ServerCredentials:
+        """Return them as a server takes them. TLS is of version 1.2 at least: gRPC speaks no other."""
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(self._shown),
+            self._changed,  # type: ignore[arg-type]  # None is for "as before"
+            require_client_authentication=self._tls.client_ca_file is not None,
+        )
+
+    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return what is to be shown from now on, None if that is what was shown before. For any thread of gRPC's."""
+        with self._asking:
+            newest = self._files.newest()
+            if newest is self._shown:
+                return None
+            self._shown = newest
+        log.info("certificate read again", file=str(self._tls.cert_file))
+        return _configuration(newest)
+
+
+def _configuration(credentials: Credentials) -> grpc.ServerCertificateConfiguration:
+    pair = credentials.key or b"", credentials.cert or b""
+    return grpc.ssl_server_certificate_configuration([pair], credentials.ca)
+
+
+def _first_end(pem: bytes) -> float:
+    return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(pem))
+
+
+def _tell(reason: str) -> None:
+    log.error("certificate not read again, the one before is served on", error=reason)
