@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from engram_store.v1.error_reason_pb2 import ErrorReason
 from store_server.observing.durations import Durations
@@ -11,16 +10,10 @@ from store_server.observing.durations import Durations
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_REASON_PREFIX = "ERROR_REASON_"
-
-
-class Source(Enum):
-    """Where the rows of an answer came from."""
-
-    RAM = "ram"
-    """They were known to be there."""
-    DISK = "disk"
-    """Perhaps not all of them were: a thread read them."""
+Source: TypeAlias = Literal["ram", "disk"]
+"""Where the rows of an answer came from: RAM, where they were known to be, or else a thread that may read a disk."""
+SOURCES: Final[tuple[Source, ...]] = ("ram", "disk")
+_REASON_PREFIX: Final = "ERROR_REASON_"
 
 
 class TableCounts:
@@ -42,7 +35,7 @@ class LookupCounts:
 
     def __init__(self) -> None:
         self.tables: dict[str, TableCounts] = {}
-        self.seconds = {source: Durations() for source in Source}
+        self.seconds: dict[Source, Durations] = {source: Durations() for source in SOURCES}
         self.failures = {name.removeprefix(_REASON_PREFIX): 0 for name in ErrorReason.keys()[1:]}
 
     def found(self, table: str, source: Source, rows: int, row_bytes: int) -> None:
@@ -50,7 +43,7 @@ class LookupCounts:
         counts = self.tables.get(table)
         if counts is None:
             counts = self.tables[table] = TableCounts()
-        if source is Source.RAM:
+        if source == "ram":
             counts.from_ram += 1
         else:
             counts.from_disk += 1

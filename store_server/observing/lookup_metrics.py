@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from store_server.observing.buckets import buckets_of
-from store_server.observing.lookup_counts import Source
+from store_server.observing.lookup_counts import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +32,8 @@ class LookupMetrics(Collector):
             "Time from when a lookup was read until gRPC had its rows, by whether a disk had to be asked.",
             labels=("source",),
         )
-        for source in Source:
-            seconds.add_metric((source.value,), *buckets_of(self._counts.seconds[source]))
+        for source in SOURCES:
+            seconds.add_metric((source,), *buckets_of(self._counts.seconds[source]))
         yield seconds
         failures = CounterMetricFamily(
             "engram_lookup_failures",
@@ -56,8 +56,8 @@ class LookupMetrics(Collector):
         rows = CounterMetricFamily("engram_rows", "Rows that were found, repeats included.", labels=("table",))
         row_bytes = CounterMetricFamily("engram_row_bytes", "Bytes of the rows that were found.", labels=("table",))
         for table, counts in self._counts.tables.copy().items():
-            lookups.add_metric((table, Source.RAM.value), counts.from_ram)
-            lookups.add_metric((table, Source.DISK.value), counts.from_disk)
+            lookups.add_metric((table, "ram"), counts.from_ram)
+            lookups.add_metric((table, "disk"), counts.from_disk)
             rows.add_metric((table,), counts.rows)
             row_bytes.add_metric((table,), counts.row_bytes)
         yield from (lookups, rows, row_bytes)

@@ -68,9 +68,9 @@ class Answers:
             await load.loop_turn(cost)
         reply = self._from_ram([request], lambda answers: codec.fill_lookup_reply(*answers))
         if reply is not None:
-            return Source.RAM, reply
+            return "ram", reply
         async with load.disk_turn(cost):
-            return Source.DISK, await self._from_disk(request, codec.encode_lookup_reply)
+            return "disk", await self._from_disk(request, codec.encode_lookup_reply)
 
     def requests_in(self, message: bytes) -> list[codec.Request]:
         """See Lookups.requests_in."""
@@ -127,7 +127,7 @@ class Answers:
             return encode(version, rows), rows.shape[1]
 
         reply, row_bytes = await asyncio.get_running_loop().run_in_executor(self._executor, gathered)
-        self._counts.found(request.table, Source.DISK, request.rows.size, row_bytes)
+        self._counts.found(request.table, "disk", request.rows.size, row_bytes)
         return reply
 
     def _from_ram(self, requests: Sequence[codec.Request], filled: _FilledReply) -> bytes | None:
@@ -152,7 +152,7 @@ class Answers:
             raise failures.of_storage(error, self._epoch()) from error
         if reply is not None:
             for request, answer in zip(requests, answers, strict=True):
-                self._counts.found(request.table, Source.RAM, *answer.shape)
+                self._counts.found(request.table, "ram", *answer.shape)
         return reply
 
     def _gathered(self, request: codec.Request) -> tuple[str, NDArray[np.uint8]]:

@@ -165,7 +165,7 @@ class ReplyStream:
         if not has_names_of_a_table(together.requests[0]):  # it is refused, and such a one is not held
             self._unwritten += 1
             refusal = self._lookups.answer_at_once(together.requests) or b""
-            await self._replies.put(_Reply(refusal, 1, Source.RAM, read_at, 0))
+            await self._replies.put(_Reply(refusal, 1, "ram", read_at, 0))
         elif not await self._answers_on_the_spot(together, read_at):
             try:
                 waiting = self._waiting.admit(together, message_bytes, read_at)
@@ -186,7 +186,7 @@ class ReplyStream:
         try:
             reply = self._lookups.answer_at_once(requests)
             if reply is not None:
-                self._lookups.answered(Source.RAM, time.perf_counter() - read_at, len(requests))
+                self._lookups.answered("ram", time.perf_counter() - read_at, len(requests))
                 await self._write_message(reply)
         finally:
             self._give_room(num_bytes)
@@ -196,7 +196,7 @@ class ReplyStream:
         """Answer each of some requests with a failure. To whom reads no replies there is nothing more to say."""
         for request in requests:
             self._unwritten += 1
-            await self._replies.put(_Reply(self._lookups.refusal(request, failed), 1, Source.RAM, read_at, 0))
+            await self._replies.put(_Reply(self._lookups.refusal(request, failed), 1, "ram", read_at, 0))
 
     async def _gather(self) -> None:
         while (waiting := await self._requests.get()) is not None:
@@ -211,7 +211,7 @@ class ReplyStream:
             else:
                 self._waiting.dismiss(waiting)
                 lookups = len(waiting.requests)
-                await self._replies.put(_Reply(reply, lookups, Source.RAM, waiting.read_at, room_bytes))
+                await self._replies.put(_Reply(reply, lookups, "ram", waiting.read_at, room_bytes))
             await asyncio.sleep(0)  # to gather many in a row would keep other streams waiting
         self._slow_requests.close()
 
@@ -237,7 +237,7 @@ class ReplyStream:
             if waiting.requests:  # else it was given up
                 await self._take_room(room_bytes)
                 reply = await self._from_disk(waiting)
-                await self._replies.put(_Reply(reply, 1, Source.DISK, waiting.read_at, room_bytes))
+                await self._replies.put(_Reply(reply, 1, "disk", waiting.read_at, room_bytes))
             else:
                 self._unwritten -= 1
         finally:

@@ -69,7 +69,7 @@ class ScriptedLookups:
 
     def answered(self, source, seconds, lookups):
         assert 0 < seconds < 60
-        self.told.append((source.value, lookups))
+        self.told.append((source, lookups))
 
     def given_up_in(self, message):
         return decode_given_up(message) if len(message) % 8 == 2 and len(message) > 8 else None  # else text
