@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 import grpc
@@ -169,8 +170,10 @@ def of_storage(error: StorageError, epoch: int = 0) -> CallFailed:
             return CallFailed(grpc.StatusCode.UNAVAILABLE, "VERSION_UNAVAILABLE", message)
 
 
-async def abort(context: grpc.aio.ServicerContext[bytes, bytes], failed: CallFailed) -> NoReturn:
-    """End a call with `failed`: the status, and the reason as google.rpc.ErrorInfo in its details."""
+async def abort(
+    context: grpc.aio.ServicerContext[bytes, bytes], failed: CallFailed, metadata: Sequence[tuple[str, str]] = ()
+) -> NoReturn:
+    """End a call with `failed`: the status, and the reason as google.rpc.ErrorInfo in its details; and `metadata`."""
     failure = failed.failure
     status = Status(code=failure.code, message=failure.message)
     status.details.add().Pack(ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=dict(failure.metadata)))
@@ -178,6 +181,6 @@ async def abort(context: grpc.aio.ServicerContext[bytes, bytes], failed: CallFai
         retry_delay = Duration()
         retry_delay.FromMilliseconds(round(failed.retry_seconds * 1000))
         status.details.add().Pack(RetryInfo(retry_delay=retry_delay))
-    context.set_trailing_metadata(((_DETAILS_KEY, status.SerializeToString()),))
+    context.set_trailing_metadata(((_DETAILS_KEY, status.SerializeToString()), *metadata))
     await context.abort(failed.code, failure.message)
     raise AssertionError("abort always raises")

@@ -20,6 +20,7 @@ from store_server.catalog import Catalog
 from store_server.failures import CallFailed
 from store_server.limits.load import BYTES_OF_ANY_REPLY, BYTES_OF_ANY_REQUEST
 from store_server.observing.lookup_counts import LookupCounts, Source
+from store_server.observing.request_log import SLOW_SECONDS
 from store_server.open_version import OpenVersion
 from store_server.services.call import Call
 from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
@@ -108,11 +109,14 @@ class Answers:
     def refusal(self, request: codec.Request, failed: CallFailed) -> bytes:
         """See Lookups.refusal."""
         self._counts.failed(failed.failure.reason)
+        self._call.observed.failed(failed.failure)
         return codec.encode_stream_failure(request.id, failed.failure)
 
     def answered(self, source: Source, seconds: float, lookups: int) -> None:
         """See Lookups.answered."""
         self._counts.answered(source, seconds, lookups)
+        if seconds > SLOW_SECONDS:
+            self._call.observed.slow(seconds)
 
     def _read(self, decode: Callable[[bytes], _Decoded], message: bytes) -> _Decoded:
         try:

@@ -18,6 +18,7 @@ from store_server.failures import CallFailed
 from store_server.limits.connections import Connections
 from store_server.limits.load import Load
 from store_server.observing.call_observer import CallObserver, Method, NobodyObserves
+from store_server.observing.request_id import REQUEST_ID_KEY
 from store_server.services.call import Call
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -58,6 +59,7 @@ class Calls:
                 call.observed.received()
                 with call.load.admitted(len(message)):
                     reply = await answer(message, call)
+                context.set_trailing_metadata(((REQUEST_ID_KEY, call.observed.request_id),))
                 await call.take_room_for(reply)
                 await call.write(reply)
 
@@ -89,13 +91,14 @@ class Calls:
 
     @asynccontextmanager
     async def _passed(self, method: Method, scope: Needed, context: Context) -> AsyncIterator[Call]:
-        observed = self._observer.began(method)
+        observed = self._observer.began(method, context.invocation_metadata)
         code = grpc.StatusCode.UNKNOWN  # what gRPC says of a mistake of ours
         call: Call | None = None
         try:
             try:
                 self._require_connection(context)
                 async with self._access.admitted(context) as caller:
+                    observed.caller = caller.name
                     call = Call(caller, context, self._load.of(caller.key), observed)
                     self.open.add(call)
                     _require_any(scope, caller)
@@ -106,7 +109,8 @@ class Calls:
                 code = failed.code
                 if call is not None:
                     call.begin_end()
-                await failures.abort(context, failed)
+                observed.failed(failed.failure)
+                await failures.abort(context, failed, ((REQUEST_ID_KEY, observed.request_id),))
         except asyncio.CancelledError:
             if code is grpc.StatusCode.UNKNOWN:
                 code = grpc.StatusCode.CANCELLED

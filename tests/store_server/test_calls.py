@@ -42,11 +42,13 @@ class Recorder:
     def __init__(self):
         self.calls = []
 
-    def began(self, method):
+    def began(self, method, _metadata):
         return RecordedCall(self.calls, method)
 
 
 class RecordedCall:
+    caller, request_id = "", "7"
+
     def __init__(self, calls, method):
         self.calls, self.method = calls, method
         self.messages = [0, 0]
@@ -56,6 +58,9 @@ class RecordedCall:
 
     def sent(self):
         self.messages[1] += 1
+
+    def failed(self, failure):
+        pass
 
     def ended(self, code):
         self.calls.append((self.method.name, self.method.kind, code, *self.messages))
