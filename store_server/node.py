@@ -158,6 +158,10 @@ class Node:
         await asyncio.to_thread(self._catalog.note_quarantine, placed)
         await self._report_health()
 
+    async def server_ended(self) -> None:
+        """Wait until gRPC's server has ended, as `drain` and `close` make it end and a mistake of its own may."""
+        await self._server.wait_for_termination()
+
     async def drain(self) -> None:
         """Tell everybody that this node stops, finish what is under way within `drain_seconds`, cut the rest.
 
@@ -167,7 +171,7 @@ class Node:
         latest = now() + seconds
         log.info("draining", seconds=seconds)
         self._draining.announce()
-        await self._health.tell_end()
+        self._health.tell_end()
         most_seconds = min(seconds / 2, math.inf if self._in_cluster else _ON_THEIR_WAY_SECONDS)
         is_quiet = await self._draining.nobody_asks(self._under_way, most_seconds=most_seconds)
         log.info("ending, nobody asks any more" if is_quiet else "ending, though clients ask still")
@@ -240,7 +244,7 @@ class Node:
                 raise NodeFailed(str(error)) from error
 
     async def _report_health(self) -> None:
-        await self._health.tell(self._catalog.tables, is_ready=self._tables.is_ready)
+        self._health.tell(self._catalog.tables, is_ready=self._tables.is_ready)
 
 
 @asynccontextmanager

@@ -66,9 +66,17 @@ async def _serve(
     async with running_node as node, metrics_shown(config.metrics_listen, node.metrics.exposition_alone().text):
         ready.set()
         listening(node)
-        await stop.wait()
+        await _told_to_stop(node, stop)
         stopping()
         await node.drain()
+
+
+async def _told_to_stop(node: Node, stop: asyncio.Event) -> None:
+    """Wait for `stop`. Raises ServingFailed when gRPC's server ends before: a process that serves nobody must end."""
+    ended, told = asyncio.create_task(node.server_ended()), asyncio.create_task(stop.wait())
+    await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        raise ServingFailed("gRPC ended the server by itself; the log above may say why")
 
 
 def _on_signals(ready: asyncio.Event, stop: asyncio.Event) -> None:

@@ -5,11 +5,13 @@ Of a table that a caller may not read it says what it says of one that is not th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import asyncio
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import grpc
 from grpc_health.v1 import health, health_pb2
 
+from store_server import failures
 from store_server.access.caller import Scope
 from store_server.services.call import Call
 from store_server.services.calls import Calls, parsed
@@ -21,15 +23,22 @@ if TYPE_CHECKING:
 
 SERVICE: Final = health.SERVICE_NAME
 _Response = health_pb2.HealthCheckResponse
+_Status: TypeAlias = "health_pb2.HealthCheckResponse.ServingStatus"
 _NO_TABLE: Final = "\0"
+_LONGEST_NAME: Final = 200
 
 
 class HealthReport:
-    """Who watches is told of each change. Belongs to the event loop."""
+    """Who watches is told of each change. Belongs to the event loop.
+
+    Whoever does not read what is written is waited for by nobody but its own call, unlike in gRPC's servicer: there one
+    watcher that took no replies kept all others, and whoever told of a change, waiting for as long as it liked.
+    """
 
     def __init__(self) -> None:
-        self._servicer = health.aio.HealthServicer()
-        self._reported: set[str] = set()
+        self._statuses: dict[str, _Status] = {"": _Response.NOT_SERVING}
+        self._has_ended = False
+        self._changed = asyncio.Event()  # another one after each change
 
     def handler(self, calls: Calls) -> grpc.GenericRpcHandler:
         """Return what serves it."""
@@ -39,43 +48,53 @@ class HealthReport:
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    async def tell(self, tables: Mapping[str, TableState], *, is_ready: bool) -> None:
+    def tell(self, tables: Mapping[str, TableState], *, is_ready: bool) -> None:
         """Say which tables are served, and that none is as long as the node is not ready for clients."""
-        await self._servicer.set("", _status(is_served=is_ready))
-        for gone in self._reported - tables.keys():
-            await self._servicer.set(gone, _Response.SERVICE_UNKNOWN)
-        self._reported = set(tables)
-        for name, state in tables.items():
-            await self._servicer.set(name, _status(is_served=is_ready and state.opened_current() is not None))
+        served = {name: is_ready and state.opened_current() is not None for name, state in tables.items()}
+        self._become(
+            {
+                "": _status(is_served=is_ready),
+                **{name: _status(is_served=is_served) for name, is_served in served.items()},
+            }
+        )
 
-    async def tell_end(self) -> None:
+    def tell_end(self) -> None:
         """Say that nothing is served, whatever is told after this: the node is about to stop."""
-        await self._servicer.enter_graceful_shutdown()
+        self._become(dict.fromkeys(self._statuses, _Response.NOT_SERVING))
+        self._has_ended = True
+
+    def _become(self, statuses: dict[str, _Status]) -> None:
+        if statuses != self._statuses and not self._has_ended:
+            self._statuses = statuses
+            self._changed.set()
+            self._changed = asyncio.Event()
 
     async def _check(self, message: bytes, call: Call) -> bytes:
-        response: health_pb2.HealthCheckResponse = await self._servicer.Check(_asked(message, call), call.context)
-        return bytes(response.SerializeToString())
+        status = self._statuses.get(name := _asked(message, call))
+        if status is None:
+            raise failures.table_not_found(name[:_LONGEST_NAME], "this node")
+        return _response(status)
 
     async def _watch(self, message: bytes, call: Call) -> None:
-        await self._servicer.Watch(_asked(message, call), _Messages(call))
+        name, told = _asked(message, call), None
+        while True:
+            changed = self._changed  # before the status is looked at, so that no change is missed meanwhile
+            status = self._statuses.get(name, _Response.SERVICE_UNKNOWN)
+            if status != told:
+                await call.write(_response(status))
+                told = status
+            await changed.wait()
 
 
-class _Messages:
-    """Takes messages as gRPC's own context does: a call takes bytes."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    async def write(self, response: Any) -> None:  # noqa: ANN401
-        await self._call.write(response.SerializeToString())
+def _asked(message: bytes, call: Call) -> str:
+    """Return the table that is asked for; one that the caller may not read is as good as none."""
+    name = str(parsed(health_pb2.HealthCheckRequest(), message).service)
+    return name if not name or call.caller.may(Scope.READ, name) else _NO_TABLE
 
 
-def _asked(message: bytes, call: Call) -> health_pb2.HealthCheckRequest:
-    request = parsed(health_pb2.HealthCheckRequest(), message)
-    if request.service and not call.caller.may(Scope.READ, request.service):
-        return health_pb2.HealthCheckRequest(service=_NO_TABLE)
-    return request
+def _response(status: _Status) -> bytes:
+    return bytes(_Response(status=status).SerializeToString())
 
 
-def _status(*, is_served: bool) -> health_pb2.HealthCheckResponse.ServingStatus:
+def _status(*, is_served: bool) -> _Status:
     return _Response.SERVING if is_served else _Response.NOT_SERVING
