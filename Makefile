@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos overload load lint proto clean
+.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload load lint proto clean
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-attach bench-cold-rows bench-end-to-end
 help:
@@ -137,6 +137,10 @@ chaos: install
 ## overload        a node that is asked five times what it can give, and a greedy client beside a modest one (6 minutes)
 overload: install
 	PYTHONPATH=tests $(BIN)/python -m overload $(if $(SECONDS),--seconds $(SECONDS))
+
+## fuzz            a million hostile inputs for codec, files and a node, every answer checked (FUZZ=options; half an hour)
+fuzz: install
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ)
 
 ## load            what a node must bear, each for SECONDS (default 20), every row checked
 load: install

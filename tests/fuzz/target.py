@@ -1,0 +1,31 @@
+"""What is fuzzed: something that reads what others wrote, and what must come of whatever it reads."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+ACCEPTED, REFUSED = "accepted", "refused"
+TryOne: TypeAlias = Callable[[random.Random], str]
+"""Makes one hostile input, has it read, and says what came of it. Raises Wrong, or whatever must not come out."""
+
+
+class Wrong(AssertionError):
+    """What was read is not what the input says, or is no answer at all."""
+
+
+class Target(NamedTuple):
+    """`opened` gets an empty directory; `share` is how many of a hundred inputs are for this one."""
+
+    name: str
+    says: str
+    share: int
+    opened: Callable[[Path], AbstractContextManager[TryOne]]
+
+
+def input_rng(seed: int, target: str, number: int) -> random.Random:
+    """What decides an input: the same for the same three, whatever came before it."""
+    return random.Random(f"{seed} {target} {number}")

@@ -1,0 +1,160 @@
+"""Fuzzes a real node over the wire, target by target, and sees between the inputs that it is what it was."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias
+
+import grpc
+from fuzz.finding import TIME_LIMIT_SECONDS, Finding
+from fuzz.target import input_rng
+from fuzz.wire.calls import Calls
+from fuzz.wire.connections import Connections
+from fuzz.wire.node import FuzzedNode, fuzzed_node
+from fuzz.wire.streams import Streams
+
+_SAMPLES: Final = 40
+_AT_ONCE: Final = 16
+_MOST_FAULTS: Final = 20
+_ROUNDS_A_CHANNEL: Final = 4  # after which clients come again on new connections
+TrySome: TypeAlias = Callable[[random.Random], Awaitable[Counter[str]]]
+"""Sends one hostile input or several, and counts what came of each."""
+
+
+class WireTarget(NamedTuple):
+    """`try_some` says how a channel is used; `inputs_a_try` is how many inputs that is, more or less."""
+
+    name: str
+    says: str
+    share: int
+    inputs_a_try: int
+    try_some: Callable[[FuzzedNode, grpc.aio.Channel], TrySome]
+    outcomes_needed: tuple[str, ...]
+
+
+WIRE_TARGETS: Final = (
+    WireTarget(
+        "wire-lookup",
+        "single lookups, each with the status and rows it must have",
+        6,
+        1,
+        lambda node, channel: Calls(node, channel).look_up,
+        ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE"),
+    ),
+    WireTarget(
+        "wire-stream",
+        "lookup streams, each lookup with its own answer",
+        12,
+        11,
+        lambda node, channel: Streams(node, channel).send_many,
+        ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "dropped"),
+    ),
+    WireTarget(
+        "wire-ending",
+        "streams that a message ends which cannot be read",
+        2,
+        12,
+        lambda node, channel: Streams(node, channel).send_and_break,
+        ("OK", "INVALID_STREAM"),
+    ),
+    WireTarget(
+        "wire-methods",
+        "all other methods, unknown ones and metadata",
+        3,
+        1,
+        lambda node, channel: Calls(node, channel).call_any,
+        ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"),
+    ),
+    WireTarget(
+        "wire-frames",
+        "connections that break HTTP/2, compress bombs, never read or never speak",
+        3,
+        5,
+        lambda node, _: Connections(node).speak,
+        ("answered", "broken", "unread", "babbled"),
+    ),
+)
+
+
+def run_over_the_wire(targets: Sequence[tuple[WireTarget, int]], *, seed: int, first: int = 0) -> list[Finding]:
+    """Give each target its number of inputs, from try number `first` on, all of them to the same node."""
+    with tempfile.TemporaryDirectory(prefix="engram-store-fuzz-") as directory, fuzzed_node(Path(directory)) as node:
+        return asyncio.run(_run_all(node, targets, seed, first))
+
+
+async def _run_all(node: FuzzedNode, targets: Sequence[tuple[WireTarget, int]], seed: int, first: int) -> list[Finding]:
+    findings = []
+    for target, inputs in targets:
+        findings.append(await _run(node, target, inputs, seed, first))
+        if not _is_alive(node, findings[-1]):
+            break
+    return findings
+
+
+async def _run(node: FuzzedNode, target: WireTarget, inputs: int, seed: int, first: int) -> Finding:
+    finding = Finding(target=target.name, seed=seed, outcomes_needed=target.outcomes_needed)
+    tries = max(1, inputs // target.inputs_a_try)
+    rounds = [
+        range(first + tries * part // _SAMPLES, first + tries * (part + 1) // _SAMPLES) for part in range(_SAMPLES)
+    ]
+    for start in range(0, _SAMPLES, _ROUNDS_A_CHANNEL):
+        async with _channel(node) as channel:
+            try_some = target.try_some(node, channel)
+            for numbers in rounds[start : start + _ROUNDS_A_CHANNEL]:
+                await _round(try_some, target, numbers, finding)
+                finding.growth.look(node.pid, finding.inputs)
+        await _note_wrong_rows(node, finding)
+        if len(finding.faults) >= _MOST_FAULTS or not _is_alive(node, finding):
+            break
+    return finding
+
+
+async def _round(try_some: TrySome, target: WireTarget, numbers: range, finding: Finding) -> None:
+    waiting = iter(numbers)
+
+    async def one_after_another() -> None:
+        for number in waiting:
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(2 * TIME_LIMIT_SECONDS):
+                    outcomes = await try_some(input_rng(finding.seed, target.name, number))
+            except Exception as error:  # whatever it is, it must not come out
+                outcomes = Counter(wrong=1)
+                finding.faults.append(f"try {number} of seed {finding.seed}: {type(error).__name__}: {error!s:.1500}")
+            finding.longest_seconds = max(finding.longest_seconds, time.monotonic() - began)
+            finding.outcomes += outcomes
+            finding.inputs += outcomes.total()
+
+    await asyncio.gather(*(one_after_another() for _ in range(_AT_ONCE)))
+
+
+async def _note_wrong_rows(node: FuzzedNode, finding: Finding) -> None:
+    try:
+        async with asyncio.timeout(2 * TIME_LIMIT_SECONDS):
+            await node.check_right_rows()
+    except Exception as error:  # an ordinary client must not notice
+        finding.faults.append(f"after {finding.inputs} inputs: {type(error).__name__}: {error}")
+
+
+def _is_alive(node: FuzzedNode, finding: Finding) -> bool:
+    try:
+        node.check_alive()
+    except AssertionError as error:
+        finding.faults.insert(0, f"after {finding.inputs} inputs: {error}")
+        return False
+    return True
+
+
+@asynccontextmanager
+async def _channel(node: FuzzedNode) -> AsyncIterator[grpc.aio.Channel]:
+    # One connection of its own for each channel: by default those to the same address share one.
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    async with grpc.aio.insecure_channel(node.address, options=options) as channel:
+        yield channel

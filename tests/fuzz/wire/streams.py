@@ -1,0 +1,96 @@
+"""Lookup streams with hostile messages among sound ones, broken off at any point.
+
+Every lookup that could be read before the first message that cannot is answered, with its own rows or its own failure;
+such a message ends the stream with INVALID_ARGUMENT and nothing else does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any, Final
+
+import grpc
+from fuzz.target import Wrong
+from fuzz.wire.expected import Code, answer_to, lookups_in, seed_lookups
+from fuzz.wire.node import FuzzedNode
+from fuzz.wire_bytes import hostile_message
+
+from engram_store.v1 import lookup_service_pb2 as pb
+
+_METHOD: Final = "/engram_store.v1.LookupService/LookupStream"
+_TIME_LIMIT_SECONDS: Final = 10.0
+
+
+class Streams:
+    """Opens one stream after another."""
+
+    def __init__(self, node: FuzzedNode, channel: grpc.aio.Channel) -> None:
+        self._node = node
+        self._call = channel.stream_stream(_METHOD)
+        seeds = seed_lookups(node)
+        together = pb.LookupStreamRequest(id=99, table="tree", rows=[1])
+        together.more.extend(seeds[:8])
+        self._seeds = [*(each.SerializeToString() for each in seeds), together.SerializeToString()]
+
+    async def send_many(self, rng: random.Random) -> Counter[str]:
+        """Send messages, of which one that cannot be read is the last, and read all replies or none of them."""
+        messages = self._messages(rng)
+        call = self._call(timeout=_TIME_LIMIT_SECONDS)
+        try:
+            for message in messages:
+                await call.write(message)
+            if rng.random() < 0.1:
+                return Counter(dropped=len(messages))
+            await call.done_writing()
+            replies = [pb.LookupStreamResponse.FromString(reply) async for reply in call]
+            code = await call.code()
+        except grpc.aio.AioRpcError as error:
+            raise Wrong(f"a stream ended with {error.code()}: {error.details()}") from error
+        finally:
+            call.cancel()
+        return self._judged(messages, replies, code)
+
+    async def send_and_break(self, rng: random.Random) -> Counter[str]:
+        """Send messages and end with one that cannot be read: the replies to those before it come all the same."""
+        messages = self._messages(rng)
+        call = self._call(timeout=_TIME_LIMIT_SECONDS)
+        replies = []
+        try:
+            for message in (*messages, b"\xff" * rng.randrange(1, 40)):
+                await call.write(message)
+            async for reply in call:
+                replies.append(pb.LookupStreamResponse.FromString(reply))  # noqa: PERF401  # kept if the stream breaks
+            code = await call.code()
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
+            code = error.code() if isinstance(error, grpc.aio.AioRpcError) else await call.code()
+        finally:
+            call.cancel()
+        if code is not Code.INVALID_ARGUMENT:
+            raise Wrong(f"a message that cannot be read ended the stream with {code}")
+        return self._judged(messages, replies, Code.OK) + Counter(INVALID_STREAM=1)
+
+    def _messages(self, rng: random.Random) -> list[bytes]:
+        made = (hostile_message(rng, self._seeds) for _ in range(rng.randrange(1, 30)))
+        return [message for message in made if lookups_in(message) is not None]
+
+    def _judged(self, messages: list[bytes], replies: list[Any], code: grpc.StatusCode) -> Counter[str]:
+        if code is not Code.OK:
+            raise Wrong(f"a stream of messages that can be read ended with {code}")
+        expected = Counter(
+            (each.id, *answer_to(self._node, each)) for message in messages for each in lookups_in(message) or ()
+        )
+        flat = [each for reply in replies for each in (reply, *reply.more)]
+        found = Counter((each.id, _code_of(each), each.rows) for each in flat)
+        if found != expected:
+            missing, extra = expected - found, found - expected
+            raise Wrong(
+                f"{[message.hex() for message in messages]}: missing {missing!r:.999}, not asked for {extra!r:.999}"
+            )
+        return Counter(each[1].name for each in expected.elements())
+
+
+def _code_of(reply: Any) -> grpc.StatusCode:
+    if not reply.HasField("failure"):
+        return Code.OK
+    return next(code for code in Code if code.value[0] == reply.failure.code)
