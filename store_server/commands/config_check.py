@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -67,10 +69,24 @@ def _root_problems(options: ServeOptions) -> Iterator[str]:
 
 
 def _listen_problems(options: ServeOptions) -> Iterator[str]:
-    try:
+    option_at: dict[str, str] = {}
+    for option, address in _addresses(options):
+        if address in option_at:
+            yield f"{option}: {option_at[address]} has {address}, too"
+        else:
+            yield from not_free(option, address)
+        if not address.endswith(":0"):
+            option_at[address] = option
+
+
+def _addresses(options: ServeOptions) -> Iterator[tuple[str, str]]:
+    """Yield each address where the node would listen, with its option: --listen, of every worker, and --NAME-listen."""
+    with suppress(ValueError):  # which the settings themselves are refused for
         listen = ListenAddress.parse(options.transport.listen)
-        addresses = [listen.of_worker(number) for number in range(options.processes.workers)]
-    except ValueError:  # which the settings themselves are refused for
-        return
-    for address in addresses:
-        yield from not_free("--listen", address)
+        for number in range(options.processes.workers):
+            yield "--listen", listen.of_worker(number)
+    for group in options.groups():
+        for field in dataclasses.fields(group):
+            address = getattr(group, field.name)
+            if field.name.endswith("_listen") and address is not None:
+                yield f"--{field.name.replace('_', '-')}", address

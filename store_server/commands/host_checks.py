@@ -38,10 +38,8 @@ def unusable(paths: CredentialPaths) -> Iterator[str]:
         yield str(error)
 
 
-def not_free(option: str, address: str | None) -> Iterator[str]:
+def not_free(option: str, address: str) -> Iterator[str]:
     """Say why nobody could listen at the address of an option, if so."""
-    if address is None:
-        return
     try:
         ListenAddress.parse(address).require_free()
     except (ValueError, CannotListen) as error:

@@ -92,7 +92,10 @@ def test_a_variable_is_read_as_the_command_line_is(
 def test_a_variable_that_is_empty_sets_nothing(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGRAM_WORKERS", "")
 
-    assert shown(run("config", "show").out)["workers"] == ("1", "default")
+    settings = run("config", "show")
+
+    assert settings.status == 0
+    assert shown(settings.out)["workers"] == ("1", "default")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +107,7 @@ def test_a_variable_that_is_empty_sets_nothing(run: Callable, monkeypatch: pytes
         ('in-memory = ["a", "b"]', "in-memory", "a b"),
         ("huge_pages = true", "huge-pages", "true"),
         ("lost-after = inf", "lost-after", "inf"),
+        ("log_format = 'json'", "log-format", "json"),
     ],
 )
 def test_a_key_of_the_file_is_an_option_with_dashes_or_underscores(
@@ -275,6 +279,18 @@ def test_a_check_looks_at_the_address_of_every_worker(run: Callable, served: Pat
 
     assert checked.status == 1
     assert f"cannot listen on 127.0.0.1:{port}" in checked.out
+
+
+def test_a_check_looks_at_the_other_addresses_of_a_node_and_at_those_it_would_have_twice(
+    run: Callable, served: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        of_another = run("config", "check", served, "--listen", LISTEN, "--metrics-listen", listen)
+    twice = run("config", "check", served, "--listen", listen, "--metrics-listen", listen)
+
+    assert of_another.out == f"--metrics-listen: cannot listen on {listen}: Address already in use\n"
+    assert twice.out == f"--metrics-listen: --listen has {listen}, too\n"
 
 
 def test_a_check_of_a_root_that_is_not_there_says_so_but_for_a_node_that_would_make_it(
