@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from engram_store.credential_files import CredentialsRefused
 from engram_store.v1 import table_service_pb2 as pb
+from store_server.access.audit import Event
 from store_server.access.node_access import NodeAccess
 from store_server.access.server_credentials import ServerCredentials
 from store_server.access.server_port import open_port
@@ -26,6 +27,7 @@ from store_server.gather_threads import gather_threads
 from store_server.limits.connections import Connections
 from store_server.limits.load import Load
 from store_server.listen_address import ListenAddress
+from store_server.observing.access_readings import read_access
 from store_server.observing.load_readings import read_connections, read_load
 from store_server.observing.node_metrics import NodeMetrics
 from store_server.root_follower import RootFollower
@@ -118,6 +120,7 @@ class Node:
         await self._read_credentials()
         await asyncio.to_thread(listen.require_free)  # asked before tables are loaded, which may take long
         await asyncio.to_thread(self._catalog.reload)
+        self._access.looked(self._catalog.tables, self._epoch())
         self._check_in_memory()
         served = [state.opened_current() is not None for state in self._catalog.tables.values()]
         if served and not any(served) and self._in_cluster is None:  # one of a cluster may fetch them again
@@ -170,6 +173,7 @@ class Node:
         seconds, now = self._config.drain_seconds, asyncio.get_running_loop().time
         latest = now() + seconds
         log.info("draining", seconds=seconds)
+        self._access.audit_of_node.record(Event(action="node", outcome="draining", details={"seconds": seconds}))
         self._draining.announce()
         self._health.tell_end()
         most_seconds = min(seconds / 2, math.inf if self._in_cluster else _ON_THEIR_WAY_SECONDS)
@@ -206,6 +210,7 @@ class Node:
         readings.gauge("engram_draining", "Whether the node has told that it stops.", lambda: draining.is_announced)
         readings.gauge("engram_map_epoch", "Epoch of the shard map that the node knows, 0 for none.", self._epoch)
         readings.gauge("engram_streams", "Streams of lookups that are open.", lambda: lookups.num_streams)
+        read_access(readings, self._access, lambda: self._credentials)
         read_load(readings, self._load)
         read_connections(readings, self._connections, self._stall_watch)
 
@@ -220,6 +225,7 @@ class Node:
         self.metrics.looked_at_root()
         if self._credentials is not None:
             await asyncio.to_thread(self._credentials.look)
+        self._access.looked(self._catalog.tables, self._epoch())
         if self._in_cluster is not None:
             await self._in_cluster.looked_at_root()
         await self._report_health()

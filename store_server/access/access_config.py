@@ -19,5 +19,8 @@ class AccessConfig:
     allowed_sources: tuple[str, ...] = ()
     """What attached and copied versions may come from, see `allowed_sources`."""
 
+    speaks_for_node: bool = True
+    """Of several workers one alone writes down what all of them see."""
+
     def __post_init__(self) -> None:
         AllowedSources.parse(self.allowed_sources)

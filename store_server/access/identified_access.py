@@ -40,11 +40,18 @@ class IdentifiedAccess:
     with the file does not answer: what it last said counts for so long.
     """
 
-    def __init__(self, file: CredentialFile, audit: Audit, *, now: Callable[[], float] = time.time) -> None:
-        """`now` returns seconds since 1970. Raises InvalidCredentials."""
+    def __init__(
+        self,
+        file: CredentialFile,
+        audit: Audit,
+        *,
+        audit_of_node: Audit | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`audit_of_node` takes down what each worker sees; `now` is in seconds since 1970. InvalidCredentials."""
         self.refusals = Refusals(audit)
         self._file = file
-        self._audit = audit
+        self._audit, self._audit_of_node = audit, audit_of_node or audit
         self._now = now
         self._known = KnownCallers(file.first())
         self._open = OpenCalls()
@@ -93,7 +100,7 @@ class IdentifiedAccess:
             changed=len(changes.changed),
         )
         details = {"added": changes.added, "removed": changes.removed, "changed": changes.changed}
-        self._audit.record(Event(action="credentials", outcome="reread", details=details))
+        self._audit_of_node.record(Event(action="credentials", outcome="reread", details=details))
         self._end_faulty()
 
     def _end_faulty(self) -> None:

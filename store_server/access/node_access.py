@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 
 from store_server.access.access import Access, OpenAccess
 from store_server.access.allowed_sources import AllowedSources
-from store_server.access.audit import Audit, AuditInLog
+from store_server.access.audit import Audit, AuditInLog, Event
 from store_server.access.audit_file import AuditFile
 from store_server.access.credential_file import CredentialFile
 from store_server.access.identified_access import IdentifiedAccess
+from store_server.access.seen_changes import SeenChanges
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from store_server.access.access_config import AccessConfig
+    from store_server.catalog import TableState
 
 
 class CannotControlAccess(ValueError):
@@ -28,8 +31,12 @@ class NodeAccess:
         self._identified: IdentifiedAccess | None = None
         self.sources = AllowedSources.parse(config.allowed_sources)
         self.audit: Audit = AuditInLog() if config.audit_log is None else _audit_file(config.audit_log)
-        if config.tokens is not None:
-            self._identified = IdentifiedAccess(CredentialFile(config.tokens), self.audit)
+        self._credentials = None if config.tokens is None else CredentialFile(config.tokens)
+        self.audit_of_node: Audit = self.audit if config.speaks_for_node else _Nowhere()
+        """For what every worker sees, of whom one alone writes it down."""
+        self._changes = SeenChanges(self.audit_of_node)
+        if self._credentials is not None:
+            self._identified = IdentifiedAccess(self._credentials, self.audit, audit_of_node=self.audit_of_node)
 
     @property
     def callers(self) -> Access:
@@ -41,6 +48,14 @@ class NodeAccess:
         """Whether anybody is admitted."""
         return self._identified is None
 
+    def reload_failures(self) -> dict[str, float]:
+        """Return how often a file could not be read again, by its path."""
+        return {} if self._credentials is None else {str(self._credentials.path): self._credentials.failures}
+
+    def looked(self, tables: Mapping[str, TableState], epoch: int) -> None:
+        """Write down what has become of tables and the shard map since the last look; `epoch` is 0 for no map."""
+        self._changes.look({name: state.current for name, state in tables.items()}, epoch)
+
     def start(self) -> None:
         """Begin to follow what says who may do what."""
         if self._identified is not None:
@@ -51,6 +66,18 @@ class NodeAccess:
         if self._identified is not None:
             await self._identified.close()
         self.audit.close()
+
+
+class _Nowhere:
+    """Takes down nothing: another worker does."""
+
+    failures = 0
+
+    def record(self, event: Event) -> None:
+        """See Audit.record."""
+
+    def close(self) -> None:
+        """See Audit.close."""
 
 
 def _audit_file(path: Path) -> AuditFile:

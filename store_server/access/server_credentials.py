@@ -40,6 +40,10 @@ class ServerCredentials:
         """How often the files were changed to something that cannot be used."""
         return self._files.num_refused
 
+    def reload_failures(self) -> dict[str, float]:
+        """Return how often the files were changed to something that cannot be used, by that of the certificate."""
+        return {str(self._tls.cert_file): self.num_refused}
+
     def look(self) -> None:
         """See whether the files have changed, so that what is wrong with them is said before a client comes."""
         self._files.newest()

@@ -40,6 +40,7 @@ def divided(config: ServerConfig, workers: int) -> list[ServerConfig]:
             memory_budget_bytes=share,
             limits=config.limits.of_worker(workers),
             cluster=_of_worker(config.cluster, number),
+            access=dataclasses.replace(config.access, speaks_for_node=number == 0),
         )
         for number in range(workers)
     ]

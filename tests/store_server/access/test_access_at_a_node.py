@@ -238,7 +238,7 @@ async def test_what_happens_is_written_down_without_a_secret(channel, written, t
         await error_of(call(channel, "Lookup", (("authorization", f"Bearer {wrong.text()}x"),)))
         written.remove(token)
         await error_of(read(stream))
-        while len(lines := audited(tmp_path)) < 5:
+        while len(lines := audited(tmp_path)[1:]) < 5:  # the first tells of the start
             await asyncio.sleep(0.01)
 
     assert [(line["action"], line["outcome"]) for line in lines] == [
