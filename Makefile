@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload load lint proto clean
+.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak load lint proto clean
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-attach bench-cold-rows bench-end-to-end
 help:
@@ -141,6 +141,10 @@ overload: install
 ## fuzz            a million hostile inputs for codec, files and a node, every answer checked (FUZZ=options; half an hour)
 fuzz: install
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ)
+
+## soak            two workers for SECONDS (default 1200) under clients that come and go, versions swapped, workers killed
+soak: install
+	PYTHONPATH=tests $(BIN)/python -m soak $(if $(SECONDS),--seconds $(SECONDS))
 
 ## load            what a node must bear, each for SECONDS (default 20), every row checked
 load: install
