@@ -59,11 +59,12 @@ class ServerConfig:
         listen = ListenAddress.parse(self.listen)
         if self.cluster is not None and not self.cluster.address and listen.host in ANY_HOST:
             raise ValueError(f"others cannot reach a node at {self.listen}; with --cluster, give --advertise too")
-        if self.metrics_listen is not None and ListenAddress.parse(self.metrics_listen).path:
-            raise ValueError(f"metrics_listen must be HOST:PORT, got {self.metrics_listen!r}")
-        require_safe(
-            listen, is_encrypted=self.tls is not None, is_allowed=self.insecure, how="give --tls-cert and --tls-key"
-        )
+        self._require_safe(listen)
+        if self.metrics_listen is not None:
+            shown_at = ListenAddress.parse(self.metrics_listen)
+            if shown_at.path:
+                raise ValueError(f"metrics_listen must be HOST:PORT, got {self.metrics_listen!r}")
+            self._require_safe(shown_at)
         if self.tls is not None and self.cluster is not None and self.cluster.to_nodes.ca_file is None:
             raise ValueError(
                 "the nodes of a cluster are alike: with --tls-cert give --node-ca too, the certificates by which those "
@@ -77,6 +78,10 @@ class ServerConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.max_reply_bytes < 1 << 20:
             raise ValueError(f"max_reply_bytes must hold the widest row, 1 MiB, got {self.max_reply_bytes}")
+
+    def _require_safe(self, address: ListenAddress) -> None:
+        how = "give --tls-cert and --tls-key"
+        require_safe(address, is_encrypted=self.tls is not None, is_allowed=self.insecure, how=how)
 
     def rows_per_lookup(self, row_bytes: int) -> int:
         """Return the most rows of this width that one lookup may ask for."""

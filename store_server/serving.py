@@ -63,7 +63,7 @@ async def _serve(
     starting()
     if config.metrics_listen is not None:  # asked before tables are loaded, which may take long
         await asyncio.to_thread(ListenAddress.parse(config.metrics_listen).require_free)
-    async with running_node as node, metrics_shown(config.metrics_listen, node.metrics.exposition_alone().text):
+    async with running_node as node, metrics_shown(config, node.metrics.exposition_alone().text):
         ready.set()
         listening(node)
         await _told_to_stop(node, stop)

@@ -82,13 +82,13 @@ def _make_root(root: Path) -> None:
 
 
 def _serve_with_workers(settings: CheckedSettings) -> int:
-    manager, shown_at = ServiceManager.of(os.environ), settings.config.metrics_listen
+    manager = ServiceManager.of(os.environ)
 
     def say_listening(address: str) -> None:
         _say_listening(address, manager)
 
     return asyncio.run(
-        supervise(settings.configs, settings.placements, say_listening, shown_at, stops=manager.stopping)
+        supervise(settings.configs, settings.placements, say_listening, settings.config, stops=manager.stopping)
     )
 
 

@@ -18,10 +18,14 @@ import structlog
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from store_server.listen_address import CannotListen, ListenAddress
+from store_server.observing.metrics_tls import MetricsTls
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
+
+    from store_server.config import ServerConfig
+    from store_server.tls_config import TlsConfig
 
 log = structlog.get_logger()
 _MOST_REQUESTS: Final = 8  # at a time; more are hung up on
@@ -63,19 +67,24 @@ class MetricsPort:
 
 
 @asynccontextmanager
-async def metrics_shown(
-    listen: str | None, exposition: Callable[[], bytes], tls: Callable[[], ssl.SSLContext] | None = None
-) -> AsyncIterator[None]:
-    """Show metrics there as long as the block lasts; nowhere for None. Raises CannotListen."""
-    if listen is None:
+async def metrics_shown(config: ServerConfig, exposition: Callable[[], bytes]) -> AsyncIterator[None]:
+    """Show metrics where the settings say, as long as the block lasts. Raises CannotListen."""
+    if config.metrics_listen is None:
         yield
         return
-    port = await asyncio.to_thread(MetricsPort, listen, exposition, tls)
+    port = await asyncio.to_thread(_port, config.metrics_listen, exposition, config.tls)
     log.info("metrics are shown", address=port.address)
     try:
         yield
     finally:
         await asyncio.to_thread(port.close)
+
+
+def _port(listen: str, exposition: Callable[[], bytes], tls: TlsConfig | None) -> MetricsPort:
+    try:
+        return MetricsPort(listen, exposition, None if tls is None else MetricsTls(tls))
+    except OSError as error:
+        raise CannotListen(listen, f"its certificate cannot be used: {error}") from error
 
 
 class _Server(ThreadingMixIn, TCPServer):

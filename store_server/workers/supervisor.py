@@ -249,19 +249,19 @@ async def supervise(
     configs: Sequence[ServerConfig],
     placements: Sequence[Placement | None],
     is_ready: Callable[[str], None],
-    metrics_listen: str | None = None,
+    whole: ServerConfig,
     *,
     stops: Callable[[], None] = lambda: None,
 ) -> int:
     """Run a worker for each of `configs` until told to stop, and show their metrics; see Supervisor.run.
 
-    Raises CannotListen.
+    `whole` are the settings of the node, of which each worker has its part. Raises CannotListen.
     """
     supervisor = Supervisor(configs, placements)
-    if metrics_listen is None:
+    if whole.metrics_listen is None:
         return await supervisor.run(is_ready, stops)
     from store_server.observing.metrics_port import metrics_shown  # only where they are wanted: it takes memory
     from store_server.workers.worker_metrics import WorkerMetrics
 
-    async with metrics_shown(metrics_listen, WorkerMetrics(supervisor).text):
+    async with metrics_shown(whole, WorkerMetrics(supervisor).text):
         return await supervisor.run(is_ready, stops)

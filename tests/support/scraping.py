@@ -1,6 +1,7 @@
 """What a node shows of itself to Prometheus, read as Prometheus would."""
 
 import re
+import ssl
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -48,8 +49,9 @@ def metrics_address(node: NodeProcess) -> str:
     return re.search(r"event='metrics are shown' address='([^']+)'", node.log)[1]
 
 
-def scrape(node: NodeProcess) -> Scrape:
+def scrape(node: NodeProcess, tls: ssl.SSLContext | None = None) -> Scrape:
     """What a node that was started with --metrics-listen shows now."""
-    with urllib.request.urlopen(f"http://{metrics_address(node)}/metrics", timeout=SCRAPE_SECONDS) as response:
+    url = f"{'https' if tls else 'http'}://{metrics_address(node)}/metrics"
+    with urllib.request.urlopen(url, timeout=SCRAPE_SECONDS, context=tls) as response:  # noqa: S310  # a URL of ours
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         return Scrape.of(response.read().decode())
