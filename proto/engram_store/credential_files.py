@@ -49,8 +49,8 @@ class CredentialFiles:
     """Gives what is in the files, and from the next look on what is in them after they were replaced.
 
     What cannot be used, such as a key that belongs to another certificate, is not taken: what was read before stays.
-    Once two looks have found the same, `refused` is told, with a sentence; before, the files may just be in the middle
-    of being replaced. For any thread.
+    Once it has been so for a second, `refused` is told, with a sentence; before, the files may just be in the middle of
+    being replaced. For any thread.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class CredentialFiles:
         self._current: Credentials | None = None
         self._seen: _Signature = ()  # of the files as they were taken, or refused
         self._doubted: _Signature = ()
+        self._doubted_since = 0.0
         self._next_look = -1.0
 
     def newest(self) -> Credentials:
@@ -98,7 +99,8 @@ class CredentialFiles:
             self._current, self._seen = self._settled()
         except CredentialsRefused as error:
             if found != self._doubted:
-                self._doubted = found
+                self._doubted, self._doubted_since = found, self._now()
+            if self._now() < self._doubted_since + LOOK_SECONDS:
                 return
             self._seen = found
             self.num_refused += 1

@@ -65,7 +65,7 @@ class ServerCredentials:
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
         """Return what is to be shown from now on, None if that is what was shown before. For any thread of gRPC's."""
         with self._asking:
-            newest = self._files.newest()
+            newest = self._files.look()  # costs nothing beside a handshake
             if newest is self._shown:
                 return None
             self._shown = newest

@@ -4,10 +4,11 @@ import asyncio
 
 import numpy as np
 import pytest
-from support.certificates import replace
+from support.certificates import make_authority, make_certificate, make_expired, replace, server_credentials
 from support.fake_node import FakeNode
 from support.rows import random_rows
 
+import engram_client
 from engram_client import errors
 from engram_client.grpc_transport import GrpcTransport
 from engram_client.keyring import Keyring
@@ -114,3 +115,18 @@ async def test_a_file_that_cannot_be_used_any_more_leaves_the_connection_as_it_i
     (said,) = [record.message for record in caplog.records]
     assert said.startswith(f"{rotated.token_file} holds no token: it has 0 characters")
     assert said.endswith("what was read before stays in use")
+
+
+async def test_a_certificate_that_was_refused_is_tried_again_once_it_was_replaced(tmp_path):
+    authority = make_authority(tmp_path, "authority")
+    own, right = (make_certificate(tmp_path, name, authority) for name in ("node", "right"))
+    mine = make_expired(tmp_path, "mine", authority)
+    async with FakeNode(ROWS).listening(credentials=server_credentials(own, clients=authority)) as url:
+        files = {"ca_file": authority.cert, "cert_file": mine.cert, "key_file": mine.key}
+        async with engram_client.connect(url, timeout=SECONDS, **files) as store:
+            opening = asyncio.create_task(store.table("t"))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(opening), 0.2)
+            mine.replace(right)
+
+            assert (await opening).num_rows == 100

@@ -85,13 +85,15 @@ def test_a_certificate_without_its_key_is_not_taken_until_the_key_has_come(tmp_p
 
 
 def test_what_cannot_be_used_is_told_of_once_and_what_was_before_stays(own):
-    refused = []
-    files = pair_files(own, refused=refused.append)
+    refused, clock, told = [], Clock(), []
+    files = pair_files(own, refused=refused.append, now=clock)
     first = files.newest()
     own.key.write_text("no key")
 
-    assert [files.look() for _ in range(4)] == [first] * 4
-    assert files.num_refused == 1
+    for clock.seconds in (2.0, 2.9, 3.1, 5.0):
+        assert files.look() is first
+        told.append(files.num_refused)
+    assert told == [0, 0, 1, 1]
     (said,) = refused
     assert str(own.key) in said
     assert "no certificate and its key" in said
