@@ -20,6 +20,7 @@ from store_server.access.node_access import NodeAccess
 from store_server.access.server_credentials import ServerCredentials
 from store_server.access.server_port import open_port
 from store_server.catalog import Catalog
+from store_server.cluster.blocks.copy_sources import CopySources
 from store_server.cluster.node_channel import NodeChannels
 from store_server.cluster.node_in_cluster import NodeInCluster
 from store_server.config import ServerConfig
@@ -96,7 +97,8 @@ class Node:
         self._in_cluster = None
         if config.cluster is not None:
             channels = NodeChannels(config.cluster.to_nodes, may_leave_host=config.insecure)
-            self._in_cluster = NodeInCluster(config.cluster, root, self._catalog, channels)
+            sources = CopySources(channels, self._access.sources)
+            self._in_cluster = NodeInCluster(config.cluster, root, self._catalog, sources)
         known = None if self._in_cluster is None else self._in_cluster.known
         self._lookups = lookup.LookupService(
             self._catalog, self._threads, self._under_way, self._draining, self._epoch, self.metrics.lookups

@@ -4,7 +4,8 @@ A prefix is one of these; what it allows begins with the same parts, compared on
 
     file:///DIR                    anything below the directory, once symbolic links are followed
     https://HOST/PATH, http://...  anything below the path on that host and port
-    grpc://HOST:PORT               the node or publisher there; grpc://HOST for any port, grpc:// for any host
+    grpc://HOST:PORT, grpcs://...  the node or publisher there; grpc://HOST for any port
+    grpc://, https:// and so on    any host
 
 Without any, a cluster's node copies from any grpc:// that the shard map names: from the other nodes, and from whoever
 publishes. Who writes the map is trusted with that, as they decide what is served at all, and what such a copy reads is
@@ -104,9 +105,9 @@ class AllowedSources:
 
 def _prefix(text: str) -> _Place:
     place = _parsed(text)
-    if place is None or (not place.host and place.scheme.startswith("http")):
+    if place is None:
         raise ValueError(
-            f"--allow-source takes file:///DIR, http(s)://HOST/PATH, grpc://HOST:PORT or grpc://, got {text!r:.200}"
+            f"--allow-source takes file:///DIR, http(s)://HOST/PATH or grpc(s)://HOST:PORT, got {text!r:.200}"
         )
     return place
 
@@ -129,7 +130,8 @@ def _parsed(url: str) -> _Place | None:
         return None
     if parts.scheme == "file" and (parts.netloc or not path):
         return None
-    return _Place(parts.scheme, (parts.hostname or "").rstrip("."), port or _PORTS.get(parts.scheme), _steps(path))
+    host = (parts.hostname or "").rstrip(".")
+    return _Place(parts.scheme, host, port or (_PORTS.get(parts.scheme) if host else None), _steps(path))
 
 
 def _steps(path: str) -> tuple[str, ...]:

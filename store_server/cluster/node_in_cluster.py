@@ -17,9 +17,9 @@ from store_server.storage.node_lock import NodeLock
 
 if TYPE_CHECKING:
     from store_server.catalog import Catalog
+    from store_server.cluster.blocks.copy_sources import CopySources
     from store_server.cluster.cluster_config import ClusterConfig
     from store_server.cluster.known_map import KnownMap
-    from store_server.cluster.node_channel import NodeChannels
     from store_server.cluster.registration import Holdings
     from store_server.storage import DataRoot
     from store_server.storage.stored_version import StoredVersion
@@ -33,7 +33,7 @@ class NodeInCluster:
     Belongs to the running event loop. Raises ValueError for a URL that names no source of maps.
     """
 
-    def __init__(self, config: ClusterConfig, root: DataRoot, catalog: Catalog, channels: NodeChannels) -> None:
+    def __init__(self, config: ClusterConfig, root: DataRoot, catalog: Catalog, sources: CopySources) -> None:
         self._config = config
         self._catalog = catalog
         self._lock = NodeLock(root.path)
@@ -42,7 +42,7 @@ class NodeInCluster:
         self._reads = RecentReads(root.path, catalog.asked_for, config.retire_after_seconds)
         self._member = ClusterMember(config, root.path, self._holdings, limited=self._limited, new_map=self._new_map)
         changed = self._member.holdings_changed
-        self._holding = Holding(config, root, self._member.known, changed=changed, channels=channels)
+        self._holding = Holding(config, root, self._member.known, changed=changed, sources=sources)
 
     @property
     def known(self) -> KnownMap:

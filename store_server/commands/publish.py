@@ -56,8 +56,8 @@ def publish(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Where nodes fetch instead: the same data root at file:///ROOT, http(s)://HOST/ROOT or "
-            "grpcs://HOST:PORT (grpc:// in plain text).",
+            help="Where nodes fetch instead: the same data root at file:///ROOT or http(s)://HOST/ROOT, which nodes "
+            "must be told to use (serve --allow-source), or grpc(s)://HOST:PORT.",
         ),
     ] = None,
     replicas: Annotated[

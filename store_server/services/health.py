@@ -70,13 +70,14 @@ class HealthReport:
             self._changed = asyncio.Event()
 
     async def _check(self, message: bytes, call: Call) -> bytes:
-        status = self._statuses.get(name := _asked(message, call))
+        name = _asked(message)
+        status = self._statuses.get(_seen(name, call))
         if status is None:
             raise failures.table_not_found(name[:_LONGEST_NAME], "this node")
         return _response(status)
 
     async def _watch(self, message: bytes, call: Call) -> None:
-        name, told = _asked(message, call), None
+        name, told = _seen(_asked(message), call), None
         while True:
             changed = self._changed  # before the status is looked at, so that no change is missed meanwhile
             status = self._statuses.get(name, _Response.SERVICE_UNKNOWN)
@@ -86,9 +87,12 @@ class HealthReport:
             await changed.wait()
 
 
-def _asked(message: bytes, call: Call) -> str:
+def _asked(message: bytes) -> str:
+    return str(parsed(health_pb2.HealthCheckRequest(), message).service)
+
+
+def _seen(name: str, call: Call) -> str:
     """Return the table that is asked for; one that the caller may not read is as good as none."""
-    name = str(parsed(health_pb2.HealthCheckRequest(), message).service)
     return name if not name or call.caller.may(Scope.READ, name) else _NO_TABLE
 
 

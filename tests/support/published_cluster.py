@@ -49,7 +49,8 @@ class PublishedCluster:
     @contextlib.contextmanager
     def node(self, number: int, *options: str, listen: str = "127.0.0.1:0") -> Iterator[NodeProcess]:
         """Run one more node as long as the block lasts, or one that has ended once more."""
-        arguments = ("--cluster", self.url, "--node-id", f"n{number}", *NODE_OPTIONS, *options)
+        sources = [f"--allow-source={prefix}" for prefix in ("grpc://", "http://", "file:///")]
+        arguments = ("--cluster", self.url, "--node-id", f"n{number}", *sources, *NODE_OPTIONS, *options)
         arguments += ("--retire-after", str(RETIRE_AFTER_SECONDS))
         with node_process(self.root(number), *arguments, listen=listen) as node:
             yield node

@@ -10,7 +10,6 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from store_server.access.allowed_sources import SourceNotAllowed
-from store_server.cluster.node_security import CannotSpeakTo
 from store_server.storage import BlockDamaged, DataRoot, StorageError
 from store_server.storage.files.version_files import open_files
 from store_server.storage.held_blocks import held_blocks
@@ -62,10 +61,17 @@ class BlockSource(Protocol):
         ...
 
 
-def block_source(url: str, *, wait_seconds: float = WAIT_SECONDS, channels: NodeChannels | None = None) -> BlockSource:
+def block_source(
+    url: str,
+    *,
+    wait_seconds: float = WAIT_SECONDS,
+    channels: NodeChannels | None = None,
+    allowed: AllowedSources | None = None,
+) -> BlockSource:
     """Return the source at file:///ROOT, http(s)://HOST/ROOT, grpc(s)://HOST:PORT or grpc://unix:///PATH.
 
-    It connects when it is first asked, to a node by one of the `channels`. Raises InvalidSourceUrl, CannotSpeakTo.
+    It connects when it is first asked, to a node by one of the `channels`. No link of a file leads
+    out of what is `allowed`, None for everything. Raises InvalidSourceUrl, CannotSpeakTo.
     """
     from store_server.cluster.blocks.block_source_grpc import GrpcSource
     from store_server.cluster.blocks.block_source_http import HttpSource
@@ -84,21 +90,13 @@ def block_source(url: str, *, wait_seconds: float = WAIT_SECONDS, channels: Node
         says = "what stands behind ? or # would be asked for nowhere; a ? or # of a path is %3F or %23"
         raise InvalidSourceUrl(f"{url!r:.300} is no source of blocks: {says}")
     if has_place and parts.scheme == "file" and not parts.netloc:
-        return FileSource(Path(unquote(parts.path)))
+        return FileSource(Path(unquote(parts.path)), allowed)
     if has_place and parts.scheme in ("http", "https") and not parts.username:
         return HttpSource(url, wait_seconds)
     if has_port and parts.scheme in ("grpc", "grpcs") and not parts.path:
         return GrpcSource(parts.netloc, wait_seconds, channels, tls=parts.scheme == "grpcs")
     wanted = "file:///ROOT, http(s)://HOST/ROOT, grpc(s)://HOST:PORT or grpc://unix:///PATH"
     raise InvalidSourceUrl(f"{url!r:.300} is no source of blocks: write {wanted}")
-
-
-def source_for_a_copy(url: str, channels: NodeChannels) -> BlockSource:
-    """Return the same, and for a URL that is of no use one that fails: those beside it may give the blocks."""
-    try:
-        return block_source(url, channels=channels)
-    except (InvalidSourceUrl, CannotSpeakTo) as error:
-        return NoSource(url, str(error))
 
 
 class NoSource:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import structlog
 
-from store_server.cluster.blocks.block_source import source_for_a_copy
+from store_server.cluster.blocks.copy_sources import CopySources
 from store_server.cluster.blocks.copying import CopyProgress, CopyStopped, copy_blocks
 from store_server.cluster.blocks.waking_stop import WakingStop
-from store_server.cluster.node_channel import NodeChannels
 from store_server.storage import DiskFull, RootNotWritable, StorageError, StorageFailure
 from store_server.storage.arrivals import home_of
 
@@ -75,7 +74,7 @@ class Fetching:
         done: Callable[[], None],
         disk_failed: Callable[[StorageError], None],
         bytes_per_second: float | None,
-        channels: NodeChannels | None = None,
+        sources: CopySources | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root = root
@@ -83,7 +82,7 @@ class Fetching:
         self._done = done
         self._disk_failed = disk_failed
         self._bytes_per_second = bytes_per_second
-        self._channels = channels or NodeChannels()
+        self._sources = sources or CopySources()
         self._now = now
         # With a limit one copy uses it up, and there is nobody to share it with.
         self._at_once = _COPIES_AT_ONCE if bytes_per_second is None else 1
@@ -158,7 +157,7 @@ class Fetching:
                 shard.key,
                 (shard.first, shard.end),
                 shard.sources,
-                self._channels,
+                self._sources,
                 progress=_Said(shard, self._now),
                 bytes_per_second=self._bytes_per_second,
                 stop=self._stop,
@@ -195,7 +194,7 @@ def copy_from(
     key: VersionKey,
     blocks: tuple[int, int],
     urls: Sequence[str],
-    channels: NodeChannels,
+    opener: CopySources,
     *,
     progress: Callable[[CopyProgress], None] = lambda _: None,
     bytes_per_second: float | None = None,
@@ -206,7 +205,7 @@ def copy_from(
     Once `stop` is set, what waits for a source fails.
     """
     with ExitStack() as stack:
-        sources = [stack.enter_context(stop.wakes(source_for_a_copy(url, channels))) for url in urls]
+        sources = [stack.enter_context(stop.wakes(opener.open(url))) for url in urls]
         copy_blocks(root, *key, [blocks], sources, progress=progress, bytes_per_second=bytes_per_second, stop=stop)
 
 

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engram_store.shard_map import ShardMap, VersionKey
+    from store_server.cluster.blocks.copy_sources import CopySources
     from store_server.cluster.cluster_config import ClusterConfig
     from store_server.cluster.known_map import KnownMap
-    from store_server.cluster.node_channel import NodeChannels
     from store_server.cluster.registration import BlockRanges, Holdings
     from store_server.storage import DataRoot
     from store_server.storage.stored_version import StoredVersion
@@ -51,7 +51,7 @@ class Holding:
         known: KnownMap,
         *,
         changed: Callable[[], None],
-        channels: NodeChannels,
+        sources: CopySources,
     ) -> None:
         self._config = config
         self._root = root
@@ -60,7 +60,7 @@ class Holding:
         self._own = OwnHoldings(root)
         copies = Copies(root.path)
         self._copies = copies
-        self._channels = channels
+        self._sources = sources
         self._room = Room(root.path, config.capacity_bytes)
         self._fetching = Fetching(
             root,
@@ -68,7 +68,7 @@ class Holding:
             done=self._tell,
             disk_failed=self._room.failed,
             bytes_per_second=config.copy_bytes_per_second,
-            channels=channels,
+            sources=sources,
         )
         self._letting_go = LettingGo(root, copies, config.keep_seconds, find=self._own.stored)
         self._held: Mapping[VersionKey, BlockRanges] = {}  # at the last look
@@ -166,7 +166,8 @@ class Holding:
                         writer.make_current(*version.key)
 
     def _wanted(self, shard_map: ShardMap) -> list[WantedShard]:
-        return wanted_shards(shard_map, self._config.node_id, scheme=self._channels.security.scheme)
+        self._sources.know(shard_map)
+        return wanted_shards(shard_map, self._config.node_id, scheme=self._sources.scheme)
 
     def _repair(self, bad: BadBlock) -> None:
         shard_map = self._known.newest
@@ -174,7 +175,7 @@ class Holding:
         for shard in wanted:
             if shard.key == bad[:2] and shard.first <= bad.block < shard.end:
                 block = bad.block, bad.block + 1
-                copy_from(self._root, shard.key, block, shard.sources, self._channels, stop=self._stop)
+                copy_from(self._root, shard.key, block, shard.sources, self._sources, stop=self._stop)
                 self._tell()
                 return
         raise NotWanted("the shard map does not say that this node is to hold it")

@@ -27,6 +27,7 @@ def allows(prefix: str, url: str) -> bool:
         ("http://host:8080/a", "http://host:8080/a"),
         ("grpc://host:50051", "grpc://host:50051"),
         ("grpc://host", "grpc://host:1"),
+        ("http://", "http://host:8080/a"),
         ("grpc://", "grpc://10.0.0.1:50051"),
         ("grpc://unix:///run/engram", "grpc://unix:///run/engram/a.sock"),
         ("", "grpc://10.0.0.1:50051"),
@@ -65,6 +66,7 @@ def test_a_prefix_allows_what_begins_with_its_parts(prefix, url):
         ("grpc://host", "grpc://unix:///run/a.sock"),
         ("grpc://host", "grpcs://host:1"),
         ("file:///data", "grpc://host:1"),
+        ("http://", "https://host/a"),
         ("", "file:///data"),
         ("", "https://host/a"),
         ("", "ftp://host/a"),
@@ -76,7 +78,7 @@ def test_a_prefix_allows_nothing_else(prefix, url):
     assert not allows(prefix, url)
 
 
-@pytest.mark.parametrize("prefix", ["", "data", "file:", "file://host/a", "https://", "s3://bucket", "file:///a/../b"])
+@pytest.mark.parametrize("prefix", ["", "data", "file:", "file://host/a", "s3://bucket", "file:///a/../b"])
 def test_what_is_no_prefix_is_refused(prefix):
     with pytest.raises(ValueError, match="--allow-source takes"):
         AllowedSources.parse([prefix])

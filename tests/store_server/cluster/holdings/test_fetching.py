@@ -13,6 +13,8 @@ from support.rows import random_rows
 from support.tables import write_table
 
 from engram_store.shard_map import VersionKey
+from store_server.access.allowed_sources import AllowedSources
+from store_server.cluster.blocks.copy_sources import CopySources
 from store_server.cluster.holdings.copies import Copies
 from store_server.cluster.holdings.fetching import Fetching
 from store_server.cluster.holdings.wanted import WantedShard
@@ -45,6 +47,7 @@ class Scene:
             done=self._ended.release,
             disk_failed=self.disk_failures.append,
             bytes_per_second=None,
+            sources=CopySources(allowed=AllowedSources.parse(["file:///", "grpc://"])),
             now=lambda: self.seconds,
         )
 
@@ -169,6 +172,8 @@ def test_a_copy_that_waits_for_a_silent_source_ends_when_all_are_to_stop(scene, 
 AN_END = """
 import sys
 from pathlib import Path
+from store_server.access.allowed_sources import AllowedSources
+from store_server.cluster.blocks.copy_sources import CopySources
 from store_server.cluster.holdings.copies import Copies
 from store_server.cluster.holdings.fetching import Fetching
 from store_server.cluster.holdings.wanted import WantedShard
@@ -176,6 +181,7 @@ from store_server.storage import DataRoot
 from engram_store.shard_map import VersionKey
 root, source = map(Path, sys.argv[1:])
 how = dict(done=lambda: None, disk_failed=lambda _: None, bytes_per_second=None)
+how["sources"] = CopySources(allowed=AllowedSources.parse(["file:///"]))
 fetching = Fetching(DataRoot.open(root), Copies(root), **how)
 shard = WantedShard(key=VersionKey("t", "0" * 32), number=0, first=0, end=1, sources=(source.as_uri(),))
 fetching.fetch([shard], ())

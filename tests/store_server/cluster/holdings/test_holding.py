@@ -14,6 +14,7 @@ from support.rows import random_rows
 from support.tables import write_table
 
 from engram_store.shard_map import VersionKey
+from store_server.access.access_config import AccessConfig
 from store_server.cluster.agreement.meeting_point import meeting_point_at
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.holdings.own_holdings import OwnHoldings
@@ -55,6 +56,7 @@ class Cluster:
             root=self.root(node_id).path,
             listen="127.0.0.1:0",
             drain_seconds=1,
+            access=AccessConfig(allowed_sources=("file:///",)),
             cluster=ClusterConfig(url=self._url, node_id=node_id, **defaults | settings),
         )
         self.nodes[node_id] = await self._stack.enter_async_context(contextlib.AsyncExitStack())

@@ -12,10 +12,10 @@ from support.shard_maps import shard_map_of
 from support.tables import write_table
 
 from engram_store.shard_map import Shard, ShardedVersion
+from store_server.cluster.blocks.copy_sources import CopySources
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.holdings.holding import Holding
 from store_server.cluster.known_map import KnownMap
-from store_server.cluster.node_channel import NodeChannels
 from store_server.storage import DataRoot
 
 ROWS = random_rows(100, 1 << 18)
@@ -43,7 +43,7 @@ async def holding_on(root, shard_map, told, **settings):
     known = KnownMap(root)
     known.take(shard_map)
     config = ClusterConfig(url="etcd://127.0.0.1:1/prod", node_id="a", **settings)
-    holding = Holding(config, DataRoot.open(root), known, changed=told, channels=NodeChannels())
+    holding = Holding(config, DataRoot.open(root), known, changed=told, sources=CopySources())
     await holding.start()
     yield holding
     await holding.close()
