@@ -21,6 +21,8 @@ class ServerConfig:
     root: Path
     listen: str = "127.0.0.1:50051"
     """HOST:PORT (port 0 picks a free one) or unix:///PATH."""
+    health_listen: str | None = None
+    """Where probes are answered in plain text, HOST:PORT or unix:///PATH, for all workers; None for nowhere."""
     in_memory: frozenset[str] = frozenset()
     """Tables whose current version is loaded into RAM instead of being mapped."""
     huge_pages: bool = False

@@ -151,6 +151,11 @@ class Node:
         self._stall_watch.start()
         log.info("listening", address=self.address, tables=sum(served), damaged=len(served) - sum(served))
 
+    def tell_readiness(self, readiness: health.Readiness) -> None:
+        """Tell somebody from now on whether clients are served."""
+        self._health.readiness = readiness
+        self._health.tell(self._catalog.tables, is_ready=self._tables.is_ready)
+
     async def name_workers(self, node_id: str, listen: Sequence[str]) -> None:
         """Tell clients from now on of all the processes of this node; see the message Workers."""
         self._tables.workers = pb.Workers(node=node_id, listen=listen)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,10 +18,12 @@ from store_server.file_limit import raise_file_limit
 from store_server.listen_address import CannotListen, ListenAddress
 from store_server.node import Node, NodeFailed, running
 from store_server.observing.metrics_port import metrics_shown
+from store_server.services.health_port import health_port
 from store_server.storage import StorageError
 
 if TYPE_CHECKING:
     from store_server.config import ServerConfig
+    from store_server.services.health import Readiness
 
 log = structlog.get_logger()
 
@@ -37,16 +39,18 @@ def serve(
     starting: Callable[[], None] = lambda: None,
     stopping: Callable[[], None] = lambda: None,
     node: Callable[[ServerConfig], AbstractAsyncContextManager[Node]] = running,
+    readiness: Readiness = lambda _: None,
 ) -> None:
     """Run a node, or one process of it. SIGTERM or SIGINT drains it and ends, a second one ends it at once.
 
     `starting` is called when its event loop runs, `listening` once it listens, `stopping` before it drains; `node` is
-    what runs one. Raises ServingFailed.
+    what runs one. `readiness` is told whether clients are served, unless the settings have a health
+    port: then that is. Raises ServingFailed.
     """
     keep_freed_memory()
     raise_file_limit()
     try:
-        uvloop.run(_serve(config, node(config), listening, starting, stopping))
+        uvloop.run(_serve(config, node(config), listening, starting, stopping, readiness))
     except (ValueError, NodeFailed, CannotListen, StorageError, NodeIdTaken, RegistryRefuses) as error:
         raise ServingFailed(str(error)) from error
 
@@ -57,18 +61,34 @@ async def _serve(
     listening: Callable[[Node], None],
     starting: Callable[[], None],
     stopping: Callable[[], None],
+    readiness: Readiness,
 ) -> None:
     ready, stop = asyncio.Event(), asyncio.Event()
     _on_signals(ready, stop)
     starting()
     if config.metrics_listen is not None:  # asked before tables are loaded, which may take long
         await asyncio.to_thread(ListenAddress.parse(config.metrics_listen).require_free)
-    async with running_node as node, metrics_shown(config, node.metrics.exposition_alone().text):
+    async with (
+        _health_told(config, readiness) as told,
+        running_node as node,
+        metrics_shown(config, node.metrics.exposition_alone().text),
+    ):
         ready.set()
         listening(node)
+        node.tell_readiness(told)
         await _told_to_stop(node, stop)
         stopping()
         await node.drain()
+
+
+@asynccontextmanager
+async def _health_told(config: ServerConfig, readiness: Readiness) -> AsyncIterator[Readiness]:
+    """Return who is told whether clients are served: the health port, as long as the block lasts, if there is one."""
+    if config.health_listen is None:
+        yield readiness
+        return
+    async with health_port(config.health_listen) as port:
+        yield port.tell
 
 
 async def _told_to_stop(node: Node, stop: asyncio.Event) -> None:

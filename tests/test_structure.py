@@ -47,6 +47,7 @@ FILES_AT_THE_BORDER = {
         "services/calls.py",
         "services/cluster.py",
         "services/health.py",
+        "services/health_port.py",
         "services/lookup.py",
         "services/reply_stream.py",
         "services/tables.py",
@@ -142,7 +143,10 @@ def test_channels_are_opened_in_one_place_of_each_side_and_one_for_etcd():
 
 
 def test_ports_are_opened_in_one_place():
-    assert users_of("add_insecure_port", "add_secure_port") == {"store_server/access/server_port.py"}
+    opened = users_of("add_insecure_port", "add_secure_port")
+
+    # Probes speak no TLS, and learn nothing but whether a node is ready.
+    assert opened == {"store_server/access/server_port.py", "store_server/services/health_port.py"}
 
 
 @pytest.mark.parametrize("module", sorted(FOR_ANYONE | {"engram_client"}))

@@ -6,6 +6,7 @@ Of a table that a caller may not read it says what it says of one that is not th
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import grpc
@@ -28,14 +29,21 @@ _NO_TABLE: Final = "\0"
 _LONGEST_NAME: Final = 200
 
 
+Readiness: TypeAlias = Callable[[bool], None]
+"""Is told whether clients are served, again and again."""
+
+
 class HealthReport:
     """Who watches is told of each change. Belongs to the event loop.
 
     Whoever does not read what is written is waited for by nobody but its own call, unlike in gRPC's servicer: there one
     watcher that took no replies kept all others, and whoever told of a change, waiting for as long as it liked.
+
+    `readiness` is told what the report says of the whole node, under no name.
     """
 
     def __init__(self) -> None:
+        self.readiness: Readiness = lambda _: None
         self._statuses: dict[str, _Status] = {"": _Response.NOT_SERVING}
         self._has_ended = False
         self._changed = asyncio.Event()  # another one after each change
@@ -57,11 +65,13 @@ class HealthReport:
                 **{name: _status(is_served=is_served) for name, is_served in served.items()},
             }
         )
+        self.readiness(is_ready and not self._has_ended)
 
     def tell_end(self) -> None:
         """Say that nothing is served, whatever is told after this: the node is about to stop."""
         self._become(dict.fromkeys(self._statuses, _Response.NOT_SERVING))
         self._has_ended = True
+        self.readiness(False)
 
     def _become(self, statuses: dict[str, _Status]) -> None:
         if statuses != self._statuses and not self._has_ended:

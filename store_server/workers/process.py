@@ -19,7 +19,7 @@ from store_server.workers.marks import Trace
 from store_server.workers.settings import Quarantined, WorkerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from store_server.config import ServerConfig
     from store_server.placement import Placement
@@ -35,7 +35,8 @@ class WorkerProcess:
     """A worker from its start to its end. Belongs to the running event loop.
 
     `failure` is why it could not serve, in its own words; "" as long as it said nothing. `culprit` is the version that
-    it was reading when a deadly signal came, as far as that is known.
+    it was reading when a deadly signal came, as far as that is known. `is_serving` says whether it serves clients, None
+    before its tables are open; `serving_changed` is called when that changes.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class WorkerProcess:
         self.number = number
         self.failure = ""
         self.culprit: PlacedVersion | None = None
+        self.is_serving: bool | None = None
+        self.serving_changed: Callable[[], None] = lambda: None
         self.listening: asyncio.Future[str] = loop.create_future()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
@@ -155,6 +158,9 @@ class WorkerProcess:
         if -code in _DEADLY:
             self.culprit = self._trace.culprit()
         self._trace.close()
+        if self.is_serving is not None:
+            self.is_serving = None
+            self.serving_changed()
         self.ended.set_result(code)
 
     def _hear(self) -> bool:
@@ -170,6 +176,9 @@ class WorkerProcess:
                 self.listening.set_result(address)
             case {"ready": True}:
                 self.ready.set_result(None)
+            case {"serving": bool(is_serving)}:
+                self.is_serving = is_serving
+                self.serving_changed()
             case {"failed": str(reason)}:
                 self.failure = reason
         return True

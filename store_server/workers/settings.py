@@ -37,6 +37,7 @@ def divided(config: ServerConfig, workers: int) -> list[ServerConfig]:
             config,
             listen=listen.of_worker(number),
             metrics_listen=None,  # the parent shows those of all
+            health_listen=None,  # the parent answers for all
             memory_budget_bytes=share,
             limits=config.limits.of_worker(workers),
             cluster=_of_worker(config.cluster, number),

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import signal
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from store_server.config import ServerConfig
     from store_server.placement import Placement
+    from store_server.services.health import Readiness
     from store_server.storage.data_root import PlacedVersion
     from store_server.workers.settings import Quarantined
 
@@ -61,6 +63,8 @@ class Supervisor:
         self._placements = placements
         self._start_process = start
         self._sleep = sleep
+        self.readiness: Readiness = lambda _: None
+        """Is told whether any worker serves clients."""
         self._node_id = secrets.token_hex(8)
         self._files = KeptFiles()
         self._deadly = DeadlyVersions(configs[0].root)
@@ -108,6 +112,7 @@ class Supervisor:
         self._signals.append(number)
         if not self._stop.done():
             self._stop.set_result(None)
+            self._tell_readiness()
         for worker in self._workers.values():
             # A terminal that was closed ends a node as SIGTERM does: what is under way is finished.
             worker.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
@@ -136,7 +141,12 @@ class Supervisor:
             number, self._configs[number], self._placements[number], self._files, self._deadly.unwritten
         )
         self._workers[number] = worker
+        worker.serving_changed = self._tell_readiness
         return worker
+
+    def _tell_readiness(self) -> None:
+        is_serving = any(worker.is_serving for worker in self._workers.values())
+        self.readiness(is_serving and not self._stop.done())
 
     async def _has_come(self, event: asyncio.Future[Any]) -> bool:
         """Wait for what a worker says; False if told to stop. Raises WorkersFailed if any of them ends before."""
@@ -253,15 +263,21 @@ async def supervise(
     *,
     stops: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run a worker for each of `configs` until told to stop, and show their metrics; see Supervisor.run.
+    """Run a worker for each of `configs` until told to stop, show their metrics and answer probes; see Supervisor.run.
 
     `whole` are the settings of the node, of which each worker has its part. Raises CannotListen.
     """
     supervisor = Supervisor(configs, placements)
-    if whole.metrics_listen is None:
-        return await supervisor.run(is_ready, stops)
-    from store_server.observing.metrics_port import metrics_shown  # only where they are wanted: it takes memory
-    from store_server.workers.worker_metrics import WorkerMetrics
+    async with AsyncExitStack() as stack:
+        # Imported only where they are wanted: it takes memory.
+        if whole.health_listen is not None:
+            from store_server.services.health_port import health_port
 
-    async with metrics_shown(whole, WorkerMetrics(supervisor).text):
+            port = await stack.enter_async_context(health_port(whole.health_listen))
+            supervisor.readiness = port.tell
+        if whole.metrics_listen is not None:
+            from store_server.observing.metrics_port import metrics_shown
+            from store_server.workers.worker_metrics import WorkerMetrics
+
+            await stack.enter_async_context(metrics_shown(whole, WorkerMetrics(supervisor).text))
         return await supervisor.run(is_ready, stops)

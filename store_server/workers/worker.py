@@ -68,7 +68,7 @@ def _serve(
         open_root=open_root or DataRoot.open,
     )
     try:
-        serve(settings.config, listening=listening, starting=talk.begin, node=node)
+        serve(settings.config, listening=listening, starting=talk.begin, node=node, readiness=talk.serving)
     except ServingFailed as error:
         sys.exit(_failed(control, error))
 
@@ -79,6 +79,7 @@ class Talk:
     def __init__(self, control: Channel) -> None:
         self._control = control
         self._node: Node | None = None
+        self._is_ready: bool | None = None
         self._told: list[Message] = []  # before there was a node to do it
         self._doing: set[asyncio.Task[None]] = set()
 
@@ -92,6 +93,12 @@ class Talk:
         self._say({"listening": node.address})
         for message in self._told:
             self._do(node, message)
+
+    def serving(self, is_ready: bool) -> None:
+        """Say whether clients are served here."""
+        if is_ready != self._is_ready:
+            self._is_ready = is_ready
+            self._say({"serving": is_ready})
 
     def _hear(self) -> None:
         try:

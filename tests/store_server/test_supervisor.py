@@ -24,6 +24,7 @@ class FakeWorker:
     pid = 1
     failure = ""
     culprit = None
+    is_serving = True
     lived_seconds = 1.0
 
     def __init__(self, number, config):
@@ -179,7 +180,7 @@ async def test_a_process_that_cannot_be_started_leaves_nothing_open(tmp_path):
         WorkerProcess.start(0, config, None, KeptFiles())
 
     assert failed.traceback  # whose frames keep alive what was not closed
-    assert open_files() == before
+    assert open_files() <= before  # gRPC may be closing what other tests had
 
 
 def open_files():

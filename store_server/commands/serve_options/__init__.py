@@ -13,6 +13,7 @@ from store_server.commands.option_groups import OptionGroup, option_names
 from store_server.commands.serve_options.access import AccessOptions
 from store_server.commands.serve_options.cluster import ClusterOptions
 from store_server.commands.serve_options.limits import LimitOptions
+from store_server.commands.serve_options.probing import ProbingOptions
 from store_server.commands.serve_options.processes import ProcessOptions
 from store_server.commands.serve_options.seeing import SeeingOptions
 from store_server.commands.serve_options.stopping import StoppingOptions
@@ -54,6 +55,7 @@ class ServeOptions:
     stopping: StoppingOptions
     limits: LimitOptions
     seeing: SeeingOptions
+    probing: ProbingOptions
     cluster: ClusterOptions
 
     def groups(self) -> Iterator[OptionGroup]:

@@ -1,0 +1,37 @@
+"""What others may ask of a node that is no lookup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from store_server.commands.option_groups import OptionGroup
+from store_server.listen_address import ListenAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PANEL: Final = "Probes and tools"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbingOptions(OptionGroup):
+    """What probes and tools of gRPC may ask."""
+
+    health_listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            rich_help_panel=_PANEL,
+            help="Answer the standard health service there in plain text, and nothing else: for the probes of "
+            'Kubernetes. The service "" is ready for clients, "startup" has opened its tables, "liveness" answers.',
+        ),
+    ] = None
+
+    def settings(self) -> Mapping[str, Any]:
+        """See OptionGroup."""
+        if self.health_listen is not None:
+            ListenAddress.parse(self.health_listen)
+        return {"health_listen": self.health_listen}
