@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from typing import TYPE_CHECKING
 
 from engram_client.blocking import BlockingPendingRows, BlockingStore, BlockingTable, BlockingTableSet
 from engram_client.caching import CacheUse, CachingTransport
@@ -48,8 +49,12 @@ from engram_client.store import Store
 from engram_client.table import Table
 from engram_client.table_info import TableInfo
 from engram_client.table_set import TableSet
+from engram_client.tracing import TracingTransport
 from engram_client.transport import Transport
 from engram_client.url import StoreUrl, parse_url
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 __all__ = [
     "BlockingPendingRows",
@@ -104,6 +109,7 @@ def connect(
     cert_file: AnyPath | None = None,
     key_file: AnyPath | None = None,
     insecure: bool = False,
+    tracer: Tracer | None = None,
 ) -> Store:
     """Return the store at `url`; nothing is opened or sent before the first call on it.
 
@@ -126,6 +132,8 @@ def connect(
         cert_file: the certificate (PEM) to show to nodes that want one.
         key_file: its key.
         insecure: whether plain text, and the token in it, may go beyond this host; ENGRAM_INSECURE=1 says so too.
+        tracer: of OpenTelemetry, such as trace.get_tracer("engram_client"), to make a span `engram.fetch` of each fetch
+            and prefetch, which nodes that trace go on with. None makes none.
 
     Raises:
         InvalidUrl: the URL is missing or not understood.
@@ -155,10 +163,13 @@ def connect(
         insecure=insecure,
     )
     transport = _transport(parsed, security)
-    if cache_bytes is None:
-        return Store(transport, timeout)
-    cache = CachingTransport(transport, cache_bytes)
-    return Store(Deduplicator(cache), timeout, cache)
+    cache = None
+    if cache_bytes is not None:
+        cache = CachingTransport(transport, cache_bytes)
+        transport = Deduplicator(cache)
+    if tracer is not None:
+        transport = TracingTransport(transport, tracer)
+    return Store(transport, timeout, cache)
 
 
 def connect_blocking(
@@ -172,6 +183,7 @@ def connect_blocking(
     cert_file: AnyPath | None = None,
     key_file: AnyPath | None = None,
     insecure: bool = False,
+    tracer: Tracer | None = None,
 ) -> BlockingStore:
     """Return what `connect` returns, with the same names without await, for code that runs no event loop.
 
@@ -195,6 +207,7 @@ def connect_blocking(
             cert_file=cert_file,
             key_file=key_file,
             insecure=insecure,
+            tracer=tracer,
         )
     )
 

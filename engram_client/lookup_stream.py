@@ -17,6 +17,7 @@ from engram_client.grpc_errors import error_of_call, error_of_failure
 from engram_client.pieces import PIECE_BYTES, Piece, missing
 from engram_client.security import Security
 from engram_client.table_info import TableInfo
+from engram_client.tracing import TRACEPARENT
 from engram_store.codec import (
     DROPS_GIVEN_UP_KEY,
     LOOKUPS_A_MESSAGE_KEY,
@@ -43,6 +44,7 @@ class _Fetch:
     unsent: deque[Piece]
     unanswered: int
     done: asyncio.Future[None]
+    traceparent: str
     ids: list[int] = field(default_factory=list)
     bytes_under_way: int = 0
     has_turn: bool = False
@@ -147,7 +149,7 @@ class LookupStream:
         if not unsent:
             return
         loop = asyncio.get_running_loop()
-        fetch = _Fetch(table, unsent, len(unsent), loop.create_future())
+        fetch = _Fetch(table, unsent, len(unsent), loop.create_future(), TRACEPARENT.get())
         # Timers of the loop, at a third of the cost of asyncio.timeout.
         limit = loop.call_later(timeout, fetch.give_up, timeout)
         if patience is not None and patience < timeout:
@@ -210,7 +212,7 @@ class LookupStream:
         fetch.ids.append(number)
         fetch.bytes_under_way += piece.num_bytes
         self._waiting[number] = (fetch, piece)
-        return Request(number, fetch.table.name, fetch.table.version, piece.rows)
+        return Request(number, fetch.table.name, fetch.table.version, piece.rows, fetch.traceparent)
 
     async def _read(self) -> None:
         try:

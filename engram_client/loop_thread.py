@@ -6,6 +6,7 @@ import asyncio
 import collections
 import concurrent.futures
 import contextlib
+import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -73,6 +74,7 @@ class Job(Generic[_Result]):
         self._coroutine = coroutine
         self._task: asyncio.Task[_Result] | None = None
         self._cancel_asked = False
+        self._context = contextvars.copy_context()  # that of who asks: a span of its own, for one
         _call(loop, self._begin)
 
     def request_cancel(self) -> None:
@@ -94,7 +96,7 @@ class Job(Generic[_Result]):
         return self.future.cancelled()
 
     def _begin(self) -> None:
-        self._task = self._loop.create_task(self._coroutine)
+        self._task = self._loop.create_task(self._coroutine, context=self._context)
         self._task.add_done_callback(self._end)
 
     def _cancel(self) -> None:

@@ -11,6 +11,7 @@ from store_server.cluster.cluster_config import ClusterConfig
 from store_server.limits.limits import Limits
 from store_server.listen_address import ANY_HOST, ListenAddress
 from store_server.logs import LogFormat
+from store_server.observing.tracing import Trace
 from store_server.tls_config import TlsConfig
 
 
@@ -50,6 +51,8 @@ class ServerConfig:
     """HOST:PORT at which the node shows its metrics, one port for all its workers; None for nowhere."""
     log_format: LogFormat = "text"
     """How its log is written: a line of text or a JSON object an event."""
+    trace: Trace = "off"
+    """Whether lookups that their clients trace have spans here, sent by OTLP."""
     tls: TlsConfig | None = None
     """What the node shows where it listens; None for plain text."""
     insecure: bool = False

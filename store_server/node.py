@@ -31,6 +31,7 @@ from store_server.listen_address import ListenAddress
 from store_server.observing.access_readings import read_access
 from store_server.observing.load_readings import read_connections, read_load
 from store_server.observing.node_metrics import NodeMetrics
+from store_server.observing.tracing import SpansOfCalls, tracing
 from store_server.root_follower import RootFollower
 from store_server.services import blocks, cluster, health, lookup, tables
 from store_server.services.calls import Calls
@@ -80,6 +81,7 @@ class Node:
         memory: RowMemory | None = None,
         *,
         suspects: Suspects | None = None,
+        spans: SpansOfCalls = lambda: None,
         is_one_of_several: bool = False,
     ) -> None:
         self.address = ""
@@ -101,7 +103,7 @@ class Node:
             self._in_cluster = NodeInCluster(config.cluster, root, self._catalog, sources)
         known = None if self._in_cluster is None else self._in_cluster.known
         self._lookups = lookup.LookupService(
-            self._catalog, self._threads, self._under_way, self._draining, self._epoch, self.metrics.lookups
+            self._catalog, self._threads, self._under_way, self._draining, self._epoch, self.metrics.lookups, spans
         )
         self._tables = tables.TableService(
             self._catalog, self._under_way, self._draining, known=known, is_one_of_several=is_one_of_several
@@ -271,9 +273,10 @@ async def running(
 ) -> AsyncIterator[Node]:
     """Run a node, or one process of it, as long as the block lasts."""
     root = open_root(config.root)
-    node = Node(config, root, memory, suspects=suspects, is_one_of_several=is_one_of_several)
-    try:
-        await node.start()
-        yield node
-    finally:
-        await node.close()
+    with tracing(config.trace, config.listen) as spans:
+        node = Node(config, root, memory, suspects=suspects, spans=spans, is_one_of_several=is_one_of_several)
+        try:
+            await node.start()
+            yield node
+        finally:
+            await node.close()

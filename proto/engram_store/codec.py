@@ -24,6 +24,7 @@ from engram_store.wire_fields import (
     Fill,
     FilledField,
     Int64Array,
+    Parts,
     Span,
     Uint8Array,
     UnusualLayout,
@@ -41,6 +42,7 @@ from engram_store.wire_fields import (
     read_text,
     spans,
     spans_of_several,
+    text_field,
 )
 
 MOST_LOOKUPS_A_MESSAGE: Final = 64
@@ -49,6 +51,7 @@ LOOKUPS_A_MESSAGE_KEY: Final = "lookups-a-message"
 DROPS_GIVEN_UP_KEY: Final = "drops-given-up"
 """Initial metadata of a stream by which a node says that it wants to hear of lookups that were given up."""
 _MORE: Final = 5  # the field of a stream's messages that has further ones
+_TRACEPARENT: Final = 7  # the last field of a request on a stream
 _GIVEN_UP: Final = 6  # the field of a request on a stream that is alone in its message
 _DRAINING: Final = b"\x30\x01"  # the last field of a reply on a stream, so rare that reading it is left to protobuf
 
@@ -58,12 +61,16 @@ class MalformedMessage(ValueError):
 
 
 class Request(NamedTuple):
-    """One lookup: `rows` int64 (n,), read-only, as the wire had them (a number above 2^63 - 1 shows as negative)."""
+    """One lookup: `rows` int64 (n,), read-only, as the wire had them (a number above 2^63 - 1 shows as negative).
+
+    `traceparent` is the span that it is part of, "" for none.
+    """
 
     id: int
     table: str
     version: str
     rows: Int64Array
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +139,19 @@ def decode_lookup_reply(message: bytes) -> Reply:
 
 def encode_stream_requests(requests: Iterable[Request]) -> bytes:
     """Return the LookupStreamRequest for at least one lookup, of rows (n,) that must not be negative."""
-    first, *others = (
-        (id_field(each.id) + name_fields(2, each.table, each.version), *packed(4, each.rows)) for each in requests
-    )
-    return b"".join((*first, *chain.from_iterable(embedded(_MORE, each) for each in others)))
+    first, *others = requests
+    more = (embedded(_MORE, (*_lookup_fields(each), *_trace_field(each))) for each in others)
+    return b"".join((*_lookup_fields(first), *chain.from_iterable(more), *_trace_field(first)))
 
 
 def decode_stream_requests(message: bytes) -> list[Request]:
     """Return the lookups that `message` asks for, at most MOST_LOOKUPS_A_MESSAGE; raises MalformedMessage."""
     try:
-        found = spans_of_several(message, (FIXED64, LEN, LEN, LEN), _MORE, MOST_LOOKUPS_A_MESSAGE)
+        found = spans_of_several(message, (FIXED64, LEN, LEN, LEN), _MORE, MOST_LOOKUPS_A_MESSAGE, _TRACEPARENT)
         return [_read_request(message, *each) for each in found]
     except UnusualLayout:
         parsed = _parse_several(pb.LookupStreamRequest(), message)
-        return [Request(each.id, each.table, each.version, _rows_of(each.rows)) for each in parsed]
+        return [Request(each.id, each.table, each.version, _rows_of(each.rows), each.traceparent) for each in parsed]
 
 
 def encode_given_up(ids: Sequence[int]) -> bytes:
@@ -206,9 +212,24 @@ _GIVEN_UP_ALONE: Final = bytes((_GIVEN_UP << 3 | LEN,))
 _REASON_PREFIX: Final = "ERROR_REASON_"
 
 
-def _read_request(message: bytes, number: Span, table: Span, version: Span, rows: Span) -> Request:
+def _lookup_fields(request: Request) -> Parts:
+    names = id_field(request.id) + name_fields(2, request.table, request.version)
+    return (names, *packed(4, request.rows))
+
+
+def _trace_field(request: Request) -> Parts:
+    return text_field(_TRACEPARENT, request.traceparent)
+
+
+def _read_request(
+    message: bytes, number: Span, table: Span, version: Span, rows: Span, traceparent: Span = (0, 0)
+) -> Request:
     return Request(
-        read_id(message, number), read_text(message, table), read_text(message, version), read_rows(message, rows)
+        read_id(message, number),
+        read_text(message, table),
+        read_text(message, version),
+        read_rows(message, rows),
+        read_text(message, traceparent),
     )
 
 

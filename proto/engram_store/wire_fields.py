@@ -52,21 +52,29 @@ def spans(message: bytes, wire_types: tuple[int, ...]) -> list[Span]:
     return found
 
 
-def spans_of_several(message: bytes, wire_types: tuple[int, ...], more: int, most: int) -> list[list[Span]]:
-    """Find those fields of a message, and of up to `most` - 1 messages like it that are its fields `more`."""
+def spans_of_several(
+    message: bytes, wire_types: tuple[int, ...], more: int, most: int, last: int = 0
+) -> list[list[Span]]:
+    """Find those fields of a message, and of up to `most` - 1 messages like it that are its fields `more`.
+
+    Behind the spans of a message whose last field is `last`, a LEN, comes the span of that one.
+    """
     found, position = _leading_spans(message, 0, len(message), wire_types)
     of_several = [found]
-    while position < len(message):
-        if message[position] != more << 3 | LEN or len(of_several) == most:
+    while position < len(message) and message[position] == more << 3 | LEN:
+        if len(of_several) == most:
             raise UnusualLayout
         size, start = _read_varint(message, position + 1)
         end = start + size
         if end > len(message):
             raise UnusualLayout
-        found, position = _leading_spans(message, start, end, wire_types)
+        inner, position = _leading_spans(message, start, end, wire_types)
         if position != end:
-            raise UnusualLayout
-        of_several.append(found)
+            inner.append(_last_span(message, position, end, last))
+            position = end
+        of_several.append(inner)
+    if position != len(message):
+        found.append(_last_span(message, position, len(message), last))
     return of_several
 
 
@@ -105,6 +113,11 @@ def id_field(number: int) -> bytes:
 def name_fields(first_field: int, *names: str) -> bytes:
     """Return consecutive fields of text."""
     return b"".join(_text(field, name) for field, name in enumerate(names, first_field))
+
+
+def text_field(field: int, text: str) -> Parts:
+    """Return a field of text, none if it is empty."""
+    return (_text(field, text),) if text else ()
 
 
 def packed(field: int, rows: Int64Array) -> Parts:
@@ -185,6 +198,15 @@ def _leading_spans(message: bytes, position: int, end: int, wire_types: tuple[in
         found[field] = (start, position)
         next_field = field + 1
     return found, position
+
+
+def _last_span(message: bytes, position: int, end: int, field: int) -> Span:
+    if not field or message[position] != field << 3 | LEN:
+        raise UnusualLayout
+    size, start = _read_varint(message, position + 1)
+    if start + size != end:
+        raise UnusualLayout
+    return start, end
 
 
 def _read_varint(message: bytes, position: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import numpy as np
 import structlog
@@ -25,6 +25,9 @@ from store_server.open_version import OpenVersion
 from store_server.services.call import Call
 from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
 
+if TYPE_CHECKING:
+    from store_server.observing.lookup_spans import CallSpans
+
 _FilledReply: TypeAlias = Callable[[list[codec.Answer]], bytes | None]
 _Decoded = TypeVar("_Decoded")
 log = structlog.get_logger()
@@ -37,33 +40,40 @@ class Answers:
     Rows known to be in RAM are gathered on the event loop, which is quicker than any hop to a thread; rows that may
     have to come from disk, and versions that have to be opened first, are left to the threads of `executor`, so that
     the loop never waits for a disk. `epoch` returns that of the shard map that the node knows, 0 for none. `counts` is
-    told what came of each.
+    told what came of each, and so is `spans` of those that are traced.
     """
 
     def __init__(
-        self, catalog: Catalog, executor: Executor, epoch: Callable[[], int], counts: LookupCounts, call: Call
+        self,
+        catalog: Catalog,
+        executor: Executor,
+        epoch: Callable[[], int],
+        counts: LookupCounts,
+        call: Call,
+        spans: CallSpans | None = None,
     ) -> None:
         self._catalog = catalog
         self._executor = executor
         self._epoch = epoch
         self._counts = counts
         self._call = call
+        self._spans = spans
 
     async def to_one(self, message: bytes) -> bytes:
         """Return the LookupResponse to a LookupRequest. Raises CallFailed."""
         read_at = time.perf_counter()
+        request = self._traced(self._read(codec.decode_lookup_request, message))
         try:
-            source, reply = await self._to_one(message)
+            source, reply = await self._to_one(request, len(message))
         except CallFailed as failed:
-            self._counts.failed(failed.failure.reason)
+            self._note_refusal(request, failed)
             raise
         self._counts.answered(source, time.perf_counter() - read_at)
         return reply
 
-    async def _to_one(self, message: bytes) -> tuple[Source, bytes]:
-        request, load = _decoded(codec.decode_lookup_request, message), self._call.load
-        num_bytes = self.reply_bytes(request)
-        cost = (len(message) if num_bytes is None else num_bytes) + BYTES_OF_ANY_REQUEST
+    async def _to_one(self, request: codec.Request, message_bytes: int) -> tuple[Source, bytes]:
+        load, num_bytes = self._call.load, self.reply_bytes(request)
+        cost = (message_bytes if num_bytes is None else num_bytes) + BYTES_OF_ANY_REQUEST
         await self._call.take_room(BYTES_OF_ANY_REPLY if num_bytes is None else num_bytes)
         if not load.has_loop_turn_now(cost):
             await load.loop_turn(cost)
@@ -73,9 +83,21 @@ class Answers:
         async with load.disk_turn(cost):
             return "disk", await self._from_disk(request, codec.encode_lookup_reply)
 
+    def _traced(self, request: codec.Request) -> codec.Request:
+        """Return the request of a single call with the span that its metadata names."""
+        if self._spans is None:
+            return request
+        metadata = dict(self._call.context.invocation_metadata() or ())
+        request = request._replace(traceparent=str(metadata.get("traceparent", "")))
+        self._spans.read([request])
+        return request
+
     def requests_in(self, message: bytes) -> list[codec.Request]:
         """See Lookups.requests_in."""
-        return self._read(codec.decode_stream_requests, message)
+        requests = self._read(codec.decode_stream_requests, message)
+        if self._spans is not None:
+            self._spans.read(requests)
+        return requests
 
     def given_up_in(self, message: bytes) -> list[int] | None:
         """See Lookups.given_up_in, which is asked of every message first."""
@@ -108,9 +130,16 @@ class Answers:
 
     def refusal(self, request: codec.Request, failed: CallFailed) -> bytes:
         """See Lookups.refusal."""
+        if self._spans is not None:
+            self._spans.failed(request, failed.failure.reason)
         self._counts.failed(failed.failure.reason)
         self._call.observed.failed(failed.failure)
         return codec.encode_stream_failure(request.id, failed.failure)
+
+    def _note_refusal(self, request: codec.Request, failed: CallFailed) -> None:
+        self._counts.failed(failed.failure.reason)
+        if self._spans is not None:
+            self._spans.failed(request, failed.failure.reason)
 
     def answered(self, source: Source, seconds: float, lookups: int) -> None:
         """See Lookups.answered."""
@@ -126,12 +155,15 @@ class Answers:
             raise
 
     async def _from_disk(self, request: codec.Request, encode: Callable[[str, NDArray[np.uint8]], bytes]) -> bytes:
-        def gathered() -> tuple[bytes, int]:
+        def gathered() -> tuple[bytes, int, int]:
+            began = time.time_ns()
             version, rows = self._gathered(request)
-            return encode(version, rows), rows.shape[1]
+            return encode(version, rows), rows.shape[1], began
 
-        reply, row_bytes = await asyncio.get_running_loop().run_in_executor(self._executor, gathered)
+        reply, row_bytes, began = await asyncio.get_running_loop().run_in_executor(self._executor, gathered)
         self._counts.found(request.table, "disk", request.rows.size, row_bytes)
+        if self._spans is not None:
+            self._spans.answered(request, "disk", began, time.time_ns())
         return reply
 
     def _from_ram(self, requests: Sequence[codec.Request], filled: _FilledReply) -> bytes | None:
@@ -149,6 +181,7 @@ class Answers:
                 gather = partial(version.backend.gather_from_ram, request.rows)
                 shape = _shape_of_reply(request, version)
                 answers.append(codec.Answer(request.id, version.version, shape, gather))
+            began = 0 if self._spans is None else time.time_ns()
             reply = filled(answers)
         except BackendClosed:
             return None  # dropped or replaced just now: the other way looks once more
@@ -157,6 +190,8 @@ class Answers:
         if reply is not None:
             for request, answer in zip(requests, answers, strict=True):
                 self._counts.found(request.table, "ram", *answer.shape)
+                if self._spans is not None:
+                    self._spans.answered(request, "ram", began, time.time_ns())
         return reply
 
     def _gathered(self, request: codec.Request) -> tuple[str, NDArray[np.uint8]]:

@@ -12,6 +12,7 @@ from store_server import failures
 from store_server.access.caller import Scope
 from store_server.catalog import Catalog
 from store_server.observing.lookup_counts import LookupCounts
+from store_server.observing.tracing import SpansOfCalls
 from store_server.services.answers import Answers
 from store_server.services.call import Call
 from store_server.services.calls import Calls
@@ -33,6 +34,7 @@ class LookupService:
         draining: Draining,
         epoch: Callable[[], int] = lambda: 0,
         counts: LookupCounts | None = None,
+        spans: SpansOfCalls = lambda: None,
     ) -> None:
         self._catalog = catalog
         self._executor = executor
@@ -40,6 +42,7 @@ class LookupService:
         self._draining = draining
         self._epoch = epoch
         self._counts = counts or LookupCounts()
+        self._spans = spans
         self._streams: set[ReplyStream] = set()
         self._is_ending = False
 
@@ -87,4 +90,4 @@ class LookupService:
             raise failures.shutting_down()
 
     def _answers(self, call: Call) -> Answers:
-        return Answers(self._catalog, self._executor, self._epoch, self._counts, call)
+        return Answers(self._catalog, self._executor, self._epoch, self._counts, call, self._spans())

@@ -51,6 +51,30 @@ def test_lookups_that_protobuf_put_together_are_read_in_full(lookups):
     assert as_tuples(codec.decode_stream_requests(request_of_protobuf(lookups))) == lookups
 
 
+traced = st.lists(st.tuples(ids, names, row_numbers, st.text(max_size=60)), min_size=1, max_size=4)
+
+
+@given(traced)
+def test_lookups_with_and_without_a_span_are_written_and_read_as_protobuf_does_it(lookups):
+    first, *others = (pb.LookupStreamRequest(id=n, table=t, rows=rows, traceparent=tp) for n, t, rows, tp in lookups)
+    expected = with_more(first, others)
+
+    ours = codec.encode_stream_requests(codec.Request(n, t, "", np.array(r, np.int64), tp) for n, t, r, tp in lookups)
+    assert ours == expected
+    read = codec.decode_stream_requests(expected)
+    assert [(each.id, each.table, each.rows.tolist(), each.traceparent) for each in read] == lookups
+
+
+def test_a_span_costs_a_lookup_no_detour_by_protobuf():
+    requests = [codec.Request(number, "t", "v", np.arange(3), "span") for number in range(2)]
+    message = codec.encode_stream_requests(requests)
+
+    read = codec.decode_stream_requests(message)
+
+    assert [each.traceparent for each in read] == ["span"] * 2
+    assert all(np.shares_memory(each.rows, np.frombuffer(message, np.uint8)) for each in read)
+
+
 def answer(number, version, payload):
     """An answer that is filled with `payload`, in rows of a byte."""
     payload = np.frombuffer(payload, np.uint8)

@@ -1,12 +1,13 @@
 """Real nodes in processes of their own."""
 
 import contextlib
+import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 START_SECONDS = 60.0
@@ -16,9 +17,17 @@ STOP_SECONDS = 60.0
 class NodeProcess:
     """`engram-store serve`, started and listening, by the command `prefix` if one is given."""
 
-    def __init__(self, root: Path, *options: str, listen: str = "127.0.0.1:0", prefix: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *options: str,
+        listen: str = "127.0.0.1:0",
+        prefix: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         command = [*prefix, sys.executable, "-m", "store_server", "serve", str(root), "--listen", listen, *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        env = {**os.environ, **(environment or {})}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
         self._log: list[str] = []
         self._log_grew = threading.Condition()
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -82,9 +91,11 @@ class NodeProcess:
 
 
 @contextlib.contextmanager
-def node_process(root: Path, *options: str, listen: str = "127.0.0.1:0") -> Iterator[NodeProcess]:
-    """Run a node as long as the block lasts; it may have ended before."""
-    node = NodeProcess(root, *options, listen=listen)
+def node_process(
+    root: Path, *options: str, listen: str = "127.0.0.1:0", environment: Mapping[str, str] | None = None
+) -> Iterator[NodeProcess]:
+    """Run a node as long as the block lasts, with these variables added; it may have ended before."""
+    node = NodeProcess(root, *options, listen=listen, environment=environment)
     try:
         yield node
     finally:

@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from engram_store.v1 import error_reason_pb2 as engram__store_dot_v1_dot_error__reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$engram_store/v1/lookup_service.proto\x12\x0f\x65ngram_store.v1\x1a\"engram_store/v1/error_reason.proto\"=\n\rLookupRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x03(\x06\"/\n\x0eLookupResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x0c\"\x95\x01\n\x13LookupStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x06\x12\r\n\x05table\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x03(\x06\x12\x32\n\x04more\x18\x05 \x03(\x0b\x32$.engram_store.v1.LookupStreamRequest\x12\x10\n\x08given_up\x18\x06 \x03(\x06\"\xb3\x01\n\x14LookupStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x0c\x12)\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x18.engram_store.v1.Failure\x12\x33\n\x04more\x18\x05 \x03(\x0b\x32%.engram_store.v1.LookupStreamResponse\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"\xc1\x01\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12,\n\x06reason\x18\x03 \x01(\x0e\x32\x1c.engram_store.v1.ErrorReason\x12\x38\n\x08metadata\x18\x04 \x03(\x0b\x32&.engram_store.v1.Failure.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xbb\x01\n\rLookupService\x12I\n\x06Lookup\x12\x1e.engram_store.v1.LookupRequest\x1a\x1f.engram_store.v1.LookupResponse\x12_\n\x0cLookupStream\x12$.engram_store.v1.LookupStreamRequest\x1a%.engram_store.v1.LookupStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$engram_store/v1/lookup_service.proto\x12\x0f\x65ngram_store.v1\x1a\"engram_store/v1/error_reason.proto\"=\n\rLookupRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x03(\x06\"/\n\x0eLookupResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x0c\"\xaa\x01\n\x13LookupStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x06\x12\r\n\x05table\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x03(\x06\x12\x32\n\x04more\x18\x05 \x03(\x0b\x32$.engram_store.v1.LookupStreamRequest\x12\x10\n\x08given_up\x18\x06 \x03(\x06\x12\x13\n\x0btraceparent\x18\x07 \x01(\t\"\xb3\x01\n\x14LookupStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x0c\x12)\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x18.engram_store.v1.Failure\x12\x33\n\x04more\x18\x05 \x03(\x0b\x32%.engram_store.v1.LookupStreamResponse\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"\xc1\x01\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12,\n\x06reason\x18\x03 \x01(\x0e\x32\x1c.engram_store.v1.ErrorReason\x12\x38\n\x08metadata\x18\x04 \x03(\x0b\x32&.engram_store.v1.Failure.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xbb\x01\n\rLookupService\x12I\n\x06Lookup\x12\x1e.engram_store.v1.LookupRequest\x1a\x1f.engram_store.v1.LookupResponse\x12_\n\x0cLookupStream\x12$.engram_store.v1.LookupStreamRequest\x1a%.engram_store.v1.LookupStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -29,13 +29,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOOKUPRESPONSE']._serialized_start=156
   _globals['_LOOKUPRESPONSE']._serialized_end=203
   _globals['_LOOKUPSTREAMREQUEST']._serialized_start=206
-  _globals['_LOOKUPSTREAMREQUEST']._serialized_end=355
-  _globals['_LOOKUPSTREAMRESPONSE']._serialized_start=358
-  _globals['_LOOKUPSTREAMRESPONSE']._serialized_end=537
-  _globals['_FAILURE']._serialized_start=540
-  _globals['_FAILURE']._serialized_end=733
-  _globals['_FAILURE_METADATAENTRY']._serialized_start=686
-  _globals['_FAILURE_METADATAENTRY']._serialized_end=733
-  _globals['_LOOKUPSERVICE']._serialized_start=736
-  _globals['_LOOKUPSERVICE']._serialized_end=923
+  _globals['_LOOKUPSTREAMREQUEST']._serialized_end=376
+  _globals['_LOOKUPSTREAMRESPONSE']._serialized_start=379
+  _globals['_LOOKUPSTREAMRESPONSE']._serialized_end=558
+  _globals['_FAILURE']._serialized_start=561
+  _globals['_FAILURE']._serialized_end=754
+  _globals['_FAILURE_METADATAENTRY']._serialized_start=707
+  _globals['_FAILURE_METADATAENTRY']._serialized_end=754
+  _globals['_LOOKUPSERVICE']._serialized_start=757
+  _globals['_LOOKUPSERVICE']._serialized_end=944
 # @@protoc_insertion_point(module_scope)

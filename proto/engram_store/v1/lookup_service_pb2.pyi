@@ -25,20 +25,22 @@ class LookupResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., rows: _Optional[bytes] = ...) -> None: ...
 
 class LookupStreamRequest(_message.Message):
-    __slots__ = ("id", "table", "version", "rows", "more", "given_up")
+    __slots__ = ("id", "table", "version", "rows", "more", "given_up", "traceparent")
     ID_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     id: int
     table: str
     version: str
     rows: _containers.RepeatedScalarFieldContainer[int]
     more: _containers.RepeatedCompositeFieldContainer[LookupStreamRequest]
     given_up: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[int] = ..., table: _Optional[str] = ..., version: _Optional[str] = ..., rows: _Optional[_Iterable[int]] = ..., more: _Optional[_Iterable[_Union[LookupStreamRequest, _Mapping]]] = ..., given_up: _Optional[_Iterable[int]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, id: _Optional[int] = ..., table: _Optional[str] = ..., version: _Optional[str] = ..., rows: _Optional[_Iterable[int]] = ..., more: _Optional[_Iterable[_Union[LookupStreamRequest, _Mapping]]] = ..., given_up: _Optional[_Iterable[int]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class LookupStreamResponse(_message.Message):
     __slots__ = ("id", "version", "rows", "failure", "more", "draining")

@@ -9,6 +9,7 @@ import typer
 
 from store_server.commands.option_groups import OptionGroup
 from store_server.logs import LogFormat
+from store_server.observing.tracing import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SeeingOptions(OptionGroup):
-    """Metrics and the log."""
+    """Metrics, the log and traces."""
 
     metrics_listen: Annotated[
         str | None,
@@ -26,7 +27,14 @@ class SeeingOptions(OptionGroup):
         ),
     ] = None
     log_format: Annotated[LogFormat, typer.Option(help="A line of text, or a JSON object, for each event.")] = "text"
+    trace: Annotated[
+        Trace,
+        typer.Option(
+            help="Whether lookups that clients trace with OpenTelemetry have spans here: otlp sends them where "
+            "OTEL_EXPORTER_OTLP_ENDPOINT says. Needs engram-store[otel]."
+        ),
+    ] = "off"
 
     def settings(self) -> Mapping[str, Any]:
         """See OptionGroup."""
-        return {"metrics_listen": self.metrics_listen, "log_format": self.log_format}
+        return {"metrics_listen": self.metrics_listen, "log_format": self.log_format, "trace": self.trace}
