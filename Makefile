@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak load lint proto clean
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
-.PHONY: bench-attach bench-cold-rows bench-end-to-end
+.PHONY: bench-tokens bench-attach bench-cold-rows bench-end-to-end
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -102,6 +102,10 @@ bench-client-memory: install
 ## bench-backends  rows a second of each backend through a node, as ratios in one run
 bench-backends: install
 	$(BIN)/python tests/bench/backends.py
+
+## bench-tokens    rows a second through a node that asks for tokens beside one that asks nobody, as ratios in one run
+bench-tokens: install
+	$(BIN)/python tests/bench/tokens.py
 
 ## bench-hashing   hashing 8,192 tokens beside the bare remainders that it must take
 bench-hashing: install
