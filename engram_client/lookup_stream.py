@@ -34,6 +34,7 @@ Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, bytes]
 # What one fetch may have under way, unless one piece is larger. Enough to keep the wire busy; more would only be
 # gathered in vain when the fetch is cancelled, and be waited for by those that come after it.
 WINDOW_BYTES: Final = 4 << 20
+_END_SECONDS: Final = 1.0  # for the read of a stream that was cancelled, which waits for nobody by then
 
 
 @dataclass(slots=True, eq=False)
@@ -173,6 +174,8 @@ class LookupStream:
         """End the stream; what is under way fails with StoreClosed."""
         self._break(StoreClosed(f"the store at {self._address} was closed"))
         self._call.cancel()
+        # That ends the reader, too. To cancel its task makes gRPC lose what it has for the read: 120 bytes each time.
+        await asyncio.wait({self._reader}, timeout=_END_SECONDS)
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
 

@@ -27,6 +27,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 _REPLIES_WAITING: Final = 4  # replies ready before the client takes them; more would only fill memory
 _SLOW_LOOKUPS: Final = 8  # lookups of one stream that may wait for a disk, or for their turn at one, at once
+_LAST_READ_SECONDS: Final = 0.1  # for a read whose client has gone, which ends it
 _SMALL_REPLY_BYTES: Final = 256 << 10  # of rows that are gathered and written soon enough to be answered on the spot
 _METADATA: Final = ((LOOKUPS_A_MESSAGE_KEY, str(MOST_LOOKUPS_A_MESSAGE)), (DROPS_GIVEN_UP_KEY, "1"))
 
@@ -106,6 +107,7 @@ class ReplyStream:
         self._unwritten = 0  # requests whose replies are for `_write` to write
         self._is_reading = False  # waits for a request: only then may the reader be cancelled
         self._reads_no_more = False
+        self._is_over = False  # whatever is read now is nobody's
         self._room_bytes = 0  # that replies of this stream have
 
     async def run(self) -> None:
@@ -119,7 +121,8 @@ class ReplyStream:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write())
                 async with asyncio.TaskGroup() as answers:
-                    self._reader = answers.create_task(self._read())
+                    self._reader = asyncio.create_task(self._read())
+                    answers.create_task(self._until_read(self._reader))
                     answers.create_task(self._gather())
                     answers.create_task(self._gather_slowly(answers))
                 await self._replies.put(None)
@@ -141,9 +144,26 @@ class ReplyStream:
     async def _next_message(self) -> object:
         self._is_reading = True
         try:
-            return await self._context.read()
+            message = await self._context.read()
+            return None if self._is_over else message
         finally:
             self._is_reading = False
+
+    async def _until_read(self, reader: asyncio.Task[None]) -> None:
+        """Wait for the reader. When that is cancelled, let it end the read that it is at: its client has gone.
+
+        To cancel the read makes gRPC lose what it has for it: 100 bytes for each stream that a client drops.
+        """
+        try:
+            await asyncio.shield(reader)
+        except asyncio.CancelledError:
+            self._is_over = True
+            if not self._is_reading:
+                reader.cancel()
+            await asyncio.wait({reader}, timeout=_LAST_READ_SECONDS)
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            raise
 
     async def _read(self) -> None:
         try:

@@ -287,3 +287,32 @@ async def test_an_older_node_is_told_nothing():
 
     assert len(asked) == 6
     assert given_up == []
+
+
+class CallThatEndsItsRead(SilentCall):
+    """A call whose read ends when the call is cancelled, as gRPC's does, and which notes how."""
+
+    def __init__(self):
+        super().__init__()
+        self.ended, self.read_ended_by = asyncio.Event(), None
+
+    async def read(self):
+        try:
+            await self.ended.wait()
+            self.read_ended_by = "the call"
+        except asyncio.CancelledError:
+            self.read_ended_by = "its task"
+            raise
+
+    def cancel(self):
+        self.ended.set()
+
+
+async def test_the_end_of_a_stream_cancels_no_read_since_gRPC_keeps_for_ever_what_it_has_for_one():
+    call = CallThatEndsItsRead()
+    stream = LookupStream(call, "node")
+    await asyncio.sleep(0)
+
+    await stream.close()
+
+    assert call.read_ended_by == "the call"

@@ -490,3 +490,46 @@ async def test_a_lookup_beyond_what_may_wait_is_refused_and_says_when_to_try_aga
     assert failure.metadata == {"limit": "max-queued", "retry_ms": "100"}
     assert "--max-queued 10" in failure.message
     assert len(begun) == 19 - len(reasons(context.replies)) == 13  # eight under way, and half of ten that wait
+
+
+async def test_a_client_that_has_gone_cancels_no_read_since_gRPC_keeps_for_ever_what_it_has_for_one():
+    context, ended_by = ScriptedContext(), []
+
+    async def read():
+        context.all_read.set()
+        try:
+            await context.reading.wait()
+            ended_by.append("gRPC")
+        except asyncio.CancelledError:
+            ended_by.append("its task")
+            raise
+
+    context.read = read
+    running = asyncio.create_task(stream(context, reply_to, None).run())
+    await context.all_read.wait()
+    running.cancel()  # as gRPC does, which ends the read, too
+    context.reading.set()
+    await asyncio.wait({running})
+
+    assert running.cancelled()
+    assert ended_by == ["gRPC"]
+
+
+async def test_what_is_read_after_the_end_of_a_stream_is_not_answered():
+    context, answered = ScriptedContext(), []
+
+    async def read():
+        context.all_read.set()
+        await context.reading.wait()
+        return b"16"
+
+    context.read = read
+    running = asyncio.create_task(stream(context, answered.append, None).run())
+    await context.all_read.wait()
+    running.cancel()
+    await settled()
+    context.reading.set()
+    await asyncio.wait({running})
+
+    assert running.cancelled()
+    assert answered == []
