@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engram_client.blocking import BlockingPendingRows, BlockingStore, BlockingTable, BlockingTableSet
@@ -162,14 +163,14 @@ def connect(
         key_file=key_file,
         insecure=insecure,
     )
-    transport = _transport(parsed, security)
+    transport, hedges = _transport(parsed, security)
     cache = None
     if cache_bytes is not None:
         cache = CachingTransport(transport, cache_bytes)
         transport = Deduplicator(cache)
     if tracer is not None:
         transport = TracingTransport(transport, tracer)
-    return Store(transport, timeout, cache)
+    return Store(transport, timeout, cache, hedges)
 
 
 def connect_blocking(
@@ -219,18 +220,20 @@ def __getattr__(name: str) -> str:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _transport(url: StoreUrl, security: Security) -> Transport:
+def _transport(url: StoreUrl, security: Security) -> tuple[Transport, Callable[[], int]]:
+    """Return the way to the rows, and what tells how many requests were hedges."""
     # Each way is imported when it is taken: file:/// needs no gRPC, grpc:// needs no storage.
     if url.scheme == "file":
         from engram_client.embedded import EmbeddedTransport
 
         if security != Security(insecure=security.insecure):
             raise ValueError(f"{url.text!r} is read by this process itself: nobody asks for a token or a certificate")
-        return EmbeddedTransport(url.addresses[0])
+        return EmbeddedTransport(url.addresses[0]), lambda: 0
     for address in url.addresses:
         security.require_safe(address)
     leave_fork_to_us()
     from engram_client.cluster.node_or_cluster import NodeOrCluster
     from engram_client.keyring import Keyring
 
-    return NodeOrCluster(url.addresses, Keyring(security))
+    nodes = NodeOrCluster(url.addresses, Keyring(security))
+    return nodes, lambda: nodes.hedges

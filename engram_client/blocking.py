@@ -12,6 +12,7 @@ from engram_client.arrays import Ids, Uint8Array
 from engram_client.caching import CacheUse
 from engram_client.errors import TimeLimitExceeded
 from engram_client.loop_thread import Job, LoopThread
+from engram_client.metrics import StoreMetrics
 from engram_client.store import Store
 from engram_client.table import Table
 from engram_client.table_info import Described, TableInfo
@@ -184,6 +185,16 @@ class BlockingStore:
     def tables(self, *, timeout: float | None = None) -> list[TableInfo]:
         """Describe the current version of every table that can be read, ordered by name."""
         return self._loop.run(self._store.tables(timeout=timeout))
+
+    @property
+    def metrics(self) -> StoreMetrics:
+        """What the store has done so far, as Store.metrics."""
+        return self._store.metrics
+
+    @property
+    def hedges(self) -> int:
+        """As Store.hedges."""
+        return self._store.hedges
 
     @property
     def cache(self) -> dict[str, CacheUse]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
 from engram_client.caching import CacheUse, CachingTransport
 from engram_client.errors import InvalidTableName
+from engram_client.metrics import MeasuredTransport, StoreMetrics
 from engram_client.retry import check_timeout
 from engram_client.table import Table
 from engram_client.table_info import TableInfo
@@ -27,10 +28,24 @@ class Store:
             table = await store.table(names[0], fingerprint=hasher.fingerprint(1))
     """
 
-    def __init__(self, transport: Transport, timeout: float, cache: CachingTransport | None = None) -> None:
-        self._transport = transport
+    def __init__(
+        self,
+        transport: Transport,
+        timeout: float,
+        cache: CachingTransport | None = None,
+        hedges: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.metrics = StoreMetrics()
+        """What the store has done so far; `engram_client.prometheus` shows it to Prometheus."""
+        self._transport: Transport = MeasuredTransport(transport, self.metrics)
+        self._hedges = hedges
         self._timeout = check_timeout(timeout)
         self._cache = cache
+
+    @property
+    def hedges(self) -> int:
+        """How many requests were sent to a second node of a cluster before the first had answered."""
+        return self._hedges()
 
     @property
     def cache(self) -> dict[str, CacheUse]:

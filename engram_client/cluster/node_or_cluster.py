@@ -49,6 +49,11 @@ class NodeOrCluster:
         self._entering: asyncio.Task[ClusterTransport] | None = None
         self._closed = False
 
+    @property
+    def hedges(self) -> int:
+        """How many requests were hedges; see HedgeBudget."""
+        return 0 if self._cluster is None else self._cluster.hedges.hedges
+
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
         began = time.monotonic()
