@@ -27,7 +27,10 @@ class NodeProcess:
     ) -> None:
         command = [*prefix, sys.executable, "-m", "store_server", "serve", str(root), "--listen", listen, *options]
         env = {**os.environ, **(environment or {})}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+        # gRPC logs what it was sent, in whatever bytes; a log that is read no more would stop the node.
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="backslashreplace", env=env
+        )
         self._log: list[str] = []
         self._log_grew = threading.Condition()
         self._lines: queue.Queue[str | None] = queue.Queue()
