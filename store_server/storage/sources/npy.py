@@ -23,7 +23,7 @@ def npy_rows(path: Path) -> RowsInFile:
     InvalidSource with what was expected and found.
     """
     shape, fortran_order, dtype, offset = _read_header(path)
-    if len(shape) != 2 or min(shape) < 1:
+    if len(shape) != 2 or bool in map(type, shape) or min(shape) < 1:
         raise InvalidSource(f"{path}: expected a 2-D array (rows, width) that is not empty, found shape {shape}")
     if fortran_order:
         raise InvalidSource(f"{path}: expected C order, found Fortran order; save numpy.ascontiguousarray(array)")

@@ -71,6 +71,15 @@ def test_an_npy_array_that_is_no_table_is_refused(tmp_path: Path, array: NDArray
         open_source(tmp_path / "a.npy")
 
 
+def test_an_npy_shape_of_something_else_than_numbers_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((1, 12), "<f4"))
+    content = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(content.replace(b"(1, 12), }   ", b"(True, 12), }", 1))
+
+    with pytest.raises(InvalidSource, match=r"found shape \(True, 12\)"):
+        open_source(tmp_path / "a.npy")
+
+
 def test_an_npy_array_of_arrays_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3, 4), "<f4"))
     content = (tmp_path / "a.npy").read_bytes()
