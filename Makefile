@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak load lint proto clean
+.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak load lint proto clean deploy-check audit
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-tokens bench-attach bench-cold-rows bench-end-to-end
 help:
@@ -173,6 +173,24 @@ $(PROTO_VENV)/installed: Makefile
 proto: $(PROTO_VENV)/installed
 	$(PROTO_VENV)/bin/python -m grpc_tools.protoc --proto_path=proto --python_out=proto --pyi_out=proto \
 		--grpc_python_out=proto proto/engram_store/v1/*.proto
+
+# The node itself is in it, too: what deploy/ asks of its options and metrics is held against the real ones.
+DEPLOY_VENV := .venv-deploy
+$(DEPLOY_VENV)/installed: Makefile pyproject.toml constraints.txt deploy/requirements.txt deploy/check/get-programs.sh
+	$(PYTHON) -m venv $(DEPLOY_VENV)
+	$(DEPLOY_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--requirement deploy/requirements.txt --editable '.[server,etcd]'
+	sh deploy/check/get-programs.sh $(DEPLOY_VENV)/bin
+	@touch $@
+
+## deploy-check    image, compose file, unit, chart, alerts and dashboard, held against their tools, each other and the node
+deploy-check: $(DEPLOY_VENV)/installed
+	PYTHONPATH=deploy $(DEPLOY_VENV)/bin/python -m check
+	$(DEPLOY_VENV)/bin/pytest tests/deploy
+
+## audit           what a node is made of (build/sbom.json), and which of it has known faults
+audit: $(DEPLOY_VENV)/installed
+	sh deploy/audit.sh $(DEPLOY_VENV)/bin build
 
 ## clean           remove what the targets above made
 clean:

@@ -1,0 +1,105 @@
+"""The compose file: read by docker-compose and a linter, and held against itself and the chart's files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from check.conventions import JOB, PORTS, USER_ID
+from check.options import unknown_options, value_of, wrong_ports
+from check.programs import complaints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_VERSION = re.compile(r'^version = "([^"]+)"', re.MULTILINE)
+_PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def problems(deploy: Path) -> Iterator[str]:
+    """Say what is wrong with the compose file and with what it mounts."""
+    folder = deploy / "compose"
+    wrong = list(complaints("docker-compose", "--file", folder / "compose.yaml", "config", "--quiet"))
+    yield from wrong
+    if wrong:  # no more can be said of what is no compose file
+        return
+    linting = ("check", "--config", folder / ".compose-lint.yml", "--fail-on", "medium", folder / "compose.yaml")
+    yield from complaints("compose-lint", *linting)
+    yield from complaints("promtool", "check", "config", "--syntax-only", folder / "prometheus.yaml")
+    services = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+    nodes = {name: service for name, service in services.items() if service["image"].startswith("engram-store:")}
+    if len(nodes) != 2:
+        yield f"there must be two nodes, got {sorted(nodes)}"
+    for name, service in nodes.items():
+        yield from (f"{name}: {problem}" for problem in _node(name, service))
+    script = (folder / "make-secrets.sh").read_text()
+    for name, service in services.items():
+        yield from (f"{name}: {problem}" for problem in _mounts(folder, service, script))
+    yield from _prometheus(yaml.safe_load((folder / "prometheus.yaml").read_text()), services, nodes)
+
+
+def _node(name: str, service: Mapping[str, Any]) -> Iterator[str]:
+    arguments = service["command"]
+    yield from unknown_options(arguments)
+    yield from wrong_ports(arguments, PORTS)
+    for variable in service.get("environment", {}):
+        yield from unknown_options([f"--{variable.removeprefix('ENGRAM_').lower().replace('_', '-')}"])
+    if service["environment"].get("ENGRAM_ADVERTISE") != f"{name}:{PORTS['lookups']}":
+        yield f"ENGRAM_ADVERTISE must be {name}:{PORTS['lookups']}, where other nodes reach it"
+    for published in service["ports"]:
+        if not published.startswith("127.0.0.1:") or not published.endswith(f":{PORTS['lookups']}"):
+            yield f"publishes {published}, not lookups ({PORTS['lookups']}) on loopback"
+    if f'"127.0.0.1:{PORTS["health"]}"' not in " ".join(service["healthcheck"]["test"]):
+        yield f"its healthcheck must ask the health port, {PORTS['health']}"
+    if service["user"] != f"{USER_ID}:{USER_ID}":
+        yield f"must run as {USER_ID}, the user of the image, got {service['user']}"
+    yield from _of_image(service)
+    yield from _paths(service)
+
+
+def _of_image(service: Mapping[str, Any]) -> Iterator[str]:
+    grace, drain = service["stop_grace_period"], value_of(service["command"], "--drain-seconds")
+    if int(grace.removesuffix("s")) <= int(drain):
+        yield f"stop_grace_period, {grace}, must be longer than --drain-seconds, {drain}"
+    version = _VERSION.search(_PYPROJECT.read_text())
+    if version and service["image"] != f"engram-store:{version[1]}":
+        yield f"its image must be of the package's version, {version[1]}, got {service['image']}"
+
+
+def _paths(service: Mapping[str, Any]) -> Iterator[str]:
+    mounted = [each.split(":")[1] for each in service["volumes"]]
+    for option in (each for each in service["command"] if "=/" in each):
+        path = option.partition("=")[2]
+        if not any(path.startswith(f"{folder}/") for folder in mounted):
+            yield f"{option}: nothing is mounted there"
+
+
+def _mounts(folder: Path, service: Mapping[str, Any], script: str) -> Iterator[str]:
+    for source in (each.split(":")[0] for each in service.get("volumes", ()) if each.startswith(".")):
+        secret = re.fullmatch(r"\./secrets/([a-z0-9-]+)", source)
+        if secret and not re.search(rf"mkdir -p .*secrets/{secret[1]}\b", script):
+            yield f"mounts {source}, which make-secrets.sh does not make"
+        if not secret and not (folder / source).is_file():
+            yield f"mounts {source}, which is no file"
+        user = service.get("user", "").partition(":")[0]
+        if (
+            secret
+            and secret[1] != "ca"
+            and not re.search(rf"chown -R {user}:{user} [a-z0-9 -]*\b{secret[1]}\b", script)
+        ):
+            yield f"mounts {source}, which make-secrets.sh does not give to its user, {user}"
+
+
+def _prometheus(config: Mapping[str, Any], services: Mapping[str, Any], nodes: Mapping[str, Any]) -> Iterator[str]:
+    mounted = [each.split(":")[1] for each in services["prometheus"]["volumes"]]
+    yield from (f"prometheus.yaml: {each} is not mounted" for each in config["rule_files"] if each not in mounted)
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    if set(jobs) != {JOB}:
+        yield f"prometheus.yaml: the job must be {JOB}, got {sorted(jobs)}"
+        return
+    targets = {target for each in jobs[JOB]["static_configs"] for target in each["targets"]}
+    if targets != (wanted := {f"{name}:{PORTS['metrics']}" for name in nodes}):
+        yield f"prometheus.yaml: targets must be {sorted(wanted)}, got {sorted(targets)}"

@@ -1,0 +1,65 @@
+"""The options of `engram-store serve`, and whether a command line keeps to them."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Final
+
+from check.conventions import OPTION_OF_PORT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+AGREED: Final = frozenset(
+    {
+        "--admin-listen",
+        "--health-listen",
+        "--insecure",
+        "--tls-cert",
+        "--tls-key",
+        "--tls-client-ca",
+        "--node-token-file",
+        "--node-ca",
+        "--node-cert",
+        "--node-key",
+    }
+)
+"""Options that are agreed on and being built: to be removed as soon as `serve` has them."""
+
+
+@functools.cache
+def serve_options() -> frozenset[str]:
+    """Return all options of `serve`, as the installed node has them."""
+    from typer.main import get_command
+
+    from store_server.commands import build_app
+
+    command = get_command(build_app(["serve"]))
+    serve = getattr(command, "commands", {}).get("serve", command)
+    return frozenset(name for each in serve.params for name in (*each.opts, *each.secondary_opts)) | AGREED
+
+
+def unknown_options(arguments: Sequence[str]) -> Iterator[str]:
+    """Say which options of a command line `serve` does not have."""
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and name not in serve_options():
+            yield f"engram-store serve has no option {name}"
+
+
+def value_of(arguments: Sequence[str], name: str) -> str:
+    """Return the value of an option, written with = or as the next word; "" if it is not there."""
+    for here, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if here == name:
+            return following
+        if here.startswith(f"{name}="):
+            return here.partition("=")[2]
+    return ""
+
+
+def wrong_ports(arguments: Sequence[str], ports: Mapping[str, int]) -> Iterator[str]:
+    """Say where a node listens on other ports than are expected."""
+    for option, name in OPTION_OF_PORT.items():
+        given = value_of(arguments, option)
+        if given and given.rpartition(":")[2] != str(ports[name]):
+            yield f"{option} is at {given}, where port {ports[name]} is that of {name}"

@@ -1,0 +1,243 @@
+"""One thing of deploy/ is broken at a time, and the check concerned names it."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from check import CHECKS
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+IMAGE, IGNORED = "Dockerfile", "Dockerfile.dockerignore"
+COMPOSE, SCRAPED, SECRETS = "compose/compose.yaml", "compose/prometheus.yaml", "compose/make-secrets.sh"
+UNIT, NODE = "systemd/engram-store.service", "systemd/node.toml"
+PODS, SERVICES = "chart/templates/statefulset.yaml", "chart/templates/services.yaml"
+DISRUPTION, OBSERVING = "chart/templates/disruption.yaml", "chart/templates/observing.yaml"
+VALUES, SCHEMA = "chart/values.yaml", "chart/values.schema.json"
+ALERTS, BOARD, SERIES = "chart/files/alerts.yaml", "chart/files/dashboard.json", "alert_tests/load.yaml"
+
+# What is broken: the check that sees it, the file, what is there, what comes in its place, what the check must say.
+BROKEN = [
+    ("yaml", ALERTS, "groups:", "groups:  \n", "trailing"),
+    ("yaml", VALUES, "workers: 1\n", "workers: 1\nworkers: 2\n", "duplicat"),
+    ("image", IMAGE, "FROM python:3.11-slim-bookworm AS wheels", "FROM python AS wheels", "DL3006"),
+    ("image", IMAGE, "WORKDIR /source", "WORKDIR source", "DL3000"),
+    ("image", IMAGE, "USER 10001:10001", "USER root", "USER and UID must be 10001"),
+    ("image", IMAGE, "ARG UID=10001", "ARG UID=1000", "USER and UID must be 10001"),
+    ("image", IMAGE, "EXPOSE 50051 50050 9464 50049", "EXPOSE 50051 50050 9465 50049", "9465"),
+    ("image", IMAGE, "COPY proto proto", "COPY protos protos", "COPY protos"),
+    ("image", IGNORED, "!store_server\n", "", "COPY store_server: Dockerfile.dockerignore"),
+    ("image", IMAGE, ".[server,etcd]", ".[server,model]", "would bring torch"),
+    ("image", IMAGE, "engram-store[server,etcd]", "engram-store[servers,etcd]", "no extra servers"),
+    ("image", IMAGE, '"--listen", "127.0.0.1:50051"', '"--listens", "127.0.0.1:50051"', "no option --listens"),
+    ("image", IMAGE, "127.0.0.1:50049", "127.0.0.1:50048", "50048"),
+    ("compose", COMPOSE, "services:\n", "service:\n", "docker-compose"),
+    ("compose", COMPOSE, "stop_grace_period: 45s", "stop_grace_period: 20s", "stop_grace_period"),
+    ("compose", COMPOSE, "    depends_on: [prometheus]", "    depends_on: [prometeus]", "prometeus"),
+    ("compose", COMPOSE, 'ports: ["127.0.0.1:50051:50051"]', 'ports: ["127.0.0.1:50051:50052"]', "50052"),
+    ("compose", COMPOSE, 'ports: ["127.0.0.1:50051:50051"]', 'ports: ["50051:50051"]', "on loopback"),
+    ("compose", COMPOSE, "--metrics-listen=0.0.0.0:9464", "--metrics-listen=0.0.0.0:9465", "--metrics-listen is at"),
+    ("compose", COMPOSE, "--cluster=etcd", "--clusters=etcd", "no option --clusters"),
+    ("compose", COMPOSE, "ENGRAM_NODE_ID: node-1", "ENGRAM_NODE_NAME: node-1", "no option --node-name"),
+    ("compose", COMPOSE, 'ENGRAM_ADVERTISE: "node-2:50051"', 'ENGRAM_ADVERTISE: "node-1:50051"', "node-2: ENGRAM_ADV"),
+    ("compose", COMPOSE, 'insecure_channel("127.0.0.1:50049")', 'insecure_channel("127.0.0.1:50051")', "healthcheck"),
+    ("compose", COMPOSE, 'user: "10001:10001"', 'user: "0:0"', "must run as 10001"),
+    ("compose", COMPOSE, "./secrets/node-2:", "./secrets/node-3:", "node-3"),
+    ("compose", COMPOSE, "--tokens=/run/secrets/tokens/", "--tokens=/run/secret/tokens/", "nothing is mounted there"),
+    ("compose", COMPOSE, "../chart/files/alerts.yaml:", "../chart/files/alert.yaml:", "alert.yaml"),
+    ("compose", COMPOSE, "image: engram-store:0.1.0", "image: engram-store:0.0.9", "0.0.9"),
+    ("compose", COMPOSE, "networks: [store, agreement]\n  depends_on:", "networks: [shop]\n  depends_on:", "shop"),
+    (
+        "compose",
+        COMPOSE,
+        "mem_limit: 512m\n    cpus: 1.0\n    pids_limit: 512\n    networks: [agreement]",
+        "mem: 512m\n    networks: [agreement]",
+        "mem",
+    ),
+    ("compose", SCRAPED, "node-2:9464", "node-2:9465", "targets must be"),
+    ("compose", SCRAPED, "job_name: engram-store", "job_name: engram", "the job must be engram-store"),
+    ("compose", SCRAPED, "scrape_interval: 15s", "scrape_intervall: 15s", "scrape_intervall"),
+    ("compose", SECRETS, "chown -R 472:472 grafana", "chown -R 0:0 grafana", "does not give to its user, 472"),
+    ("unit", UNIT, "Type=notify", "Type=simple", "Type must be notify"),
+    ("unit", UNIT, "LimitNOFILE=1048576", "LimitNOFILES=1048576", "LimitNOFILE"),
+    ("unit", UNIT, "MemoryMax=95%", "MemoryMax=95 percent", "MemoryMax"),
+    ("unit", UNIT, "NoNewPrivileges=yes", "NoNewPrivilege=yes", "NoNewPrivilege"),
+    ("unit", UNIT, "SystemCallFilter=@system-service", "SystemCallFilter=@system-services", "system-services"),
+    ("unit", UNIT, "CapabilityBoundingSet=\n", "", "Overall exposure"),
+    ("unit", UNIT, "WatchdogSec=30\n", "", "WatchdogSec"),
+    ("unit", UNIT, "TimeoutStopSec=45", "TimeoutStopSec=20", "must be below TimeoutStopSec"),
+    ("unit", UNIT, "serve --config", "serve --configuration", "no option --configuration"),
+    ("unit", NODE, 'health-listen = "127.0.0.1:50049"', 'health-listen = "127.0.0.1:50051"', "--health-listen is at"),
+    ("unit", NODE, "drain-seconds = 30.0", "drain-second = 30.0", "no option --drain-second"),
+    ("unit", NODE, "/var/log/engram-store/audit.jsonl", "/var/lib/audit.jsonl", "audit-log"),
+    (
+        "chart",
+        PODS,
+        "readinessProbe:\n            grpc: {port: {{ .Values.ports.health }}}",
+        "readinessProbe:\n            grpc: {port: 50051}",
+        "readinessProbe must ask the health port",
+    ),
+    ("chart", PODS, "service: startup}", "service: started}", "startupProbe must ask"),
+    ("chart", PODS, ", service: liveness}", "}", "livenessProbe must ask for 'liveness'"),
+    ("chart", PODS, "livenessProbe:\n            grpc:", "livenessProbe:\n            grcp:", "grcp"),
+    (
+        "chart",
+        PODS,
+        "--health-listen=0.0.0.0:{{ .Values.ports.health }}",
+        "--health-listen=0.0.0.0:{{ .Values.ports.admin }}",
+        "--health-listen is at",
+    ),
+    ("chart", PODS, "containerPort: {{ .Values.ports.metrics }}", "containerPort: 9090", "the container has the ports"),
+    ("chart", PODS, "--drain-seconds=", "--drain-second=", "no option --drain-second"),
+    ("chart", PODS, "add .Values.drainSeconds 30", "sub .Values.drainSeconds 10", "terminationGracePeriodSeconds"),
+    (
+        "chart",
+        PODS,
+        "items: [{key: tokens.toml, path: tokens.toml}]",
+        "items: [{key: tokens, path: tokens.toml}]",
+        "the key tokens of",
+    ),
+    (
+        "chart",
+        PODS,
+        "--tokens=/etc/engram-store/tokens/tokens.toml",
+        "--tokens=/etc/engram-store/token/tokens.toml",
+        "no Secret",
+    ),
+    (
+        "chart",
+        PODS,
+        "{name: tls, mountPath: /etc/engram-store/tls, readOnly: true}",
+        "{name: tsl, mountPath: /etc/engram-store/tls, readOnly: true}",
+        "mounts tsl",
+    ),
+    ("chart", PODS, "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "readOnlyRootFilesystem must be"),
+    ("chart", PODS, "runAsUser: 10001", "runAsUser: 0", "runAsUser must be"),
+    ("chart", PODS, "capabilities: {drop: [ALL]}", "capabilities: {dropp: [ALL]}", "dropp"),
+    ("chart", PODS, "enableServiceLinks: false", "enableServiceLinks: true", "enableServiceLinks"),
+    ("chart", PODS, "topologyKey: kubernetes.io/hostname", "topologyKey: kubernetes.io/host", "zones and hosts"),
+    ("chart", PODS, "serviceName: {{ $name }}-nodes", "serviceName: {{ $name }}", "no headless Service"),
+    ("chart", PODS, "$(POD_NAME).{{ $name }}-nodes.$(POD", "$(POD_NAME).{{ $name }}.$(POD", "--advertise must be"),
+    ("chart", PODS, "minReadySeconds: 30", 'minReadySeconds: "30"', "minReadySeconds"),
+    ("chart", SERVICES, "targetPort: metrics}", "targetPort: metric}", "leads 9464 to metric"),
+    (
+        "chart",
+        SERVICES,
+        "{name: metrics, port: {{ .Values.ports.metrics }}, targetPort: metrics}",
+        "{name: health, port: {{ .Values.ports.health }}, targetPort: health}",
+        "is not for others",
+    ),
+    ("chart", SERVICES, "clusterIP: None", "clusterIP: Nonne", "headless"),
+    (
+        "chart",
+        DISRUPTION,
+        'include "engram-store.selector" . | nindent 6',
+        'dict "app" "engram" | toYaml | nindent 6',
+        "PodDisruptionBudget selects",
+    ),
+    ("chart", DISRUPTION, "policy/v1", "policy/v1beta1", "kubernetes"),
+    ("chart", OBSERVING, "- port: metrics", "- port: metric", "ServiceMonitor: no port metric"),
+    ("chart", OBSERVING, "key: tls.key}", "key: key}", "the Secret has no such keys"),
+    (
+        "chart",
+        OBSERVING,
+        "app.kubernetes.io/component: nodes",
+        "app.kubernetes.io/component: node",
+        "selects 0 Services",
+    ),
+    ("chart", OBSERVING, "jobLabel: app.kubernetes.io/name", "jobLabel: app.kubernetes.io/instance", "the job must be"),
+    ("chart", OBSERVING, 'Files.Get "files/dashboard.json"', 'Files.Get "files/alerts.yaml"', "dashboard"),
+    ("chart", SCHEMA, '"maximum": 65535', '"maximum": 99999', "takes a port out of range"),
+    ("chart", VALUES, "drainSeconds: 30", "drainSecond: 30", "drainSecond"),
+    (
+        "chart",
+        "chart/templates/_names.tpl",
+        "if and .Values.tokens.secret (not",
+        "if and false (not",
+        "takes tokens in plain text",
+    ),
+    (
+        "alerts",
+        ALERTS,
+        "engram_worker_up == 0",
+        "engram_worker_alive == 0",
+        "no node shows a metric engram_worker_alive",
+    ),
+    (
+        "alerts",
+        ALERTS,
+        "min by (instance) (engram_root_writable) == 0",
+        "min by (instance) (engram_root_writable) == 1",
+        "promtool",
+    ),
+    (
+        "alerts",
+        ALERTS,
+        "engram_queued / engram_queued_limit > 0.8",
+        "engram_queued / engram_queued_limit > 0.95",
+        "promtool",
+    ),
+    (
+        "alerts",
+        ALERTS,
+        "engram_queued / engram_queued_limit > 0.8",
+        "engram_queued / engram_queued_limit > 0.5",
+        "promtool",
+    ),
+    ("alerts", ALERTS, "- time() < 14 * 86400", "- time() < 14 * 3600", "promtool"),
+    ("alerts", ALERTS, "expr: engram_worker_up == 0", "expr: engram_worker_up = 0", "promtool"),
+    ("alerts", ALERTS, 'up{job="engram-store"} == 0', 'up{job="engram"} == 0', "promtool"),
+    ("alerts", ALERTS, "unless on (instance) engram_draining == 1", "", "promtool"),
+    ("alerts", ALERTS, "docs/operate.md#engramnodedown", "docs/operate.md#nodedown", "its runbook must be"),
+    ("alerts", ALERTS, "labels: {severity: critical}", "labels: {severity: page}", "severity must be"),
+    ("alerts", ALERTS, "{{ $labels.instance }} does not", "{{ $label.instance }} does not", "promtool"),
+    ("alerts", ALERTS, "- alert: EngramNodeDown", "- alert: EngramNodeGone", "EngramNodeGone"),
+    ("alerts", SERIES, "900x20", "700x20", "promtool"),
+    ("dashboard", BOARD, "engram_rows_total{", "engram_row_total{", "no node shows a metric engram_row_total"),
+    ("dashboard", BOARD, "sum by (table) (rate(engram_rows_total", "sum by (table (rate(engram_rows_total", "promtool"),
+    ("dashboard", BOARD, "$node", "$nodes_", "there is no variable $nodes_"),
+    ("dashboard", BOARD, 'job=\\"engram-store\\", instance', 'job=\\"engram\\", instance', 'asks for job="engram"'),
+    ("dashboard", BOARD, '"uid": "${source}"', '"uid": "P1"', "must ask the data source"),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A copy of deploy/, in which one file at a time is broken and mended."""
+    copy = tmp_path_factory.mktemp("broken") / "deploy"
+    shutil.copytree(DEPLOY, copy, ignore=shutil.ignore_patterns("secrets", "__pycache__"))
+    return copy
+
+
+def test_nothing_is_wrong_with_deploy():
+    assert [f"{name}: {problem}" for name, check in CHECKS.items() for problem in check(DEPLOY)] == []
+
+
+@pytest.mark.parametrize(("check", "file", "there", "instead", "said"), BROKEN)
+def test_what_is_broken_is_named(whole, check, file, there, instead, said):
+    sound = (whole / file).read_text()
+    assert there in sound
+    (whole / file).write_text(sound.replace(there, instead, 1 if check != "dashboard" else -1))
+
+    try:
+        found = list(CHECKS[check](whole))
+    finally:
+        (whole / file).write_text(sound)
+
+    assert re.search(re.escape(said), "\n".join(found)), found
+
+
+def test_each_alert_fails_its_series_without_its_expression(whole):
+    """A rule that never fires is seen, whichever it is."""
+    sound = (whole / ALERTS).read_text()
+    names = re.findall(r"- alert: (\w+)", sound)
+    never = re.sub(r"(?ms)^        expr: .*?(?=^        (?:for|labels):)", "        expr: vector(1) == 2\n", sound)
+    (whole / ALERTS).write_text(never)
+
+    try:
+        said = "\n".join(CHECKS["alerts"](whole))
+    finally:
+        (whole / ALERTS).write_text(sound)
+
+    assert len(names) == 22
+    assert [name for name in names if name not in said] == []
