@@ -10,7 +10,7 @@ import yaml
 
 from check.conventions import JOB, PORTS, USER_ID
 from check.options import unknown_options, value_of, wrong_ports
-from check.programs import complaints
+from check.programs import complaints, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +22,9 @@ _PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 def problems(deploy: Path) -> Iterator[str]:
     """Say what is wrong with the compose file and with what it mounts."""
     folder = deploy / "compose"
-    wrong = list(complaints("docker-compose", "--file", folder / "compose.yaml", "config", "--quiet"))
+    # What is wrong is told by what it says: the package around the program always ends with exit status 0.
+    _, said = run("docker-compose", "--file", folder / "compose.yaml", "config", "--quiet")
+    wrong = [f"docker-compose: {line}" for line in said.splitlines()]
     yield from wrong
     if wrong:  # no more can be said of what is no compose file
         return
