@@ -76,11 +76,11 @@ class ServedRoot:
     node: NodeProcess = field(init=False)
 
     def __post_init__(self) -> None:
-        self.node = NodeProcess(self.path)
+        self.node = NodeProcess(self.path, is_fresh=True)
 
     def kill_and_restart(self) -> None:
         self.node.stop(signal.SIGKILL)
-        self.node = NodeProcess(self.path, listen=self.node.address)
+        self.node = NodeProcess(self.path, listen=self.node.address, is_fresh=True)
 
     def close(self) -> None:
         if self.node.process.poll() is None:

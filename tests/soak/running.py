@@ -120,7 +120,7 @@ def _run(running: Soak, seconds: float, every: dict[str, float]) -> None:
 
 @contextlib.contextmanager
 def _node(root: Path) -> Iterator[NodeProcess]:
-    node = NodeProcess(root, "--workers", "2", "--in-memory", IN_MEMORY)
+    node = NodeProcess(root, "--workers", "2", "--in-memory", IN_MEMORY, is_fresh=True)
     try:
         yield node
     finally:

@@ -151,7 +151,7 @@ def test_a_full_size_checkpoint_is_right_at_every_border_and_takes_little_memory
     write_checkpoint(tmp_path / "ck", made_up, sparse=True)
     attach(tmp_path / "root", tmp_path / "ck")
 
-    with node_process(tmp_path / "root") as node, engram_client.connect_blocking(node.url) as store:
+    with node_process(tmp_path / "root", is_fresh=True) as node, engram_client.connect_blocking(node.url) as store:
         for shard in made_up.shards():
             table, rows = store.table(f"v41/layer-{shard.layer}"), shard.landmarks()
             assert np.array_equal(table.fetch(rows), synthetic_rows(rows, shard.layer, 256))

@@ -182,7 +182,7 @@ def test_a_node_with_a_memory_budget_serves_a_larger_table_within_it(tmp_path):
         pytest.skip("this file system keeps its pages; the test needs one on a disk")
     chosen = np.random.default_rng(4)
     with (
-        node_process(root, "--memory-budget", "16MiB") as node,
+        node_process(root, "--memory-budget", "16MiB", is_fresh=True) as node,
         engram_client.connect_blocking(node.url, timeout=60) as store,
     ):
         table = store.table("large")

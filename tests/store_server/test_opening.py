@@ -208,7 +208,7 @@ def test_a_node_may_have_as_many_files_open_as_the_hard_limit_says(root):
     lower = min(soft, hard - 1, 256)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lower, hard))
     try:
-        with node_process(root) as node:
+        with node_process(root, is_fresh=True) as node:
             assert resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -10,12 +10,18 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from support.forked import ForkedProcess
+
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 
 
 class NodeProcess:
-    """`engram-store serve`, started and listening, by the command `prefix` if one is given."""
+    """`engram-store serve`, started and listening, by the command `prefix` if one is given.
+
+    Without one it is forked from a process that has imported what it needs, unless it is to be a fresh one: for who
+    looks at its memory or its command line.
+    """
 
     def __init__(
         self,
@@ -24,12 +30,14 @@ class NodeProcess:
         listen: str = "127.0.0.1:0",
         prefix: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        is_fresh: bool = False,
     ) -> None:
-        command = [*prefix, sys.executable, "-m", "store_server", "serve", str(root), "--listen", listen, *options]
+        arguments = ["serve", str(root), "--listen", listen, *options]
         env = {**os.environ, **(environment or {})}
-        # gRPC logs what it was sent, in whatever bytes; a log that is read no more would stop the node.
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="backslashreplace", env=env
+        self.process: ForkedProcess | subprocess.Popen[str] = (
+            _started([*prefix, sys.executable, "-m", "store_server", *arguments], env)
+            if prefix or is_fresh
+            else ForkedProcess(arguments, env)
         )
         self._log: list[str] = []
         self._log_grew = threading.Condition()
@@ -93,12 +101,22 @@ class NodeProcess:
         self.process.stdout.close()
 
 
+def _started(command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    # gRPC logs what it was sent, in whatever bytes; a log that is read no more would stop the node.
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "errors": "backslashreplace"}
+    return subprocess.Popen(command, env=env, **output)
+
+
 @contextlib.contextmanager
 def node_process(
-    root: Path, *options: str, listen: str = "127.0.0.1:0", environment: Mapping[str, str] | None = None
+    root: Path,
+    *options: str,
+    listen: str = "127.0.0.1:0",
+    environment: Mapping[str, str] | None = None,
+    is_fresh: bool = False,
 ) -> Iterator[NodeProcess]:
     """Run a node as long as the block lasts, with these variables added; it may have ended before."""
-    node = NodeProcess(root, *options, listen=listen, environment=environment)
+    node = NodeProcess(root, *options, listen=listen, environment=environment, is_fresh=is_fresh)
     try:
         yield node
     finally:

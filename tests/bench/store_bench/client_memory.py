@@ -32,7 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="engram-store-bench-") as directory:
         file = RowFile.write(Path(directory), _ROWS)
         write_table(Path(directory, "root"), "table", file.rows())
-        with node_process(Path(directory, "root")) as node:
+        with node_process(Path(directory, "root"), is_fresh=True) as node:
             asyncio.run(
                 fetch_and_print(node.url, node.process.pid, Questions.of(file, _IDS_PER_FETCH), options.fetches)
             )

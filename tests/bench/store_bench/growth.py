@@ -91,7 +91,7 @@ class Growth:
         file = RowFile.write(directory, num_rows)
         for number in range(num_tables):
             write_table(directory / "root", f"table-{number}", file.rows())
-        return file, self.stack.enter_context(node_process(directory / "root"))
+        return file, self.stack.enter_context(node_process(directory / "root", is_fresh=True))
 
     def clients(self, file: RowFile, node: NodeProcess, number: int = 1) -> list[ClientProcess]:
         make = partial(TablesOfNode, node.url)

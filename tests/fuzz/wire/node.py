@@ -74,7 +74,7 @@ def fuzzed_node(directory: Path) -> Iterator[FuzzedNode]:
     map_file.write_text(write_shard_map(_map_of(root, versions, address)))
     options = ("--cluster", f"file://{map_file}", "--node-id", "a", "--in-memory", IN_MEMORY)
     with Sentinels.planted(directory / "outside") as outside:
-        process = NodeProcess(root, *options, listen=address)
+        process = NodeProcess(root, *options, listen=address, is_fresh=True)
         node = FuzzedNode(process, rows, versions)
         node.ways_out = outside.ways_from(root / "tables")
         try:

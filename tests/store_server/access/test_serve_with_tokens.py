@@ -31,7 +31,7 @@ def written(tmp_path):
 def node(tmp_path, written):
     write_table(tmp_path / "root", "t", ROWS)
     options = ("--workers", "2", "--tokens", str(written.path), "--audit-log", str(tmp_path / "audit.log"))
-    with node_process(tmp_path / "root", *options, "--metrics-listen", "127.0.0.1:0") as node:
+    with node_process(tmp_path / "root", *options, "--metrics-listen", "127.0.0.1:0", is_fresh=True) as node:
         yield node
 
 

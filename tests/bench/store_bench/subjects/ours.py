@@ -40,7 +40,7 @@ class EngramStore:
             return []
         listen = f"unix://{directory}/socket" if self._transport == "unix" else "127.0.0.1:0"
         options = ("--in-memory", _TABLE) if self._backend == "memory" else ()
-        self._node = NodeProcess(root, *options, listen=listen)
+        self._node = NodeProcess(root, *options, listen=listen, is_fresh=True)
         self._url = listen if self._transport == "unix" else self._node.url
         return [self._node.process.pid]
 
