@@ -1,6 +1,7 @@
 """The file of credentials: what it says, what is wrong with it, and how it changes."""
 
 import os
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ def test_a_star_in_a_pattern_crosses_slashes_and_a_pattern_fits_whole_names_only
         (CERTIFICATE + 'sha256 = "ab"\n', "64 digits"),
         ("\0", "is not TOML"),
     ],
+    ids=count(),  # no token, which is another in each process
 )
 def test_what_is_wrong_is_said_with_its_place(wrong, says):
     with pytest.raises(InvalidCredentials, match=says):
@@ -83,6 +85,7 @@ def test_what_is_wrong_is_said_with_its_place(wrong, says):
         f"[[token]]\n{TOKEN.text()} = 1\n{TOKEN.text()} = 2\n",
         TOKEN.text(),
     ],
+    ids=count(),
 )
 def test_a_token_that_was_pasted_into_the_file_is_not_quoted(text):
     with pytest.raises(InvalidCredentials) as caught:

@@ -11,7 +11,8 @@ from support.shard_maps import shard_map_of
 from support.tables import write_table
 
 from engram_store.shard_map import Node
-from store_server.cluster.blocks.block_source import SourceFailed, block_source, source_for_a_copy
+from store_server.cluster.blocks.block_source import SourceFailed, block_source
+from store_server.cluster.blocks.copy_sources import CopySources
 from store_server.cluster.node_answers import node_answers
 from store_server.cluster.node_channel import NodeChannels
 from store_server.cluster.node_security import CannotSpeakTo, NodeSecurity
@@ -83,7 +84,7 @@ def test_plain_text_beyond_this_host_is_spoken_where_it_may_be():
 
 def test_a_source_that_is_not_spoken_to_is_passed_over_for_the_next_one():
     with pytest.raises(SourceFailed, match="is beyond this host"):
-        source_for_a_copy(f"grpc://{BEYOND}", NodeChannels()).manifest("t", "v")
+        CopySources().open(f"grpc://{BEYOND}").manifest("t", "v")
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path):
