@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -17,6 +18,7 @@ from store_server.commands.option_groups import takes_groups
 from store_server.commands.progress import progress_bar_when_it_begins
 from store_server.commands.stop_signals import run_stoppable
 from store_server.listen_address import is_of_this_host
+from store_server.logs import log_to_stderr
 from store_server.storage import DataRoot
 
 if TYPE_CHECKING:
@@ -52,6 +54,14 @@ def publish(
             "Over TLS with --cert-file; with --ca-file nodes must show certificates, too.",
         ),
     ] = "127.0.0.1:0",
+    tokens: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Let only those fetch whom this file names with the scope replicate, as of `serve`: nodes show a "
+            "token (serve --node-token-file) or a certificate (--node-cert). By default whoever reaches the port.",
+        ),
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
@@ -84,6 +94,11 @@ def publish(
     """
     if source is None and serve_on.startswith(_ANY_HOST):
         raise typer.BadParameter(f"--serve-on is the address that nodes are told, which {serve_on} is not")
+    if source is not None and tokens is not None:
+        raise typer.BadParameter(
+            "--tokens is for nodes that fetch from this command, and --source sends them elsewhere"
+        )
+    log_to_stderr()  # who is refused, beside results on the other stream
     data_root = DataRoot.open(root)
     manifests = _manifests(data_root, tables)
     num_bytes = sum(manifest.num_bytes for manifest in manifests.values())
@@ -96,6 +111,7 @@ def publish(
                 set_name,
                 manifests,
                 serve_on=serve_on,
+                tokens=tokens,
                 source=source,
                 connection=connection,
                 replicas=replicas,
@@ -117,6 +133,7 @@ async def _publish(
     manifests: Mapping[str, Manifest],
     *,
     serve_on: str,
+    tokens: Path | None,
     source: str | None,
     connection: ConnectionOptions,
     replicas: int | None,
@@ -135,7 +152,7 @@ async def _publish(
         cluster = await stack.enter_async_context(living_cluster(config))
         if source is None:
             tls, may_leave_host = connection.for_listening()
-            serving = serving_blocks(root, serve_on, tls, insecure=may_leave_host)
+            serving = serving_blocks(root, serve_on, tls, tokens=tokens, insecure=may_leave_host)
             address = await stack.enter_async_context(serving)
             require_reached(address, await cluster.living())
             source = f"{'grpc' if tls is None else 'grpcs'}://{address}"
