@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak load lint proto clean deploy-check audit
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
-.PHONY: bench-tokens bench-attach bench-cold-rows bench-end-to-end
+.PHONY: bench-production bench-attach bench-cold-rows bench-end-to-end
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -103,9 +103,9 @@ bench-client-memory: install
 bench-backends: install
 	$(BIN)/python tests/bench/backends.py
 
-## bench-tokens    rows a second through a node that asks for tokens beside one that asks nobody, as ratios in one run
-bench-tokens: install
-	$(BIN)/python tests/bench/tokens.py
+## bench-production what metrics, TLS, tokens and traces cost, as ratios in one run (10 minutes)
+bench-production: install
+	PYTHONPATH=tests $(BIN)/python -m bench.production
 
 ## bench-hashing   hashing 8,192 tokens beside the bare remainders that it must take
 bench-hashing: install

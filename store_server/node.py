@@ -82,6 +82,7 @@ class Node:
         *,
         suspects: Suspects | None = None,
         spans: SpansOfCalls = lambda: None,
+        metrics: Callable[[Catalog, Path], NodeMetrics] = NodeMetrics,
         is_one_of_several: bool = False,
     ) -> None:
         self.address = ""
@@ -90,7 +91,7 @@ class Node:
         self._catalog = Catalog(root, config, memory, self._suspects)
         self._threads = gather_threads(config.gather_threads)
         self._under_way, self._draining = CallsUnderWay(), Draining()
-        self.metrics = NodeMetrics(self._catalog, root.path)
+        self.metrics = metrics(self._catalog, root.path)
         self._connections = Connections(config.limits.max_connections)
         self._access = NodeAccess(config.access)
         self._load = Load(config.limits, config.gather_threads)
