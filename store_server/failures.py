@@ -71,6 +71,12 @@ def overloaded(limit: str, most: int, taken: int) -> CallFailed:
     return failed
 
 
+def too_many_watches(most: int) -> CallFailed:
+    """Return the failure for one call of Watch more than there may be of one caller, or of all."""
+    message = f"too many calls of Watch: at most {most} at a time, half of them of one caller; ask with Check"
+    return CallFailed(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES", message)
+
+
 def given_up() -> CallFailed:
     """Return the failure for a lookup that its client gave up before it was begun."""
     return CallFailed(grpc.StatusCode.CANCELLED, "GIVEN_UP", "given up by the client, and not begun")

@@ -11,7 +11,6 @@ from typing import Final
 
 import grpc
 import structlog
-from grpc_reflection.v1alpha import reflection
 
 from engram_store.credential_files import CredentialsRefused
 from engram_store.v1 import table_service_pb2 as pb
@@ -33,7 +32,7 @@ from store_server.observing.load_readings import read_connections, read_load
 from store_server.observing.node_metrics import NodeMetrics
 from store_server.observing.tracing import SpansOfCalls, tracing
 from store_server.root_follower import RootFollower
-from store_server.services import blocks, cluster, health, lookup, tables
+from store_server.services import blocks, cluster, health, lookup, reflection, tables
 from store_server.services.calls import Calls
 from store_server.services.draining import Draining
 from store_server.services.stall_watch import StallWatch
@@ -113,7 +112,7 @@ class Node:
         self._blocks = (
             None if self._in_cluster is None else blocks.BlockService(root, self._threads, self._in_cluster.quarantine)
         )
-        self._health = health.HealthReport()
+        self._health = health.HealthReport(most_watches=config.limits.max_connections)
         self._server = grpc.aio.server(options=(*GRPC_OPTIONS, *config.limits.grpc_options()))
         self._credentials: ServerCredentials | None = None
         self._follower = RootFollower(self._catalog, config.reload_seconds, self._looked_at_root)
@@ -139,11 +138,11 @@ class Node:
                 self._health.handler(calls),
             )
         )
-        names = [lookup.SERVICE, tables.SERVICE, cluster.SERVICE, health.SERVICE, reflection.SERVICE_NAME]
+        names = [lookup.SERVICE, tables.SERVICE, cluster.SERVICE, health.SERVICE]
         if self._blocks is not None:
             self._server.add_generic_rpc_handlers((self._blocks.handler(calls),))
             names.append(blocks.SERVICE)
-        reflection.enable_server_reflection(names, self._server)
+        self._server.add_generic_rpc_handlers((reflection.ReflectionService(names).handler(calls),))
         self.address = await self._listen(listen)
         await self._server.start()
         self._access.start()

@@ -49,6 +49,7 @@ FILES_AT_THE_BORDER = {
         "services/health.py",
         "services/health_port.py",
         "services/lookup.py",
+        "services/reflection.py",
         "services/reply_stream.py",
         "services/tables.py",
     },

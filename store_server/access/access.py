@@ -27,6 +27,10 @@ class Access(Protocol):
         """
         ...
 
+    def denied(self, caller: Caller, peer: str, reason: str) -> None:
+        """Take note that somebody who was admitted has no right to what it asks for."""
+        ...
+
 
 class OpenAccess:
     """Admits anybody: for a node on loopback or in a network whose every host is trusted."""
@@ -35,3 +39,6 @@ class OpenAccess:
     async def admitted(self, context: Context) -> AsyncIterator[Caller]:
         """See Access.admitted."""
         yield Anybody(context.peer())
+
+    def denied(self, caller: Caller, peer: str, reason: str) -> None:
+        """See Access.denied: nobody is."""

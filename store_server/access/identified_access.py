@@ -76,6 +76,10 @@ class IdentifiedAccess:
         with self._open.one_more(call):
             yield caller
 
+    def denied(self, caller: Caller, peer: str, reason: str) -> None:
+        """See Access.denied."""
+        self.refusals.say(reason, peer=peer, caller=caller.name)
+
     async def _identified(self, shown: Shown, peer: str) -> Identity:
         found = self._known.find(shown)
         if isinstance(found, str) and shown.token is not None:  # its entry may have been written a moment ago

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from store_server import failures
+from store_server.access.access import OpenAccess
 from store_server.observing.call_observer import UNOBSERVED
 from store_server.storage import StorageError
 from store_server.storage.names import check_table_name
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from store_server.access.access import Access
     from store_server.access.caller import Caller, Scope
     from store_server.limits.load import ClientLoad
     from store_server.observing.call_observer import ObservedCall
 
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
+_ANYBODY: Final = OpenAccess()
 _END_SECONDS: Final = 2.0  # for a client to take the status of a call that was ended
 
 
@@ -30,6 +33,7 @@ class Call:
     """Belongs to the task that handles it, but for what tells whether it is stuck."""
 
     __slots__ = (
+        "_access",
         "_ending_since",
         "_room_bytes",
         "_stalled_seconds",
@@ -41,8 +45,16 @@ class Call:
         "observed",
     )
 
-    def __init__(self, caller: Caller, context: Context, load: ClientLoad, observed: ObservedCall = UNOBSERVED) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        context: Context,
+        load: ClientLoad,
+        observed: ObservedCall = UNOBSERVED,
+        access: Access = _ANYBODY,
+    ) -> None:
         """`observed` is told of messages: here of those that are sent, by who reads them of others."""
+        self._access = access
         self.caller = caller
         self.context = context
         self.load = load
@@ -64,7 +76,14 @@ class Call:
             check_table_name(table)
         except StorageError as error:
             raise failures.of_storage(error) from error
+        self._denied(f"no right to {scope} table {table!r}")
         raise failures.table_not_found(table, "this node")
+
+    def require_any(self, scopes: tuple[Scope, ...]) -> None:
+        """Raise where the caller has none of these rights on any table there could be. Raises CallFailed."""
+        if scopes and not any(self.caller.may_anywhere(scope) for scope in scopes):
+            self._denied(f"no right to {scopes[0]} any table")
+            raise failures.permission_denied(self.caller.name, scopes[0])
 
     async def write(self, reply: bytes) -> None:
         """Send a reply, once the client takes it. One at a time."""
@@ -99,6 +118,9 @@ class Call:
                 raise
             self._task.uncancel()
             raise failures.reads_nothing(self._stalled_seconds) from None
+
+    def _denied(self, reason: str) -> None:
+        self._access.denied(self.caller, self.context.peer(), reason)
 
     def begin_end(self) -> None:
         """Take note that the client is being told of a failure, which it may not take either."""

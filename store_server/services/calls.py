@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from engram_store.codec import MalformedMessage
 from store_server import failures
 from store_server.access.access import Access, OpenAccess
-from store_server.access.caller import Caller, Scope
+from store_server.access.caller import Scope
 from store_server.failures import CallFailed
 from store_server.limits.connections import Connections
 from store_server.limits.load import Load
@@ -99,9 +99,9 @@ class Calls:
                 self._require_connection(context)
                 async with self._access.admitted(context) as caller:
                     observed.caller = caller.name
-                    call = Call(caller, context, self._load.of(caller.key), observed)
+                    call = Call(caller, context, self._load.of(caller.key), observed, self._access)
                     self.open.add(call)
-                    _require_any(scope, caller)
+                    call.require_any((scope,) if isinstance(scope, Scope) else scope)
                     with call.failed_if_stalled():
                         yield call
                 code = grpc.StatusCode.OK
@@ -125,12 +125,6 @@ class Calls:
         if self._connections is not None and not self._connections.admits(context.peer()):
             self._load.refused["max-connections"] += 1
             raise failures.overloaded("max-connections", self._connections.most, self._connections.number)
-
-
-def _require_any(needed: Needed, caller: Caller) -> None:
-    scopes = (needed,) if isinstance(needed, Scope) else needed
-    if scopes and not any(caller.may_anywhere(scope) for scope in scopes):
-        raise failures.permission_denied(caller.name, scopes[0])
 
 
 def parsed(request: _Request, message: bytes) -> _Request:

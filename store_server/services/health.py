@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import grpc
@@ -14,6 +15,7 @@ from grpc_health.v1 import health, health_pb2
 
 from store_server import failures
 from store_server.access.caller import Scope
+from store_server.limits.pool import Pool
 from store_server.services.call import Call
 from store_server.services.calls import Calls, parsed
 
@@ -27,6 +29,8 @@ _Response = health_pb2.HealthCheckResponse
 _Status: TypeAlias = "health_pb2.HealthCheckResponse.ServingStatus"
 _NO_TABLE: Final = "\0"
 _LONGEST_NAME: Final = 200
+_MOST_WATCHES: Final = 1024
+_WATCH_SECONDS: Final = 600.0
 
 
 Readiness: TypeAlias = Callable[[bool], None]
@@ -39,10 +43,15 @@ class HealthReport:
     Whoever does not read what is written is waited for by nobody but its own call, unlike in gRPC's servicer: there one
     watcher that took no replies kept all others, and whoever told of a change, waiting for as long as it liked.
 
+    Of the watches that there may be at a time one caller has half at most. Each ends after `watch_seconds`, without an
+    error: who wants to go on begins another, as gRPC's clients do.
+
     `readiness` is told what the report says of the whole node, under no name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_watches: int = _MOST_WATCHES, watch_seconds: float = _WATCH_SECONDS) -> None:
+        self._watches = Pool(most_watches)
+        self._watch_seconds = watch_seconds
         self.readiness: Readiness = lambda _: None
         self._statuses: dict[str, _Status] = {"": _Response.NOT_SERVING}
         self._has_ended = False
@@ -87,7 +96,19 @@ class HealthReport:
         return _response(status)
 
     async def _watch(self, message: bytes, call: Call) -> None:
-        name, told = _seen(_asked(message), call), None
+        name, client = _seen(_asked(message), call), call.caller.key
+        if not self._watches.fits(client, 1):
+            raise failures.too_many_watches(self._watches.most)
+        self._watches.take(client, 1)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._watch_seconds):
+                    await self._tell_changes(name, call)
+        finally:
+            self._watches.give(client, 1)
+
+    async def _tell_changes(self, name: str, call: Call) -> None:
+        told = None
         while True:
             changed = self._changed  # before the status is looked at, so that no change is missed meanwhile
             status = self._statuses.get(name, _Response.SERVICE_UNKNOWN)

@@ -30,12 +30,16 @@ class Reader:
 class FixedAccess:
     def __init__(self, caller):
         self.caller = caller
+        self.denials = []
 
     @asynccontextmanager
     async def admitted(self, _):
         if self.caller is None:
             raise failures.unauthenticated("show a token")
         yield self.caller
+
+    def denied(self, caller, _peer, reason):
+        self.denials.append((caller.name, reason))
 
 
 class Recorder:
@@ -140,6 +144,18 @@ async def test_a_service_for_which_there_is_no_right_at_all_is_denied():
     assert found[0] == grpc.StatusCode.PERMISSION_DENIED
     assert "write" in found[1]
     assert told == [("Change", "unary", grpc.StatusCode.PERMISSION_DENIED, 0, 0)]
+
+
+async def test_access_hears_of_each_who_has_no_right_and_of_nobody_else():
+    access = FixedAccess(Reader())
+
+    for method, message in (("Look", b"open/a"), ("Look", b"secret/a"), ("Change", b"open/a"), ("Look", b"../etc")):
+        await outcome(access, one(method, message))
+
+    assert access.denials == [
+        ("reader", "no right to read table 'secret/a'"),
+        ("reader", "no right to write any table"),
+    ]
 
 
 async def test_who_does_not_say_who_it_is_gets_no_further():

@@ -6,6 +6,8 @@ import time
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.cold_pages import forget_pages
 from support.processes import node_process
 from support.rows import random_rows
@@ -90,6 +92,28 @@ def test_lookups_on_a_stream_are_counted_each_and_their_messages_as_messages(nod
     assert shown.total("grpc_server_msg_received_total", **of_stream) == 2
     assert shown.total("grpc_server_msg_sent_total", **of_stream) == len(replies)
     assert shown.total("grpc_server_handled_total", **of_stream, grpc_code="OK") == 1
+
+
+def test_calls_of_the_standard_services_are_counted_like_ours(node):
+    with grpc.insecure_channel(node.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for _ in range(2):
+            health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
+        next(health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS))
+        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")] * 3)
+        list(reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(asked, timeout=PATIENCE_SECONDS))
+
+        shown = scrape(node)
+
+    of_health, of_reflection = (
+        {"grpc_service": service} for service in ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
+    )
+    assert shown.total("grpc_server_handled_total", **of_health, grpc_method="Check", grpc_code="OK") == 2
+    assert shown.total("grpc_server_started_total", **of_health, grpc_type="server_stream") == 1
+    assert shown.total("grpc_server_handled_total", **of_health, grpc_method="Watch", grpc_code="OK") == 0
+    assert shown.total("grpc_server_handled_total", **of_reflection, grpc_type="bidi_stream", grpc_code="OK") == 1
+    assert shown.total("grpc_server_msg_received_total", **of_reflection) == 3
+    assert shown.total("grpc_server_msg_sent_total", **of_reflection) == 3
 
 
 def test_every_lookup_is_in_one_bucket_and_the_last_bucket_has_all(node):

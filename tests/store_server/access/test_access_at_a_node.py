@@ -9,6 +9,7 @@ import grpc
 import pytest
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.credentials import CredentialsOnDisk, bearer
 from support.rows import random_rows
 from support.tables import write_table
@@ -77,6 +78,10 @@ async def call(channel, method: str, metadata=(), table: str = "open/a"):
         case "Watch":
             watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), metadata=metadata)
             return await read(watching)
+        case "ServerReflectionInfo":
+            stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(metadata=metadata)
+            await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+            return await read(stream)
     raise AssertionError(method)
 
 
@@ -99,7 +104,7 @@ async def error_of(awaitable) -> grpc.aio.AioRpcError:
     return caught.value
 
 
-METHODS = ["Lookup", "LookupStream", "ListTables", "GetTable", "GetShardMap", "Check", "Watch"]
+METHODS = ["Lookup", "LookupStream", "ListTables", "GetTable", "GetShardMap", "Check", "Watch", "ServerReflectionInfo"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -225,6 +230,29 @@ async def test_a_file_that_breaks_lets_in_those_whom_it_named_before(channel, wr
     await seen(channel)
 
     await call(channel, "Lookup", bearer(token))
+
+
+async def test_who_asks_beyond_its_rights_is_written_down_with_what_it_asked_for(channel, written, tmp_path):
+    reader, operator = written.add("client", "read", "open/*"), written.add("operator", "admin", "*")
+    stream = lookup_stubs.LookupServiceStub(channel).LookupStream(metadata=bearer(reader))
+    await ask(stream, "open/a")
+
+    await ask(stream, "closed/a")
+    await error_of(call(channel, "GetTable", bearer(reader), "closed/b"))
+    await error_of(call(channel, "Lookup", bearer(operator)))
+    await call(channel, "Lookup", bearer(reader))
+    stream.cancel()
+
+    def refused():
+        return [(line["caller"], line["reason"]) for line in audited(tmp_path) if line["outcome"] == "refused"]
+
+    while len(refused()) < 3:
+        await asyncio.sleep(0.01)
+    assert refused() == [
+        ("client", "no right to read table 'closed/a'"),
+        ("client", "no right to read table 'closed/b'"),
+        ("operator", "no right to read any table"),
+    ]
 
 
 async def test_what_happens_is_written_down_without_a_secret(channel, written, tmp_path):
