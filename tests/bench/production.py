@@ -35,7 +35,7 @@ from support.tables import write_table
 
 import engram_client
 
-NUM_ROWS, ROW_BYTES = 1_000_000, 264
+NUM_ROWS, ROW_BYTES = 200_000, 264
 FETCHES = {16: 1500, 4096: 80}  # fetches a round, by ids a fetch
 IN_FLIGHT = 8
 PLAIN = "plain"
@@ -61,23 +61,23 @@ def main() -> int:
     rows = random_rows(NUM_ROWS, ROW_BYTES)
     with tempfile.TemporaryDirectory(prefix="engram-store-bench-") as directory, ExitStack() as stack:
         write_table(Path(directory, "root"), "t", rows)
-        subjects = _subjects(Path(directory), stack)
+        subjects = _subjects(Path(directory), stack, is_fresh=not given.quick)
         return 0 if asyncio.run(measure(subjects, rows, given.rounds, fetches)) else 1
 
 
-def _subjects(directory: Path, stack: ExitStack) -> list[Subject]:
+def _subjects(directory: Path, stack: ExitStack, *, is_fresh: bool) -> list[Subject]:
     root, credentials = directory / "root", CredentialsOnDisk(directory / "tokens.toml")
     authority = make_authority(directory, "authority")
     shown = make_certificate(directory, "node", authority)
     token = credentials.add("bench", "read", "*").text()
 
     def node(*options: str) -> str:
-        started = node_process(root, "--in-memory", "t", *options, is_fresh=True)
+        started = node_process(root, "--in-memory", "t", *options, is_fresh=is_fresh)
         return stack.enter_context(started).address
 
     metrics = ("--metrics-listen", "127.0.0.1:0")
     bare = stack.enter_context(_bare_node(root))
-    plain, again = (stack.enter_context(_scraped(root, metrics)) for _ in "ab")
+    plain, again = (stack.enter_context(_scraped(root, metrics, is_fresh=is_fresh)) for _ in "ab")
     traced = node("--trace", "otlp")
     return [
         Subject(PLAIN, f"grpc://{plain}", beside="bare", least=0.97),
@@ -112,10 +112,10 @@ def _bare_node(root: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _scraped(root: Path, metrics: tuple[str, ...]) -> Iterator[str]:
+def _scraped(root: Path, metrics: tuple[str, ...], *, is_fresh: bool) -> Iterator[str]:
     """A node whose metrics somebody looks at every second, ten times as often as is usual."""
     over = threading.Event()
-    with node_process(root, "--in-memory", "t", *metrics, is_fresh=True) as node:
+    with node_process(root, "--in-memory", "t", *metrics, is_fresh=is_fresh) as node:
         assert node.logged("metrics are shown")
         line = next(line for line in node.log.splitlines() if "metrics are shown" in line)
         scraper = threading.Thread(target=_scrape, args=(re.search(r"address='([^']+)'", line)[1], over))
