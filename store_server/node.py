@@ -254,7 +254,8 @@ class Node:
     async def _read_credentials(self) -> None:
         if self._config.tls is not None:
             try:
-                self._credentials = await asyncio.to_thread(ServerCredentials, self._config.tls)
+                audit = self._access.audit_of_node
+                self._credentials = await asyncio.to_thread(ServerCredentials, self._config.tls, audit=audit)
             except CredentialsRefused as error:
                 raise NodeFailed(str(error)) from error
 

@@ -50,7 +50,8 @@ class CredentialFiles:
 
     What cannot be used, such as a key that belongs to another certificate, is not taken: what was read before stays.
     Once it has been so for a second, `refused` is told, with a sentence; before, the files may just be in the middle of
-    being replaced. For any thread.
+    being replaced. `check_next` raises CredentialsRefused for what may not take the place of what is used. For any
+    thread.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class CredentialFiles:
         *,
         token: str | None = None,
         refused: Callable[[str], None] = lambda _: None,
+        check_next: Callable[[Credentials], None] = lambda _: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.num_refused = 0
@@ -66,6 +68,7 @@ class CredentialFiles:
         self._paths = paths
         self._token = token
         self._refused = refused
+        self._check_next = check_next
         self._now = now
         self._lock = threading.Lock()
         self._current: Credentials | None = None
@@ -96,7 +99,9 @@ class CredentialFiles:
 
     def _take(self, found: _Signature) -> None:
         try:
-            self._current, self._seen = self._settled()
+            read, seen = self._settled()
+            self._check_next(read)
+            self._current, self._seen = read, seen
         except CredentialsRefused as error:
             if found != self._doubted:
                 self._doubted, self._doubted_since = found, self._now()

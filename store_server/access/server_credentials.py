@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -10,12 +11,14 @@ import grpc
 import structlog
 from cryptography import x509
 
-from engram_store.credential_files import CredentialFiles, CredentialPaths, Credentials
+from engram_store.credential_files import CredentialFiles, CredentialPaths, Credentials, CredentialsRefused
+from store_server.access.audit import AuditInLog, Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from store_server.access.audit import Audit
     from store_server.tls_config import TlsConfig
 
 log = structlog.get_logger()
@@ -24,15 +27,25 @@ log = structlog.get_logger()
 class ServerCredentials:
     """For gRPC, which asks at every connection that begins. Those that are open go on as they began.
 
-    Files that cannot be used, such as a certificate whose key is still to come, are not taken: what was before them is
-    served on. Raises CredentialsRefused if they cannot be used now.
+    Files that cannot be used, such as a certificate whose key is still to come, or that has expired already, are not
+    taken: what was before them is served on. `audit` has both. Raises CredentialsRefused if they cannot be used now.
     """
 
-    def __init__(self, tls: TlsConfig, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        tls: TlsConfig,
+        *,
+        audit: Audit | None = None,
+        now: Callable[[], float] = time.monotonic,
+        today: Callable[[], float] = time.time,
+    ) -> None:
+        """`now` is for pauses, `today` in seconds since 1970."""
         self._tls = tls
+        self._audit = audit or AuditInLog()
+        self._today = today
         paths = CredentialPaths(ca=tls.client_ca_file, cert=tls.cert_file, key=tls.key_file)
-        self._files = CredentialFiles(paths, refused=_tell, now=now)
-        self._shown = self._files.newest()
+        self._files = CredentialFiles(paths, refused=self._tell_refused, check_next=self._check_next, now=now)
+        self._shown = self._told = self._files.newest()
         self._asking = threading.Lock()
 
     @property
@@ -45,8 +58,9 @@ class ServerCredentials:
         return {str(self._tls.cert_file): self.num_refused}
 
     def look(self) -> None:
-        """See whether the files have changed, so that what is wrong with them is said before a client comes."""
-        self._files.newest()
+        """See whether the files have changed, so that it is said before a client comes."""
+        with self._asking:
+            self._tell_reread(self._files.newest())
 
     def ends(self) -> Mapping[Path, float]:
         """Return when what is shown and trusted now expires, in seconds since 1970, by its file: the first of each."""
@@ -66,11 +80,28 @@ class ServerCredentials:
         """Return what is to be shown from now on, None if that is what was shown before. For any thread of gRPC's."""
         with self._asking:
             newest = self._files.look()  # costs nothing beside a handshake
+            self._tell_reread(newest)
             if newest is self._shown:
                 return None
             self._shown = newest
-        log.info("certificate read again", file=str(self._tls.cert_file))
         return _configuration(newest)
+
+    def _check_next(self, read: Credentials) -> None:
+        if read.cert is not None and (end := _end_of_own(read.cert)) <= self._today():
+            expired = datetime.datetime.fromtimestamp(end, datetime.UTC).isoformat()
+            raise CredentialsRefused(f"the certificate in {self._tls.cert_file} has expired already, at {expired}")
+
+    def _tell_reread(self, newest: Credentials) -> None:
+        if newest is not self._told:
+            self._told = newest
+            file = str(self._tls.cert_file)
+            log.info("certificate read again", file=file)
+            self._audit.record(Event(action="certificate", outcome="reread", details={"file": file}))
+
+    def _tell_refused(self, reason: str) -> None:
+        log.error("certificate not read again, the one before is served on", error=reason)
+        details = {"file": str(self._tls.cert_file), "reason": reason}
+        self._audit.record(Event(action="certificate", outcome="refused", details=details))
 
 
 def _configuration(credentials: Credentials) -> grpc.ServerCertificateConfiguration:
@@ -82,5 +113,6 @@ def _first_end(pem: bytes) -> float:
     return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(pem))
 
 
-def _tell(reason: str) -> None:
-    log.error("certificate not read again, the one before is served on", error=reason)
+def _end_of_own(pem: bytes) -> float:
+    """Return when the first certificate ends; those behind it are of authorities."""
+    return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()

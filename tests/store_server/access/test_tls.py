@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
-from support.certificates import DAY, NOW, make_authority, make_certificate, replace
+from support.certificates import DAY, NOW, make_authority, make_certificate, make_expired, replace
 from support.rows import random_rows
 from support.tables import write_table
 
@@ -128,6 +128,51 @@ def test_what_cannot_be_used_is_counted(own):
             credentials.look()
 
     assert credentials.num_refused == 1
+
+
+class Audited:
+    failures = 0
+
+    def __init__(self):
+        self.lines = []
+
+    def record(self, event):
+        self.lines.append((event.action, event.outcome, event.details))
+
+    def close(self):
+        pass
+
+
+def test_a_certificate_that_has_expired_already_does_not_replace_the_one_before(tmp_path, own, authority):
+    expired, audited = make_expired(tmp_path, "expired", authority), Audited()
+    seconds = itertools.count(0, 2)
+    tls = TlsConfig(cert_file=own.cert, key_file=own.key)
+    credentials = ServerCredentials(tls, audit=audited, now=lambda: next(seconds))
+    before = credentials.ends()
+
+    own.replace(expired)
+    with capture_logs() as logs:
+        for _ in range(3):
+            credentials.look()
+
+    assert credentials.ends() == before
+    assert credentials.num_refused == 1
+    ((action, outcome, details),) = audited.lines
+    assert (action, outcome, details["file"]) == ("certificate", "refused", str(own.cert))
+    assert f"the certificate in {own.cert} has expired already, at " in details["reason"]
+    assert logs[0]["error"] == details["reason"]
+
+
+def test_a_certificate_that_was_read_again_is_in_the_audit_log_once(tmp_path, own, authority):
+    audited, seconds = Audited(), itertools.count(0, 2)
+    tls = TlsConfig(cert_file=own.cert, key_file=own.key)
+    credentials = ServerCredentials(tls, audit=audited, now=lambda: next(seconds))
+
+    own.replace(make_certificate(tmp_path, "other", authority))
+    for _ in range(3):
+        credentials.look()
+
+    assert audited.lines == [("certificate", "reread", {"file": str(own.cert)})]
 
 
 def test_when_certificates_end_is_known(tmp_path, authority):
