@@ -1,0 +1,107 @@
+"""What doctor makes of hosts and data roots that are made up."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from store_server.commands.doctor.host import Wanted, judge_host, judge_root
+from store_server.commands.doctor.host_facts import HostFacts, RootFacts, look_at_host, look_at_root
+
+GIB = 1 << 30
+GOOD = HostFacts(
+    most_files=1 << 20,
+    memory_bytes=64 * GIB,
+    swap_bytes=0,
+    cgroup_bytes=None,
+    thp="madvise",
+    thp_shared="advise",
+    numa_nodes=(0,),
+    is_clock_set=True,
+)
+ROOM = RootFacts(path=Path("/data"), free_bytes=50 * GIB, total_bytes=100 * GIB, is_writable=True, filesystem="ext4")
+
+
+def judged(facts=GOOD, wanted=None, **changed):
+    found = judge_host(dataclasses.replace(facts, **changed), wanted or Wanted())
+    return {finding.check: finding for finding in found}
+
+
+def bad(findings):
+    return {check: finding.verdict.value for check, finding in findings.items() if finding.verdict != "ok"}
+
+
+def test_a_good_host_leaves_nothing_to_do():
+    assert bad(judged(wanted=Wanted(huge_pages=True, workers=2, in_memory_bytes=8 * GIB))) == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted", "expected"),
+    [
+        ({"most_files": 1024}, Wanted(), {"open files": "fail"}),
+        ({"most_files": 20_000}, Wanted(), {"open files": "warn"}),
+        ({"cgroup_bytes": 4 * GIB}, Wanted(in_memory_bytes=4 * GIB), {"memory": "fail"}),
+        ({}, Wanted(memory_budget_bytes=64 * GIB), {"memory": "fail"}),
+        ({"swap_bytes": GIB}, Wanted(), {}),
+        ({"swap_bytes": GIB}, Wanted(in_memory_bytes=GIB), {"swap": "warn"}),
+        ({"thp": "never"}, Wanted(), {}),
+        ({"thp": "never"}, Wanted(huge_pages=True), {"huge pages": "warn"}),
+        ({"thp_shared": "never"}, Wanted(huge_pages=True), {}),
+        ({"thp_shared": "never"}, Wanted(huge_pages=True, workers=2), {"huge pages": "warn"}),
+        ({"numa_nodes": (0, 1)}, Wanted(), {"NUMA": "warn"}),
+        ({"numa_nodes": (0, 1)}, Wanted(numa_nodes="0,1"), {}),
+        ({"numa_nodes": ()}, Wanted(), {"NUMA": "unknown"}),
+        ({"is_clock_set": False}, Wanted(), {"clock": "warn"}),
+        ({"is_clock_set": None}, Wanted(), {"clock": "unknown"}),
+    ],
+)
+def test_what_a_host_lacks_for_what_is_wanted_is_found(changed, wanted, expected):
+    findings = judged(wanted=wanted, **changed)
+
+    assert bad(findings) == expected
+    assert all(finding.change for finding in findings.values() if finding.verdict in ("warn", "fail"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, {}),
+        ({"is_writable": False}, {"root": "warn"}),
+        ({"free_bytes": GIB}, {"free space": "warn"}),
+        ({"filesystem": "nfs4"}, {"file system": "warn"}),
+    ],
+)
+def test_what_is_wrong_with_the_place_of_a_root_is_found(changed, expected):
+    findings = {finding.check: finding for finding in judge_root(dataclasses.replace(ROOM, **changed))}
+
+    assert bad(findings) == expected
+
+
+def test_facts_are_read_where_the_kernel_writes_them(tmp_path):
+    files = {
+        "proc/meminfo": "MemTotal:       1024 kB\nSwapTotal:       8 kB\n",
+        "proc/self/cgroup": "0::/system.slice/node.service\n",
+        "sys/fs/cgroup/system.slice/memory.max": "1000000\n",
+        "sys/fs/cgroup/system.slice/node.service/memory.max": "max\n",
+        "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
+        "sys/kernel/mm/transparent_hugepage/shmem_enabled": "always within_size advise [never] deny force\n",
+        "sys/devices/system/node/node0/cpulist": "0-3\n",
+        "sys/devices/system/node/node1/cpulist": "4-7\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    facts = look_at_host(tmp_path / "proc", tmp_path / "sys")
+
+    assert (facts.memory_bytes, facts.swap_bytes, facts.cgroup_bytes) == (1 << 20, 8 << 10, 1_000_000)
+    assert (facts.thp, facts.thp_shared, facts.numa_nodes) == ("madvise", "never", (0, 1))
+
+
+def test_the_kind_of_file_system_is_that_of_the_innermost_mount(tmp_path):
+    root = tmp_path / "a b" / "root"
+    root.mkdir(parents=True)
+    inner = str(tmp_path / "a b").replace(" ", "\\040")
+    (tmp_path / "mounts").write_text(f"x / ext4 rw 0 0\ny {inner} nfs4 rw,noatime 0 0\nz /elsewhere xfs ro 0 0\n")
+
+    assert look_at_root(root, tmp_path / "mounts").filesystem == "nfs4"

@@ -1,0 +1,97 @@
+"""What doctor makes of handshakes, answers and maps that are made up."""
+
+import dataclasses
+
+import pytest
+from support.shard_maps import shard_map_of
+
+from engram_store.shard_map import Node, Shard
+from store_server.commands.doctor.calls import judge_access, judge_round_trip
+from store_server.commands.doctor.cluster import judge_epochs, judge_replicas
+from store_server.commands.doctor.finding import Verdict, fail, ok, unknown, warn
+from store_server.commands.doctor.report import as_json, lines_of, summary_of
+from store_server.commands.doctor.tls import judge_no_tls, judge_tls
+from store_server.commands.doctor.tls_facts import TlsFacts, TlsFiles
+
+DAY = 86_400.0
+NOW = 1000 * DAY
+SHAKEN = TlsFacts(
+    version="TLSv1.3",
+    cipher="AES",
+    subject="CN=n",
+    names=("n",),
+    not_before=NOW - DAY,
+    not_after=NOW + 90 * DAY,
+)
+
+
+def verdicts(findings):
+    return [(finding.check, finding.verdict.value) for finding in findings if finding.verdict != "ok"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, []),
+        ({"not_after": NOW + 13 * DAY}, [("certificate", "warn")]),
+        ({"not_before": NOW - 60}, [("certificate", "warn")]),
+        ({"problem": "certificate has expired"}, [("certificate", "fail")]),
+        ({"hung_up": "it closes the connection"}, [("own certificate", "fail")]),
+    ],
+)
+def test_a_handshake_is_judged_by_what_it_shows(changed, expected):
+    assert verdicts(judge_tls("n:1", dataclasses.replace(SHAKEN, **changed), TlsFiles(), NOW)) == expected
+
+
+def test_a_node_that_says_nothing_at_the_handshake_is_told_from_one_that_refuses():
+    assert "within 5 s" in judge_no_tls("n:1", TimeoutError(), 5).found
+    assert "reset" in judge_no_tls("n:1", ConnectionResetError("reset"), 5).found
+
+
+def test_a_round_trip_that_holds_a_layer_up_is_a_warning():
+    assert judge_round_trip("n:1", 0.0004).verdict is Verdict.ok
+    assert judge_round_trip("n:1", 0.02).verdict is Verdict.warn
+
+
+def test_a_caller_that_sees_no_table_is_told_of_rights():
+    assert "scope `read`" in judge_access("n:1", shows_token=True, tables=[]).change
+
+
+def test_a_node_that_goes_by_another_map_is_named():
+    assert [finding.subject for finding in judge_epochs({"a": 7, "b": 6, "c": 7}, 7)] == ["b"]
+    assert [finding.verdict for finding in judge_epochs({"a": 7, "b": 7}, 7)] == [Verdict.ok]
+
+
+def test_rows_that_no_node_has_are_a_failure_and_those_that_too_few_have_a_warning():
+    nodes = [Node(id=name, address=f"{name}:1") for name in "abc"]
+    found = shard_map_of(*nodes, replicas=2)
+    (version,) = found.versions.values()
+    version = dataclasses.replace(version, shards=(Shard(end_row=version.num_rows, holders=(0, 1)),))
+    shard_map = dataclasses.replace(found, versions={version.key: version})
+
+    def verdict(*living):
+        (finding,) = judge_replicas(shard_map, dict.fromkeys(living, 1))
+        return finding.verdict
+
+    assert [verdict("a", "b"), verdict("a", "c"), verdict("c")] == [Verdict.ok, Verdict.warn, Verdict.fail]
+
+
+def test_findings_are_lines_for_people_and_an_object_for_programs():
+    findings = [
+        ok("a", "x", "good"),
+        warn("b", "x", "so so", "mend"),
+        unknown("c", "x", "?"),
+        fail("d", "x", "no", "do"),
+    ]
+
+    assert list(lines_of(findings[1]))[1].strip() == "-> mend"
+    assert summary_of(findings) == "4 checks: 1 fine, 1 to be seen to, 1 failed, 1 unknown"
+    assert as_json(findings)["ok"] is False
+    assert as_json(findings[:3])["ok"] is True
+
+
+def test_no_secret_is_printed_though_a_finding_quotes_one():
+    secret = "engram_0123456789ab_verysecret"
+
+    assert "verysecret" not in "".join(lines_of(fail("a", "x", f"got {secret}", f"not {secret}")))
+    assert "verysecret" not in str(as_json([fail("a", "x", f"got {secret}", "")]))
