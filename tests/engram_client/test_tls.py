@@ -17,7 +17,7 @@ from engram_client.keyring import Keyring
 from engram_client.security import Security
 from engram_store.v1.table_service_pb2 import Workers
 
-SECONDS = 0.3
+SECONDS = 1.5  # tries that fail are repeated for so long; a handshake on a busy core takes some tenths
 PATIENCE_SECONDS = 30
 ROWS = random_rows(100, 8)
 

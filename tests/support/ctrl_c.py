@@ -36,7 +36,7 @@ def node_without_ctrl_c(root: Path, *options: str) -> Iterator[NodeProcess]:
     """Run a node that never hears of Ctrl-C: one that ended by itself would be taken for a failure."""
     with contextlib.ExitStack() as stack:
         with ctrl_c_put_off():
-            node = stack.enter_context(node_process(root, *options))
+            node = stack.enter_context(node_process(root, *options, is_fresh=True))
         yield node
 
 

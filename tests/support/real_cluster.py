@@ -60,7 +60,8 @@ class RealCluster:
 
     def start(self, number: int) -> int:
         """Start a node, and wait until it listens; returns its process id."""
-        options = ("--cluster", f"file://{self.map_path}", "--node-id", f"n{number}", *self._options)
+        # Their network may be one of namespaces, which to a node are other hosts.
+        options = ("--cluster", f"file://{self.map_path}", "--node-id", f"n{number}", "--insecure", *self._options)
         listen, prefix = self._network.listen(number), self._network.prefix(number)
         self._processes[number] = NodeProcess(self.root(number), *options, listen=listen, prefix=prefix)
         return self._processes[number].process.pid
