@@ -76,13 +76,14 @@ class ConnectionOptions:
     def for_listening(self) -> tuple[TlsConfig | None, bool]:
         """Return how nodes are let fetch from this command: with which TLS, and whether in plain text from afar.
 
-        With a CA file they must show certificates. Raises ValueError.
+        With a CA file they must show certificates. Whether in plain text is for --insecure alone to say: the variable
+        lets who connects speak so. Raises ValueError.
         """
         found = self._with(os.environ)
         if (found.cert_file is None) != (found.key_file is None):
             raise ValueError("a certificate and its key belong together: give --cert-file and --key-file, or neither")
         if found.cert_file is None or found.key_file is None:
-            return None, found.insecure
+            return None, self.insecure
         tls = TlsConfig(cert_file=found.cert_file, key_file=found.key_file, client_ca_file=found.ca_file)
         return tls, False
 

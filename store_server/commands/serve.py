@@ -52,7 +52,8 @@ def serve(context: typer.Context, options: ServeOptions) -> None:
     With several workers, or --supervise, a worker that dies is started again, and a version that ends who reads it, as
     on a disk that fails under it, is served no longer from the second time on: see `verify`.
 
-    Each option is also a variable of the environment, ENGRAM_LISTEN for --listen, and a key in the file of --config.
+    Each option is also a variable of the environment, ENGRAM_LISTEN for --listen, and a key in the file of --config;
+    that of --insecure is ENGRAM_SERVE_INSECURE, as ENGRAM_INSECURE is for clients.
     The command line goes first, then the environment, then the file. Where an option may be given several times, its
     variable has all values, separated by spaces, and the first of the three places that has any has all of them.
     """

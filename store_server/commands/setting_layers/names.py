@@ -1,4 +1,7 @@
-"""What a setting is called in each place where it may be given: `--memory-budget` is ENGRAM_MEMORY_BUDGET, too."""
+"""What a setting is called in each place where it may be given: `--memory-budget` is ENGRAM_MEMORY_BUDGET, too.
+
+But `--insecure` is ENGRAM_SERVE_INSECURE, as ENGRAM_INSECURE is for clients.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PREFIX: Final = "ENGRAM_"
+_OF_A_NODE: Final = {"insecure": "SERVE_INSECURE"}  # what lets a client speak in plain text must not let a node, too
 
 Setting: TypeAlias = TyperArgument | TyperOption
 
@@ -22,7 +26,8 @@ def key_of(setting: Setting) -> str:
 
 def variable_of(setting: Setting) -> str:
     """Return its environment variable."""
-    return PREFIX + key_of(setting).replace("-", "_").upper()
+    key = key_of(setting)
+    return PREFIX + _OF_A_NODE.get(key, key.replace("-", "_").upper())
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -78,6 +78,7 @@ def test_every_option_of_a_node_is_a_variable_and_a_key(run: Callable) -> None:
         ("ENGRAM_MEMORY_BUDGET", "2KiB", "memory-budget", "2KiB"),
         ("ENGRAM_IN_MEMORY", " a/layer-1  a/layer-2 ", "in-memory", "a/layer-1 a/layer-2"),
         ("ENGRAM_LABEL", "zone=a rack=b", "label", "zone=a rack=b"),
+        ("ENGRAM_SERVE_INSECURE", "1", "insecure", "true"),
         ("ENGRAM_ETCD_PASSWORD_FILE", "/run/secrets/etcd", "etcd-password-file", "/run/secrets/etcd"),
     ],
 )
@@ -87,6 +88,20 @@ def test_a_variable_is_read_as_the_command_line_is(
     monkeypatch.setenv(variable, text)
 
     assert shown(run("config", "show").out)[key] == (value, variable)
+
+
+def test_what_lets_clients_speak_in_plain_text_does_not_let_a_node(
+    run: Callable, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENGRAM_INSECURE", "1")
+
+    assert shown(run("config", "show").out)["insecure"] == ("false", "default")
+    for command in (("config", "check"), ("serve",)):
+        refused = run(*command, served, "--listen", "0.0.0.0:0")
+        assert refused.status == 1
+        assert "or allow it with --insecure" in refused.out + refused.err
+    monkeypatch.setenv("ENGRAM_SERVE_INSECURE", "1")
+    assert run("config", "check", served, "--listen", "0.0.0.0:0").status == 0
 
 
 def test_a_variable_that_is_empty_sets_nothing(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

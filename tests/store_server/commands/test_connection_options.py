@@ -77,6 +77,12 @@ def test_nodes_fetch_by_the_certificate_that_is_given_and_in_plain_text_only_wit
         ConnectionOptions(cert_file=own.cert).for_listening()
 
 
+def test_a_variable_for_clients_does_not_let_a_publisher_listen_in_plain_text(monkeypatch):
+    monkeypatch.setenv("ENGRAM_INSECURE", "1")
+
+    assert ConnectionOptions().for_listening() == (None, False)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
