@@ -3,13 +3,20 @@
 import os
 import signal
 
+import grpc
 import pytest
 from support.processes import node_process
 from support.rows import random_rows
 from support.scraping import scrape
 from support.tables import write_table
 
+from engram_store.v1.lookup_service_pb2 import LookupRequest
+from engram_store.v1.lookup_service_pb2_grpc import LookupServiceStub
+from engram_store.v1.table_service_pb2 import ListTablesRequest
+from engram_store.v1.table_service_pb2_grpc import TableServiceStub
+
 ROWS = random_rows(1000, 64)
+PATIENCE_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +64,28 @@ def test_a_worker_that_stands_still_is_shown_as_down_and_the_other_as_it_is(node
     while scrape(node).total("engram_worker_up") < 2:
         pass
     assert scrape(node).total("engram_worker_restarts_total") == 0
+
+
+def looked_up_by_each_worker(node):
+    with grpc.insecure_channel(node.address) as channel:
+        described = TableServiceStub(channel).ListTables(ListTablesRequest(), timeout=PATIENCE_SECONDS)
+    for rows, port in enumerate(described.workers.listen, 1):
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            LookupServiceStub(channel).Lookup(LookupRequest(table="t", rows=range(rows)), timeout=PATIENCE_SECONDS)
+
+
+def test_what_a_worker_has_counted_stays_when_another_dies(node):
+    looked_up_by_each_worker(node)
+    counted = ("engram_rows_total", "engram_lookups_total", "engram_lookup_seconds_sum", "grpc_server_handled_total")
+    before = [scrape(node).total(name, worker="1") for name in counted]
+
+    os.kill(pid_of(node, "0"), signal.SIGKILL)
+    assert node.logged("event='worker replaced' worker=0 ")
+
+    after = scrape(node)
+    assert [after.total(name, worker="1") for name in counted] == before
+    assert before[:2] == [2, 1]
+    assert after.total("engram_rows_total", worker="0") == 0
 
 
 def test_a_worker_that_died_is_shown_as_replaced(node):
