@@ -28,6 +28,7 @@ from store_server.limits.connections import Connections
 from store_server.limits.load import Load
 from store_server.listen_address import ListenAddress
 from store_server.observing.access_readings import read_access
+from store_server.observing.cluster_readings import read_cluster
 from store_server.observing.load_readings import read_connections, read_load
 from store_server.observing.node_metrics import NodeMetrics
 from store_server.observing.tracing import SpansOfCalls, tracing
@@ -219,6 +220,8 @@ class Node:
         readings.gauge("engram_draining", "Whether the node has told that it stops.", lambda: draining.is_announced)
         readings.gauge("engram_map_epoch", "Epoch of the shard map that the node knows, 0 for none.", self._epoch)
         readings.gauge("engram_streams", "Streams of lookups that are open.", lambda: lookups.num_streams)
+        if self._in_cluster is not None:
+            read_cluster(readings, self._in_cluster.wholeness)
         read_access(readings, self._access, lambda: self._credentials)
         read_load(readings, self._load)
         read_connections(readings, self._connections, self._stall_watch)

@@ -16,9 +16,10 @@ from store_server.cluster.known_map import KnownMap
 from store_server.cluster.map_follower import follow_map
 from store_server.cluster.participation import Participation
 from store_server.cluster.registration import NodeRegistration
+from store_server.cluster.wholeness import Wholeness
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
     from pathlib import Path
 
     from engram_store.shard_map import ShardMap
@@ -49,6 +50,7 @@ class ClusterMember:
     ) -> None:
         self._meeting = meeting_point_at(config)
         self.known = KnownMap(root, cluster=self._meeting.cluster, is_kept=config.speaks_for_node)
+        self.wholeness = Wholeness(self.known, self._alive)
         self._config = config
         self._address = config.address
         self._holdings = holdings
@@ -126,9 +128,13 @@ class ClusterMember:
     def _heard(self, found: ShardMap | None) -> None:
         self._look_for_this_node()
         self._source_asked.set()
+        self.wholeness.heard(found)
         self._new_map()
         if self._participation is not None:
             self._participation.heard(found)
+
+    def _alive(self) -> Collection[str] | None:
+        return None if self._participation is None else self._participation.alive
 
     def _source_failed(self) -> None:
         self._source_asked.set()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from store_server.cluster.cluster_config import ClusterConfig
     from store_server.cluster.known_map import KnownMap
     from store_server.cluster.registration import Holdings
+    from store_server.cluster.wholeness import Wholeness
     from store_server.storage import DataRoot
     from store_server.storage.stored_version import StoredVersion
 
@@ -48,6 +49,11 @@ class NodeInCluster:
     def known(self) -> KnownMap:
         """The newest map."""
         return self._member.known
+
+    @property
+    def wholeness(self) -> Wholeness:
+        """How whole the cluster is, as this node sees it."""
+        return self._member.wholeness
 
     def quarantine(self, stored: StoredVersion, block: int) -> None:
         """See Holding.quarantine."""

@@ -82,6 +82,12 @@ class Participation:
         """Take note that nobody knows what the source has."""
         self._source_answers, self._empty_since = False, None
 
+    @property
+    def alive(self) -> Collection[str] | None:
+        """The ids of the nodes that are registered, None if that cannot be seen; any thread may ask."""
+        present = self._present
+        return None if present is None or not self._registration.is_valid else present.keys()
+
     def holdings_changed(self) -> None:
         """Tell others at once what `describe` returns now."""
         self._registration.changed()
