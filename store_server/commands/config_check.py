@@ -16,7 +16,7 @@ from store_server.commands.serve_options import ServeOptions
 from store_server.commands.setting_layers.layers import layers_of
 from store_server.listen_address import ListenAddress
 from store_server.storage import StorageError
-from store_server.storage.data_root import DataRoot
+from store_server.storage.data_root import TABLES, DataRoot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,9 +53,8 @@ def config_check(context: typer.Context, options: ServeOptions) -> None:
 
 
 def _root_problems(options: ServeOptions) -> Iterator[str]:
-    is_made = options.cluster.cluster is not None and options.root is not None and not options.root.exists()
-    if options.root is None or is_made:
-        return
+    if options.root is None or (options.cluster.cluster is not None and not (options.root / TABLES).exists()):
+        return  # one of a cluster begins with nothing
     try:
         root = DataRoot.open(options.root)
     except StorageError as error:

@@ -317,6 +317,9 @@ def test_a_check_of_a_root_that_is_not_there_says_so_but_for_a_node_that_would_m
     assert run("config", "check", root, "--listen", LISTEN).out == f"no data root at {root}: no such directory\n"
     assert run("config", "check", root, "--listen", LISTEN, *of_cluster).status == 0
     assert not root.exists()
+    root.mkdir()  # as a volume is there, or a folder that systemd made
+    assert run("config", "check", root, "--listen", LISTEN, *of_cluster).status == 0
+    assert run("config", "check", root, "--listen", LISTEN).status == 1
 
 
 def test_workers_have_the_settings_of_all_places(served: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
