@@ -66,6 +66,7 @@ def _refusals(chart: Path) -> Iterator[str]:
     mistakes: dict[str, dict[str, Any]] = {
         "neither TLS nor insecure": {},
         "tokens in plain text": {"insecure": True, "tokens": {"secret": "t"}},
+        "a token for other nodes where there are none": {"insecure": True, "nodeToken": {"secret": "t"}},
         "fewer nodes than copies": {"insecure": True, "replicas": 1, "cluster": {"url": "etcd://e:2379/c"}},
         "a misspelt value": {"insecure": True, "replica": 3},
         "a port out of range": {"insecure": True, "ports": {"lookups": 70000}},

@@ -10,20 +10,7 @@ from check.conventions import OPTION_OF_PORT
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-AGREED: Final = frozenset(
-    {
-        "--admin-listen",
-        "--health-listen",
-        "--insecure",
-        "--tls-cert",
-        "--tls-key",
-        "--tls-client-ca",
-        "--node-token-file",
-        "--node-ca",
-        "--node-cert",
-        "--node-key",
-    }
-)
+AGREED: Final = frozenset({"--admin-listen"})
 """Options that are agreed on and being built: to be removed as soon as `serve` has them."""
 
 

@@ -29,6 +29,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and .Values.tokens.secret (not .Values.tls.secret) -}}
 {{- fail "tokens.secret without tls.secret would send tokens in plain text: set tls.secret" -}}
 {{- end -}}
+{{- if and .Values.nodeToken.secret (not .Values.cluster.url) -}}
+{{- fail "nodeToken.secret is what a node shows to others of its cluster: set cluster.url, too" -}}
+{{- end -}}
 {{- if and .Values.cluster.url (lt (int .Values.replicas) (int .Values.cluster.copies)) -}}
 {{- fail (printf "%d replicas cannot hold %d copies of each row" (int .Values.replicas) (int .Values.cluster.copies)) -}}
 {{- end -}}
