@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak load lint proto clean deploy-check audit
+.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak load lint release-wire proto clean deploy-check audit
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-production bench-attach bench-cold-rows bench-end-to-end
 help:
@@ -154,12 +154,20 @@ soak: install
 load: install
 	$(BIN)/python tests/load/scenarios.py $(if $(SECONDS),--seconds $(SECONDS))
 
-## lint            ruff, mypy and buf
+## lint            ruff, mypy and buf, which also holds the wire against that of the last release
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against $(RELEASED_WIRE)
+
+# What nodes and clients of the last release speak, which those of this one must understand: written at a release, after
+# its last change of proto/, and committed with it.
+RELEASED_WIRE := proto/released.binpb
+## release-wire    freeze proto/ as the wire of the release that is being made
+release-wire: install
+	$(BIN)/buf build proto --exclude-source-info -o $(RELEASED_WIRE)
 
 # Generated with an old, pinned compiler on purpose: its output imports with protobuf 5.29 and with the newest. It needs
 # packages of its own that the project's environment does not hold.
