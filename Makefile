@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak load lint release-wire proto clean deploy-check audit
+.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak upgrade load lint freeze-release proto clean deploy-check audit
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-production bench-attach bench-cold-rows bench-end-to-end
 help:
@@ -150,6 +150,10 @@ fuzz: install
 soak: install
 	PYTHONPATH=tests $(BIN)/python -m soak $(if $(SECONDS),--seconds $(SECONDS))
 
+## upgrade         three nodes of the last release replaced by this one's and back under clients of both (UPGRADE=options; minutes)
+upgrade: install
+	PYTHONPATH=tests $(BIN)/python -m upgrade $(UPGRADE)
+
 ## load            what a node must bear, each for SECONDS (default 20), every row checked
 load: install
 	$(BIN)/python tests/load/scenarios.py $(if $(SECONDS),--seconds $(SECONDS))
@@ -162,12 +166,14 @@ lint: install
 	$(BIN)/buf lint proto
 	$(BIN)/buf breaking proto --against $(RELEASED_WIRE)
 
-# What nodes and clients of the last release speak, which those of this one must understand: written at a release, after
-# its last change of proto/, and committed with it.
+# What nodes and clients of the last release speak, and those themselves: made of the commit of a release, and committed
+# after it. Without the commit in the clone, as where CI takes the newest one only, they could not be made.
 RELEASED_WIRE := proto/released.binpb
-## release-wire    freeze proto/ as the wire of the release that is being made
-release-wire: install
+RELEASED_CODE := tests/upgrade/released.tar.xz
+## freeze-release  keep the commit that is checked out as the last release, for `lint` and the tests of upgrades
+freeze-release: install
 	$(BIN)/buf build proto --exclude-source-info -o $(RELEASED_WIRE)
+	git archive HEAD proto engram_client store_server | xz -9e > $(RELEASED_CODE)
 
 # Generated with an old, pinned compiler on purpose: its output imports with protobuf 5.29 and with the newest. It needs
 # packages of its own that the project's environment does not hold.

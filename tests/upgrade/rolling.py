@@ -1,0 +1,98 @@
+"""A rolling upgrade and the way back: nodes replaced one after the other while clients of both releases fetch."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from upgrade.clusters import NUM_NODES, MixedCluster
+from upgrade.releases import Release
+
+FETCHES_BETWEEN = 10
+"""Times that each client does each of its habits between two changes."""
+_CLIENT_END_SECONDS = 60.0
+
+
+class Seen(NamedTuple):
+    """What a client of a release has seen."""
+
+    release: str
+    fetches: dict[str, int]
+    wrong: int
+    failures: list[str]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it was given all rows that it asked for, each as it should be."""
+        return not self.failures and not self.wrong and all(self.fetches.values())
+
+
+class Load:
+    """A client in a process of its own."""
+
+    def __init__(self, release: Release, url: str) -> None:
+        self._release = release
+        self._process = release.start("upgrade.client", url)
+
+    def go_on(self, fetches: int) -> Seen:
+        """Wait until it has done each habit so many more times; returns what was seen so far."""
+        self._process.stdin.write(f"{fetches}\n")
+        self._process.stdin.flush()
+        return self._seen()
+
+    def end(self) -> Seen:
+        """Let it finish what is under way."""
+        self._process.stdin.close()
+        seen = self._seen()
+        self._process.wait(_CLIENT_END_SECONDS)
+        self._process.stdout.close()
+        return seen
+
+    def kill(self) -> None:
+        """End it if it is still there."""
+        self._process.kill()
+        self._process.wait()
+
+    def _seen(self) -> Seen:
+        line = self._process.stdout.readline()
+        if not line:
+            raise AssertionError(f"a client of {self._release.name} release has ended")
+        told = json.loads(line)
+        if not told["client"].startswith(str(self._release.folder)):
+            raise AssertionError(f"a client of {self._release.name} release runs {told['client']}")
+        return Seen(self._release.name, told["fetches"], told["wrong"], told["failures"][:5])
+
+
+@contextlib.contextmanager
+def loads(releases: Sequence[Release], url: str) -> Iterator[list[Load]]:
+    """Start a client of each of these releases, and wait until each has fetched."""
+    with contextlib.ExitStack() as stack:
+        started = []
+        for release in releases:
+            load = Load(release, url)
+            stack.callback(load.kill)
+            started.append(load)
+        for load in started:
+            load.go_on(1)
+        yield started
+
+
+def replace_all(cluster: MixedCluster, release: Release, clients: Sequence[Load]) -> None:
+    """Replace the nodes one after the other by those of a release, with every client fetching before each step."""
+    for number in range(NUM_NODES):
+        if (code := cluster.stop(number)) != 0:
+            raise AssertionError(f"node {number} ended with exit status {code}")
+        for client in clients:
+            client.go_on(FETCHES_BETWEEN)
+        cluster.start(number, release)
+        for client in clients:
+            client.go_on(FETCHES_BETWEEN)
+
+
+def upgrade_and_back(cluster: MixedCluster, last: Release, this: Release, rounds: int = 1) -> list[Seen]:
+    """Replace nodes of the last release by those of this one and back; returns what a client of each has seen."""
+    with loads((last, this), cluster.url) as clients:
+        for _ in range(rounds):
+            replace_all(cluster, this, clients)
+            replace_all(cluster, last, clients)
+        return [client.end() for client in clients]
