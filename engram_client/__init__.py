@@ -45,6 +45,7 @@ from engram_client.errors import (
 )
 from engram_client.fork import leave_fork_to_us
 from engram_client.pending import PendingRows
+from engram_client.retry_counts import RetryCounts
 from engram_client.security import AnyPath, Security, security_of
 from engram_client.store import Store
 from engram_client.table import Table
@@ -163,14 +164,14 @@ def connect(
         key_file=key_file,
         insecure=insecure,
     )
-    transport, hedges = _transport(parsed, security)
+    transport, hedges, retries = _transport(parsed, security)
     cache = None
     if cache_bytes is not None:
         cache = CachingTransport(transport, cache_bytes)
         transport = Deduplicator(cache)
     if tracer is not None:
         transport = TracingTransport(transport, tracer)
-    return Store(transport, timeout, cache, hedges)
+    return Store(transport, timeout, cache, hedges, retries)
 
 
 def connect_blocking(
@@ -220,15 +221,15 @@ def __getattr__(name: str) -> str:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _transport(url: StoreUrl, security: Security) -> tuple[Transport, Callable[[], int]]:
-    """Return the way to the rows, and what tells how many requests were hedges."""
+def _transport(url: StoreUrl, security: Security) -> tuple[Transport, Callable[[], int], RetryCounts]:
+    """Return the way to the rows, and what tells how many requests were hedges, and how many were retries."""
     # Each way is imported when it is taken: file:/// needs no gRPC, grpc:// needs no storage.
     if url.scheme == "file":
         from engram_client.embedded import EmbeddedTransport
 
         if security != Security(insecure=security.insecure):
             raise ValueError(f"{url.text!r} is read by this process itself: nobody asks for a token or a certificate")
-        return EmbeddedTransport(url.addresses[0]), lambda: 0
+        return EmbeddedTransport(url.addresses[0]), lambda: 0, RetryCounts()
     for address in url.addresses:
         security.require_safe(address)
     leave_fork_to_us()
@@ -236,4 +237,4 @@ def _transport(url: StoreUrl, security: Security) -> tuple[Transport, Callable[[
     from engram_client.keyring import Keyring
 
     nodes = NodeOrCluster(url.addresses, Keyring(security))
-    return nodes, lambda: nodes.hedges
+    return nodes, lambda: nodes.hedges, nodes.retries

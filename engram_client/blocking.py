@@ -13,6 +13,7 @@ from engram_client.caching import CacheUse
 from engram_client.errors import TimeLimitExceeded
 from engram_client.loop_thread import Job, LoopThread
 from engram_client.metrics import StoreMetrics
+from engram_client.retry_counts import RetryCounts
 from engram_client.store import Store
 from engram_client.table import Table
 from engram_client.table_info import Described, TableInfo
@@ -190,6 +191,11 @@ class BlockingStore:
     def metrics(self) -> StoreMetrics:
         """What the store has done so far, as Store.metrics."""
         return self._store.metrics
+
+    @property
+    def retries(self) -> RetryCounts:
+        """As Store.retries."""
+        return self._store.retries
 
     @property
     def hedges(self) -> int:

@@ -28,6 +28,7 @@ from engram_client.grpc_connection import GrpcConnection
 from engram_client.keyring import Keyring
 from engram_client.pieces import Piece, cut
 from engram_client.retry import check_timeout, once, with_retries
+from engram_client.retry_counts import RetryCounts
 from engram_client.table_info import TableInfo
 from engram_store.v1 import cluster_service_pb2 as cluster_pb
 from engram_store.v1 import table_service_pb2 as pb
@@ -44,11 +45,20 @@ class GrpcTransport:
     that is under way on it has ended.
     """
 
-    def __init__(self, target: str, *, retries: bool = True, keyring: Keyring | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        retries: bool = True,
+        keyring: Keyring | None = None,
+        counts: RetryCounts | None = None,
+    ) -> None:
+        """`counts` takes note of rows that are asked for again."""
         self.workers = pb.Workers()  # what the node said last of its processes
         self.map_epoch = 0  # and of its cluster
         self.draining = False  # and whether it is about to stop
         self._retries = retries
+        self._counts = counts
         self._target = target
         self._keyring = keyring or Keyring()
         self._guard = ForkGuard()
@@ -107,7 +117,8 @@ class GrpcTransport:
                 raise
             attempt = partial(self._fetch_once, table, pieces, timeout, patience)
             gone = time.monotonic() - began
-            await with_retries(attempt, timeout, self._fetching(table, rows), last=error, seconds_gone=gone)
+            what = self._fetching(table, rows)
+            await with_retries(attempt, timeout, what, last=error, seconds_gone=gone, counts=self._counts)
 
     async def _fetch_once(self, table: TableInfo, pieces: list[Piece], timeout: float, patience: float | None) -> None:
         began = time.monotonic()

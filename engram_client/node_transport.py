@@ -18,6 +18,7 @@ from engram_client.grpc_transport import GrpcTransport
 from engram_client.keyring import Keyring
 from engram_client.pieces import PIECE_BYTES
 from engram_client.retry import check_timeout
+from engram_client.retry_counts import RetryCounts
 from engram_client.table_info import TableInfo
 from engram_client.url import worker_address
 from engram_store.v1.cluster_service_pb2 import GetShardMapResponse
@@ -76,10 +77,17 @@ class NodeTransport:
     no worker has answered, those that none could give, and any error: an address of a worker may lead elsewhere.
     """
 
-    def __init__(self, address: str, *, retries: bool = True, keyring: Keyring | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        retries: bool = True,
+        keyring: Keyring | None = None,
+        counts: RetryCounts | None = None,
+    ) -> None:
         self._address = address
         self._keyring = keyring or Keyring()
-        self._direct = GrpcTransport(address, retries=retries, keyring=self._keyring)
+        self._direct = GrpcTransport(address, retries=retries, keyring=self._keyring, counts=counts)
         self._named: tuple[str, tuple[str, ...]] = ("", ())  # the node, and where its workers listen
         self._workers: list[_Worker] = []
         self._asking: set[asyncio.Task[None]] = set()

@@ -41,11 +41,19 @@ class StoreCollector(Collector):
         yield _counter("engram_client_fetch_failures", "Fetches that ended with an error.", metrics.failed)
         yield _counter("engram_client_rows", "Rows that were fetched, repeats included.", metrics.rows)
         yield _counter("engram_client_hedges", "Requests that were sent to a second node.", self._store.hedges)
+        yield self._of_retries()
         seconds = HistogramMetricFamily("engram_client_fetch_seconds", "How long fetches took, from call to rows.")
         names = map(floatToGoString, (*BOUNDS_SECONDS, float("inf")))
         seconds.add_metric((), list(zip(names, metrics.cumulative(), strict=True)), metrics.seconds)
         yield seconds
         yield from self._of_cache()
+
+    def _of_retries(self) -> Metric:
+        text = "Requests for rows that were sent again, after a failure or as the node before had too much to do."
+        counted = CounterMetricFamily("engram_client_retries", text, labels=("reason",))
+        counted.add_metric(("failed",), self._store.retries.after_failures)
+        counted.add_metric(("refused",), self._store.retries.after_refusals)
+        return counted
 
     def _of_cache(self) -> Iterator[Metric]:
         hits = CounterMetricFamily("engram_client_cache_hits", "Rows that the row cache had.", labels=("table",))

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeVar
 
 from engram_client.errors import Overloaded, TimeLimitExceeded, Unavailable
+from engram_client.retry_counts import RetryCounts
 
 _FIRST_DELAY_SECONDS: Final = 0.02
 _LONGEST_DELAY_SECONDS: Final = 1.0
@@ -34,12 +35,14 @@ async def with_retries(
     *,
     last: Unavailable | None = None,
     seconds_gone: float = 0.0,
+    counts: RetryCounts | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> _Result:
     """Return what `attempt` returns, repeating it while it raises Unavailable, for at most `timeout` seconds.
 
     For calls that change nothing and may therefore be sent again after any failure. `what` starts the error messages.
-    Who has made a first attempt says how it failed, `last`, and how many of the seconds are gone.
+    Who has made a first attempt says how it failed, `last`, and how many of the seconds are gone. `counts` takes note
+    of each attempt but the first.
     """
     check_timeout(timeout)
     delays, refusals = _delays(), 0
@@ -49,6 +52,8 @@ async def with_retries(
                 if last is not None:
                     await sleep(next(delays) + overload_delay(last, refusals))
                     refusals += isinstance(last, Overloaded)
+                    if counts is not None:
+                        counts.count(last)
                 try:
                     return await attempt()
                 except Unavailable as error:

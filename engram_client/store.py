@@ -10,6 +10,7 @@ from engram_client.caching import CacheUse, CachingTransport
 from engram_client.errors import InvalidTableName
 from engram_client.metrics import MeasuredTransport, StoreMetrics
 from engram_client.retry import check_timeout
+from engram_client.retry_counts import RetryCounts
 from engram_client.table import Table
 from engram_client.table_info import TableInfo
 from engram_client.table_set import TableSet, open_table_set
@@ -34,9 +35,12 @@ class Store:
         timeout: float,
         cache: CachingTransport | None = None,
         hedges: Callable[[], int] = lambda: 0,
+        retries: RetryCounts | None = None,
     ) -> None:
         self.metrics = StoreMetrics()
         """What the store has done so far; `engram_client.prometheus` shows it to Prometheus."""
+        self.retries = retries or RetryCounts()
+        """Requests for rows that were sent again."""
         self._transport: Transport = MeasuredTransport(transport, self.metrics)
         self._hedges = hedges
         self._timeout = check_timeout(timeout)

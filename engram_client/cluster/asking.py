@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from engram_client.cluster.linked_node import LinkedNode, NodePart
     from engram_client.cluster.linked_nodes import LinkedNodes
     from engram_client.cluster.patience import PatienceBudget
+    from engram_client.retry_counts import RetryCounts
     from engram_client.table_info import TableInfo
 
 REFUSALS: Final = (
@@ -58,6 +59,7 @@ class Cluster(Protocol):
     nodes: LinkedNodes
     hedges: HedgeBudget
     patience: PatienceBudget
+    retries: RetryCounts
     settings: HedgeSettings
     is_closed: bool
 

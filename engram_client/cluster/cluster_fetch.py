@@ -82,6 +82,8 @@ class ClusterFetch:
             if not parts or any(part.node.id in avoided for part in parts):
                 tried = await self._next_round(tried)
                 continue
+            if tried.last is not None:
+                self._cluster.retries.count(tried.last, len(parts))
             # Counted before anything is waited for: fetches that begin at the same moment see each other's work.
             loads = [Load(part.node, part.work) for part in parts]
             try:

@@ -27,6 +27,7 @@ from engram_client.errors import (
     WrongLoop,
 )
 from engram_client.retry import check_timeout, with_retries
+from engram_client.retry_counts import RetryCounts
 from engram_client.table_info import TableInfo
 from engram_store.shard_map import VersionKey
 
@@ -51,9 +52,11 @@ class ClusterTransport:
         *,
         settings: HedgeSettings | None = None,
         dice: random.Random | None = None,
+        retries: RetryCounts | None = None,
     ) -> None:
         self.settings = settings or HedgeSettings()
         self.hedges = HedgeBudget(self.settings)
+        self.retries = retries or RetryCounts()
         self.patience = PatienceBudget()
         self.is_closed = False
         self._dice = dice or random.Random()  # noqa: S311  # spreads load; nothing secret

@@ -20,6 +20,7 @@ from engram_client.errors import (
 from engram_client.keyring import Keyring
 from engram_client.node_transport import NodeTransport
 from engram_client.retry import check_timeout, with_retries
+from engram_client.retry_counts import RetryCounts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -41,9 +42,12 @@ class NodeOrCluster:
 
     def __init__(self, addresses: Sequence[str], keyring: Keyring | None = None) -> None:
         self._keyring = keyring or Keyring()
+        self.retries = RetryCounts()
         # Where there are several, each is asked in turn: none may keep the others waiting.
         retries = len(addresses) == 1
-        self._seeds = [NodeTransport(address, retries=retries, keyring=self._keyring) for address in addresses]
+        self._seeds = [
+            NodeTransport(address, retries=retries, keyring=self._keyring, counts=self.retries) for address in addresses
+        ]
         self._addresses = addresses
         self._cluster: ClusterTransport | None = None
         self._entering: asyncio.Task[ClusterTransport] | None = None
@@ -136,7 +140,7 @@ class NodeOrCluster:
     async def _ask_seeds(self) -> ClusterTransport:
         if self._cluster is None:
             first = await self._find_map()
-            self._cluster = ClusterTransport(first, self._link)
+            self._cluster = ClusterTransport(first, self._link, retries=self.retries)
             for seed in self._seeds:
                 await seed.close()
         return self._cluster

@@ -11,7 +11,7 @@ from support.rows import random_rows
 from support.scraping import Scrape
 
 from engram_client.caching import CachingTransport
-from engram_client.errors import RowOutOfRange, Unavailable
+from engram_client.errors import Overloaded, RowOutOfRange, Unavailable
 from engram_client.prometheus import StoreCollector
 from engram_client.store import Store
 
@@ -44,6 +44,7 @@ async def test_fetches_and_rows_are_counted_and_each_is_in_one_bucket():
     assert found.total("engram_client_fetch_seconds_bucket", le="+Inf") == 10
     assert found.total("engram_client_fetch_seconds_sum") > 0
     assert found.total("engram_client_hedges_total") == 3
+    assert found.total("engram_client_retries_total") == 0
     assert found.total("engram_client_fetch_failures_total") == 0
 
 
@@ -60,6 +61,17 @@ async def test_a_fetch_that_fails_is_no_fetch_with_rows():
     assert found.total("engram_client_fetch_failures_total") == 1
     assert found.total("engram_client_fetches_total") == 0
     assert found.total("engram_client_rows_total") == 0
+
+
+async def test_requests_that_were_sent_again_are_shown_with_refusals_apart():
+    store = Store(ArrayTransport(), 5.0)
+    store.retries.count(Unavailable("gone"), 3)
+    store.retries.count(Overloaded("busy", 0.1))
+
+    found = shown(store)
+
+    assert found.total("engram_client_retries_total", reason="failed") == 3
+    assert found.total("engram_client_retries_total", reason="refused") == 1
 
 
 async def test_hits_and_misses_of_the_row_cache_are_shown_by_table():

@@ -6,6 +6,7 @@ import pytest
 
 from engram_client import errors
 from engram_client.retry import with_retries
+from engram_client.retry_counts import RetryCounts
 
 
 class Attempts:
@@ -33,6 +34,22 @@ async def test_pauses_double_up_to_a_second_each_shortened_by_up_to_a_half():
     longest = [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1, 1, 1]
     assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
     assert len(set(pauses)) == 10  # clients do not return all at once
+
+
+async def test_each_attempt_but_the_first_is_counted_by_why_the_one_before_failed():
+    failures = iter([errors.Unavailable("gone"), errors.Overloaded("busy", 0.1), errors.Unavailable("gone"), None])
+    counts = RetryCounts()
+
+    async def attempt():
+        if (failure := next(failures)) is not None:
+            raise failure
+
+    async def sleep(_seconds):
+        pass
+
+    await with_retries(attempt, 60.0, "asking", sleep=sleep, counts=counts)
+
+    assert (counts.after_failures, counts.after_refusals) == (2, 1)
 
 
 async def test_it_really_pauses_and_ends_at_the_time_limit_with_the_last_failure():

@@ -84,6 +84,22 @@ async def test_a_node_that_is_down_costs_no_fetch_and_is_asked_no_more():
 
 
 @virtually
+async def test_rows_that_are_asked_for_again_are_counted_request_by_request():
+    cluster = cluster_of([(0, 1)], 2, settings=HedgeSettings(budget=0.0))
+    table = await cluster.client.get_table(TABLE, "v1", 1.0)
+    await cluster.fetch_of(table, ROWS % 100)
+    assert cluster.client.retries.after_failures == 0
+
+    cluster.nodes[0].is_up = cluster.nodes[1].is_up = False
+    before = sum(lookups(cluster))
+    with pytest.raises(Unavailable):
+        await cluster.fetch_of(table, ROWS % 100, 0.5)
+
+    assert cluster.client.retries.after_failures == sum(lookups(cluster)) - before - 1 > 0
+    assert cluster.client.retries.after_refusals == 0
+
+
+@virtually
 async def test_a_node_that_comes_back_is_asked_again():
     cluster = cluster_of()
     cluster.nodes[1].is_up = False
