@@ -61,9 +61,13 @@ class RealCluster:
     def start(self, number: int) -> int:
         """Start a node, and wait until it listens; returns its process id."""
         # Their network may be one of namespaces, which to a node are other hosts.
-        options = ("--cluster", f"file://{self.map_path}", "--node-id", f"n{number}", "--insecure", *self._options)
+        options = ("--cluster", f"file://{self.map_path}", "--node-id", f"n{number}", *self._options)
         listen, prefix = self._network.listen(number), self._network.prefix(number)
-        self._processes[number] = NodeProcess(self.root(number), *options, listen=listen, prefix=prefix)
+        # Not as an option, which nodes of older releases do not know.
+        plain_text = {} if "--tls-cert" in options else {"ENGRAM_SERVE_INSECURE": "1"}
+        self._processes[number] = NodeProcess(
+            self.root(number), *options, listen=listen, prefix=prefix, environment=plain_text
+        )
         return self._processes[number].process.pid
 
     def process(self, number: int) -> NodeProcess:
