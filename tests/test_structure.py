@@ -54,7 +54,7 @@ FILES_AT_THE_BORDER = {
         "services/tables.py",
     },
 }
-PROTOS = ("block_service", "cluster_service", "lookup_service", "table_service", "error_reason")
+PROTOS = ("admin_service", "block_service", "cluster_service", "lookup_service", "table_service", "error_reason")
 
 
 def modules() -> Iterator[tuple[str, Path, ast.Module]]:
