@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak upgrade load lint freeze-release proto clean deploy-check audit
+.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak upgrade load lint freeze-release proto clean deploy-check deploy-check-broken audit
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-production bench-attach bench-cold-rows bench-end-to-end
 help:
@@ -201,6 +201,10 @@ $(DEPLOY_VENV)/installed: Makefile pyproject.toml constraints.txt deploy/require
 deploy-check: $(DEPLOY_VENV)/installed
 	PYTHONPATH=deploy $(DEPLOY_VENV)/bin/python -m check
 	$(DEPLOY_VENV)/bin/pytest tests/deploy
+
+## deploy-check-broken  break deploy/ in a hundred ways, one at a time: the check concerned must name each (minutes)
+deploy-check-broken: $(DEPLOY_VENV)/installed
+	$(DEPLOY_VENV)/bin/pytest --numprocesses 4 -m 'long or not long' tests/deploy/test_broken_on_purpose.py
 
 ## audit           what a node is made of (build/sbom.json), and which of it has known faults
 audit: $(DEPLOY_VENV)/installed

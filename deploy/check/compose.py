@@ -47,6 +47,8 @@ def _node(name: str, service: Mapping[str, Any]) -> Iterator[str]:
     arguments = service["command"]
     yield from unknown_options(arguments)
     yield from wrong_ports(arguments, PORTS)
+    if "--supervise" not in arguments:
+        yield "--supervise is missing: nobody would replace a worker that dies, or put aside what ended it"
     for variable in service.get("environment", {}):
         yield from unknown_options([f"--{variable.removeprefix('ENGRAM_').lower().replace('_', '-')}"])
     if service["environment"].get("ENGRAM_ADVERTISE") != f"{name}:{PORTS['lookups']}":

@@ -31,6 +31,7 @@ def problems_of(manifests: list[Manifest], values: Manifest, files: Path) -> Ite
     yield from _files(container, pod)
     yield from _services(kinds, nodes, container, values["ports"]["health"])
     yield from _confinement(pod, container)
+    yield from _scraping(kinds, nodes)
     yield from _observing(kinds, files)
 
 
@@ -59,6 +60,8 @@ def _arguments(container: Manifest, pod: Manifest, values: Manifest) -> Iterator
         yield f"the container has the ports {opened}, where the node listens on {wanted}"
     if len(set(opened.values())) != len(opened):
         yield f"two uses of one port: {opened}"
+    if "--supervise" not in arguments:
+        yield "--supervise is missing: nobody would replace a worker that dies, or put aside what ended it"
     drain, grace = value_of(arguments, "--drain-seconds"), pod["terminationGracePeriodSeconds"]
     if grace <= float(drain or 0):
         yield f"terminationGracePeriodSeconds, {grace}, must be longer than --drain-seconds, {drain}"
@@ -135,7 +138,7 @@ def _confinement(pod: Manifest, container: Manifest) -> Iterator[str]:
         yield "enableServiceLinks must be false, or variables of Services are taken for settings"
 
 
-def _observing(kinds: dict[str, list[Manifest]], files: Path) -> Iterator[str]:
+def _scraping(kinds: dict[str, list[Manifest]], nodes: Manifest) -> Iterator[str]:
     for monitor in kinds.get("ServiceMonitor", ()):
         spec = monitor["spec"]
         wanted = spec["selector"]["matchLabels"].items()
@@ -153,8 +156,14 @@ def _observing(kinds: dict[str, list[Manifest]], files: Path) -> Iterator[str]:
             keys = {
                 each: tls[each].get("secret", tls[each])["key"] for each in ("ca", "cert", "keySecret") if each in tls
             }
+            # *.SERVICE, as certificates of pods have it, covers no SERVICE by itself.
+            if tls and f".{nodes['serviceName']}." not in tls.get("serverName", ""):
+                yield f"ServiceMonitor: serverName must be that of a pod in {nodes['serviceName']}, got {tls}"
             if keys and keys != {"ca": "ca.crt", "cert": "tls.crt", "keySecret": "tls.key"}:
                 yield f"ServiceMonitor: the Secret has no such keys: {keys}"
+
+
+def _observing(kinds: dict[str, list[Manifest]], files: Path) -> Iterator[str]:
     for rule in kinds.get("PrometheusRule", ()):
         if rule["spec"] != yaml.safe_load((files / "alerts.yaml").read_text()):
             yield "PrometheusRule has other rules than files/alerts.yaml"

@@ -25,6 +25,8 @@ _WANTED: Final = {
     "LimitNOFILE": r"\d{5,}",
     "MemoryMax": r"\d+%",
     "MemoryHigh": r"\d+%",
+    "OOMPolicy": r"continue",
+    "OOMScoreAdjust": r"-\d+",
     "Restart": r"on-failure",
     "User": r"engram-store",
     "TimeoutStopSec": r"\d+",
@@ -73,6 +75,8 @@ def _node(node: Mapping[str, object], keys: Mapping[str, str]) -> Iterator[str]:
     arguments = [f"--{key}={value}" for key, value in node.items() if key != "root"]
     yield from (f"node.toml: {problem}" for problem in unknown_options(arguments))
     yield from (f"node.toml: {problem}" for problem in wrong_ports(arguments, PORTS))
+    if node.get("supervise") is not True:
+        yield "node.toml: supervise must be true: else nobody puts aside a version that ends who reads it"
     folders = {"root": ("/var/lib", "StateDirectory"), "audit-log": ("/var/log", "LogsDirectory")}
     for key, (above, directory) in folders.items():
         if not f"{node.get(key)}/".startswith(f"{above}/{keys.get(directory)}/"):
