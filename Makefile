@@ -54,7 +54,7 @@ WITH_SERVERS := test_entering.py test_missing_version.py test_real_nodes.py test
 $(LOWEST_VENV)/installed: Makefile pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST_VENV)
 	$(LOWEST_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt \
-		--editable . hypothesis ml_dtypes pytest pytest-asyncio pytest-timeout
+		--editable . cryptography hypothesis ml_dtypes pytest pytest-asyncio pytest-timeout
 	@touch $@
 
 ## test-lowest     the client's tests with the lowest versions of its dependencies
@@ -62,7 +62,8 @@ test-lowest: $(LOWEST_VENV)/installed
 	$(LOWEST_VENV)/bin/pytest tests/engram_store tests/engram_client/test_misbehaving_nodes.py \
 		tests/engram_client/cluster $(addprefix --ignore=tests/engram_client/cluster/,$(WITH_SERVERS)) \
 		tests/engram_client/hashing tests/engram_client/test_token_map_file.py tests/engram_client/test_node_transport.py \
-		tests/engram_client/test_formats.py tests/engram_client/test_formats_quantized.py
+		tests/engram_client/test_formats.py tests/engram_client/test_formats_quantized.py \
+		tests/engram_client/test_tokens.py tests/engram_client/test_lookup_stream.py
 
 # What only the benchmarks need: the peers' packages, and what draws the figures. Peers that are programs come from the
 # system (Debian: redis-server, and for Mooncake libibverbs1 librdmacm1 libnuma1); one that is missing is left out, and

@@ -15,6 +15,7 @@ _WORDS: Final = {
     "certificate has expired": "the node's certificate, or that of its authority, has expired",
     "certificate is not yet valid": "the node's certificate is not valid yet, or the clock of this host is slow",
     "Hostname Verification Check failed": "the node's certificate is for another name than the one it was called by",
+    "is not in peer certificate": "the node's certificate is for another name than the one it was called by",
     "WRONG_VERSION_NUMBER": "the node speaks no TLS there: only grpc:// or another port can reach it",
     "CERTIFICATE_VERIFY_FAILED": "the node's certificate cannot be verified",
     "UNSUPPORTED_PROTOCOL": "the node speaks no TLS of version 1.2 or above",

@@ -229,7 +229,7 @@ def _read_request(
         read_text(message, table),
         read_text(message, version),
         read_rows(message, rows),
-        read_text(message, traceparent),
+        read_text(message, traceparent) if traceparent[1] else "",
     )
 
 

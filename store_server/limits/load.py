@@ -62,6 +62,8 @@ class Load:
     def give_reply_bytes(self, client: str, num_bytes: int) -> None:
         """Let go of the room of a reply; who waits for room and fits into it now has it."""
         self.reply_bytes.give(client, num_bytes)
+        if not self._for_room:
+            return
         for _ in range(len(self._for_room)):
             waits, wanted, room = self._for_room.popleft()
             if room.done():

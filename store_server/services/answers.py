@@ -149,10 +149,11 @@ class Answers:
 
     def _read(self, decode: Callable[[bytes], _Decoded], message: bytes) -> _Decoded:
         try:
-            return _decoded(decode, message)
-        except CallFailed as failed:
+            return decode(message)
+        except codec.MalformedMessage as error:
+            failed = failures.malformed_request(error)
             self._counts.failed(failed.failure.reason)
-            raise
+            raise failed from error
 
     async def _from_disk(self, request: codec.Request, encode: Callable[[str, NDArray[np.uint8]], bytes]) -> bytes:
         def gathered() -> tuple[bytes, int, int]:
@@ -224,10 +225,3 @@ def _shape_of_reply(request: codec.Request, version: OpenVersion) -> tuple[int, 
         if highest >= version.manifest.num_rows:
             raise failures.row_out_of_range(request.table, highest, version.manifest.num_rows)
     return rows.size, version.manifest.row_bytes
-
-
-def _decoded(decode: Callable[[bytes], _Decoded], message: bytes) -> _Decoded:
-    try:
-        return decode(message)
-    except codec.MalformedMessage as error:
-        raise failures.malformed_request(error) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Final
 
@@ -74,8 +74,8 @@ class LookupService:
         if self._is_ending:
             raise failures.shutting_down()
 
-        async def write(reply: bytes) -> None:
-            await call.write(self._draining.told_in(reply))
+        def write(reply: bytes) -> Awaitable[None]:
+            return call.write(self._draining.told_in(reply))
 
         stream = ReplyStream(call.context, self._answers(call), call.load, write)
         self._streams.add(stream)
