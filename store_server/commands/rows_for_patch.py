@@ -51,6 +51,8 @@ def _ids(path: Path) -> NDArray[np.integer[Any]]:
         raise CommandFailed(f"{path}: {fault}")
     try:
         ids = np.load(path, allow_pickle=False)
+    except OSError as error:  # which does not say of what file
+        raise CommandFailed(f"{path}: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
         raise CommandFailed(f"{path}: not a .npy file of row numbers: {error}") from error
     if not isinstance(ids, np.ndarray):

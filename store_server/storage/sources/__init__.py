@@ -28,14 +28,17 @@ def open_source(path: Path, *, tensor: str | None = None, row_bytes: int | None 
         raise InvalidSource(f"{path}: a tensor ({tensor!r}) can be named only in a .safetensors file")
     if row_bytes is not None and kind in (".npy", ".safetensors"):
         raise InvalidSource(f"{path}: a {kind} file says itself how wide a row is; leave out --row-bytes {row_bytes}")
-    if fault := fault_of_path(path):
-        raise InvalidSource(f"{path}: {fault}")
-    if kind == ".npy":
-        return npy_rows(path)
-    if kind == ".safetensors":
-        return safetensors_rows(path, tensor)
-    _refuse_archives(path)
-    return raw_rows(path, row_bytes)
+    try:
+        if fault := fault_of_path(path):
+            raise InvalidSource(f"{path}: {fault}")
+        if kind == ".npy":
+            return npy_rows(path)
+        if kind == ".safetensors":
+            return safetensors_rows(path, tensor)
+        _refuse_archives(path)
+        return raw_rows(path, row_bytes)
+    except OSError as error:  # a disk that fails does not say of what file
+        raise InvalidSource(f"{path}: {error.strerror or error}") from error
 
 
 def _refuse_archives(path: Path) -> None:

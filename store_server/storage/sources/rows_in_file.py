@@ -11,6 +11,7 @@ from store_server.storage.errors import InvalidSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import FileIO
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class RowsInFile:
     def pieces(self) -> Iterator[NDArray[np.uint8]]:
         """Yield all rows in order, about 1 MiB (n, row_bytes) uint8 at a time; each piece reuses the same memory.
 
-        Raises InvalidSource when the file ends early.
+        Raises InvalidSource when the file ends early, or cannot be read.
         """
         buffer = np.empty((min(self.num_rows, max(1, _PIECE_BYTES // self.row_bytes)), self.row_bytes), np.uint8)
         with self.path.open("rb", buffering=0) as file:
@@ -40,11 +41,17 @@ class RowsInFile:
                 piece = buffer[: self.num_rows - first]
                 target, done = piece.data.cast("B"), 0
                 while done < len(target):
-                    count = file.readinto(target[done:])
+                    count = self._read(file, target[done:])
                     if not count:
                         raise InvalidSource(f"{self.path}: ends inside row {first + done // self.row_bytes}")
                     done += count
                 yield piece
+
+    def _read(self, file: FileIO, target: memoryview) -> int:
+        try:
+            return file.readinto(target)
+        except OSError as error:  # which does not say of what file
+            raise InvalidSource(f"{self.path}: {error.strerror or error}") from error
 
 
 # Row formats of the element types that files name; bytes without a meaning have none.
