@@ -72,11 +72,12 @@ class StorageFailure(StorageError):
 
 
 class DiskFull(StorageError):
-    """The file system has no room for what was to be written."""
+    """The file system has no room for what was to be written; `bytes_needed` is 0 where nobody knows how much it is."""
 
     def __init__(self, path: Path, bytes_needed: int, bytes_free: int) -> None:
         self.path, self.bytes_needed, self.bytes_free = path, bytes_needed, bytes_free
-        super().__init__(f"disk full: {path} needs {bytes_needed:,} bytes, the file system has {bytes_free:,} free")
+        what = f"{path} needs {bytes_needed:,} bytes" if bytes_needed else f"{path} cannot be written to"
+        super().__init__(f"disk full: {what}, the file system has {bytes_free:,} free")
 
 
 class TableNotFound(StorageError):

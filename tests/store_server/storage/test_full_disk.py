@@ -121,3 +121,7 @@ def fill(path: Path) -> None:
                 pass
         except OSError as error:
             assert error.errno == errno.ENOSPC
+
+
+def test_a_full_disk_where_nobody_knows_how_much_was_needed_does_not_say_that_it_was_nothing(tmp_path: Path) -> None:
+    assert "cannot be written to, the file system has 5 free" in str(DiskFull(tmp_path, 0, 5))
