@@ -87,6 +87,7 @@ class MappedBackend:
         while not is_right:
             seen = self._held_now.require(rows)
             self._gather(held, rows, out)
+            self._check_lengths(held)
             is_right = self._held_now.require_still(rows, seen)
 
     def gather_from_ram(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> bool:
@@ -102,6 +103,7 @@ class MappedBackend:
             self._note_used(pages)
         waits = _waits_for_disk()
         held.layout.gather(rows, out)
+        self._check_lengths(held)
         self._surprises += _waits_for_disk() - waits
         if not self._held_now.require_still(rows, seen):
             self.gather(rows, out)
@@ -152,9 +154,13 @@ class MappedBackend:
         held = self._held
         if held is None:
             raise BackendClosed(self._stored.table, self._stored.version)
+        self._check_lengths(held)
+        return held
+
+    def _check_lengths(self, held: _Held) -> None:
+        """Raise TableDamaged for a file that was cut short: also after a gather, which reads zeros behind a new end."""
         for page_map in held.page_maps:
             self._check_length(page_map.file_map)
-        return held
 
     def _check_length(self, file_map: FileMap) -> None:
         expected, found = file_map.file_bytes_needed, file_map.file_bytes()
