@@ -31,6 +31,7 @@ class RootFollower:
         self._pause_seconds = pause_seconds
         self._looked = looked
         self._task: asyncio.Task[None] | None = None
+        self._failure = ""  # of the last look, "" for none
 
     def start(self) -> None:
         """Begin, with a pause."""
@@ -50,10 +51,19 @@ class RootFollower:
             pause = self._pause_seconds
             try:
                 pause = max(pause, await self._look())
+                self._say("")
             except (StorageError, OSError) as error:  # what is open is still there; the next look may succeed
-                log.warning("could not look at the data root", error=str(error))
+                self._say(str(error))
             except Exception:  # a mistake of ours: without this task nothing new would ever be served
                 log.exception("could not look at the data root")
+
+    def _say(self, failure: str) -> None:
+        """Say once, and not at each look, that the data root cannot be looked at, and that it can be again."""
+        before, self._failure = self._failure, failure
+        if failure and failure != before:
+            log.warning("could not look at the data root", error=failure)
+        elif before and not failure:
+            log.info("the data root can be looked at again")
 
     async def _look(self) -> float:
         """Look once; returns for how many seconds the kernel should not be asked again what lies in RAM."""

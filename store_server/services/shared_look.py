@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import structlog
-
 from store_server.storage import StorageError
 
 if TYPE_CHECKING:
     from store_server.catalog import Catalog
-
-log = structlog.get_logger()
 
 
 class SharedLook:
@@ -50,5 +46,5 @@ class SharedLook:
     async def _look(self) -> None:
         try:
             await asyncio.to_thread(self._catalog.reload)
-        except (StorageError, OSError) as error:  # what is open is still there
-            log.warning("could not look at the data root", error=str(error))
+        except (StorageError, OSError):  # what is open is still there, and who follows the root says what is wrong
+            return

@@ -8,7 +8,7 @@ pages, and reports one that cannot be read. Without it (before Linux 5.14) a pag
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from store_server.storage.pages.advice import POPULATE_READ, WILLNEED, advise, can_populate
 
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
 
 _MAY_PASS = frozenset((errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT))
+# The kernel's "Bad address" would say nothing to whoever has to replace a disk.
+_READ_FAILED: Final = "input/output error; the log of the kernel says which disk and where"
 
 
 class PagesUnreadable(Exception):
     """The kernel cannot bring pages of `page_map` into RAM; `may_pass` says that they may be sound all the same."""
 
     def __init__(self, page_map: PageMap, error: OSError) -> None:
-        self.page_map, self.reason = page_map, error.strerror or str(error)
+        self.page_map = page_map
+        self.reason = _READ_FAILED if error.errno == errno.EFAULT else error.strerror or str(error)
         self.may_pass = error.errno in _MAY_PASS
         super().__init__(f"{page_map.file_map.path}: {self.reason}")
 
