@@ -38,7 +38,7 @@ from store_server.services.calls import Calls
 from store_server.services.draining import Draining
 from store_server.services.stall_watch import StallWatch
 from store_server.services.under_way import CallsUnderWay
-from store_server.storage import DataRoot
+from store_server.storage import DataRoot, StorageFailure, TableDamaged, VersionUnavailable
 from store_server.storage.data_root import PlacedVersion
 from store_server.storage.row_memory import RowMemory
 from store_server.suspects import Suspects
@@ -243,8 +243,16 @@ class Node:
         await self._report_health()
 
     def _check_in_memory(self) -> None:
+        """Raise for a name that is misspelt, which would silently be served from disk, and a table that does not fit.
+
+        One that the disk has lost is in the log, and keeps no other from being served.
+        """
         for name in self._config.in_memory:
-            self._catalog.find(name, "")  # raises: a name that is misspelt would silently be served from disk
+            try:
+                self._catalog.find(name, "")
+            except (TableDamaged, VersionUnavailable) as error:
+                if not isinstance(error.__cause__, (TableDamaged, StorageFailure)):
+                    raise
 
     async def _listen(self, listen: ListenAddress) -> str:
         """Listen and return the address for clients."""

@@ -68,7 +68,7 @@ class ServedVersion:
         self.was_asked_for = True
         state = self._state
         if isinstance(state, StorageError):
-            raise self._refusal(state)
+            raise self._refusal(state) from state
         return state
 
     def open(self) -> OpenVersion:
