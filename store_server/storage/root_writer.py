@@ -194,7 +194,12 @@ class RootWriter:
         with disk_errors_named(self.root.path):
             removed = self._free_staging_path()
             path.rename(removed)
-            sync_directory(path.parent)
+            try:
+                sync_directory(path.parent)
+            except OSError:  # a power cut could bring it back: rather have it back now, and the same again later
+                with suppress(OSError):
+                    removed.rename(path)
+                raise
             shutil.rmtree(removed)
 
     def _publish(self, name: str, staging: Path, manifest: Manifest) -> bool:
