@@ -155,6 +155,11 @@ soak: install
 upgrade: install
 	PYTHONPATH=tests $(BIN)/python -m upgrade $(UPGRADE)
 
+# Small and read-only disks are mounts, which take root; failing ones take /dev/fuse and libfuse, too (Debian: libfuse3-3).
+## chaos-disk      disks that are full, read-only or failing, under every command that writes and under a node (minutes)
+chaos-disk: install
+	$(BIN)/pytest -m 'long or not long' tests/chaos/disk
+
 ## load            what a node must bear, each for SECONDS (default 20), every row checked
 load: install
 	$(BIN)/python tests/load/scenarios.py $(if $(SECONDS),--seconds $(SECONDS))

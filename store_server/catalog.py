@@ -15,6 +15,7 @@ from store_server.served_version import ServedVersion
 from store_server.storage import DataRoot, StorageError, TableNotFound, VersionNotFound
 from store_server.storage.data_root import PlacedVersion
 from store_server.storage.names import check_table_name
+from store_server.unreadable_rows import UnreadableRows
 
 if TYPE_CHECKING:
     from store_server.config import ServerConfig
@@ -59,6 +60,7 @@ class Catalog:
         self, root: DataRoot, config: ServerConfig, memory: RowMemory | None = None, suspects: Suspects | None = None
     ) -> None:
         self.tables: Tables = {}
+        self.unreadable = UnreadableRows()
         self._root = root
         self._opener = VersionOpener(root, config, memory, suspects)
         self._next_to_refresh = 0

@@ -23,7 +23,7 @@ from store_server.observing.lookup_counts import LookupCounts, Source
 from store_server.observing.request_log import SLOW_SECONDS
 from store_server.open_version import OpenVersion
 from store_server.services.call import Call
-from store_server.storage import BackendClosed, StorageError, StorageFailure, VersionUnavailable
+from store_server.storage import BackendClosed, StorageError, StorageFailure, TableDamaged, VersionUnavailable
 
 if TYPE_CHECKING:
     from store_server.observing.lookup_spans import CallSpans
@@ -205,8 +205,11 @@ class Answers:
                     version.backend.gather(request.rows, out)
                 except BackendClosed:
                     continue  # dropped or replaced since it was found
+                except TableDamaged as error:
+                    self._catalog.unreadable.say(version, error)
+                    raise
                 except StorageFailure as error:
-                    log.error("rows cannot be read", table=version.table, version=version.version, error=str(error))
+                    self._catalog.unreadable.say(version, error)
                     raise VersionUnavailable(version.table, version.version, str(error)) from error
                 return version.version, out
             raise VersionUnavailable(request.table, request.version, "closed whenever it was found")

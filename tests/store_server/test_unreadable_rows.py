@@ -8,8 +8,8 @@ from support.tables import write_table
 
 from store_server.config import ServerConfig
 from store_server.open_version import OpenVersion, VersionOpener
-from store_server.services.unreadable_rows import UnreadableRows
 from store_server.storage import DataRoot, StorageFailure
+from store_server.unreadable_rows import UnreadableRows
 
 
 class Clock:

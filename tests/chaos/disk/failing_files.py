@@ -6,7 +6,7 @@ Each line that it reads is JSON: all faults that there are from then on, each `[
 a line of its own. `kind` is "read", "write" (whatever changes something) or "sync"; a pattern as of fnmatch is compared
 with the path from the mount point on. When there are no more lines it ends.
 """
-# ruff: noqa: ARG002, PTH  (FUSE names the arguments, and this hands on to system calls)
+# ruff: noqa: ARG002, PTH101, PTH102, PTH104, PTH106, PTH108, PTH115, PTH211  (FUSE names the arguments, and this hands on to system calls)
 
 from __future__ import annotations
 
