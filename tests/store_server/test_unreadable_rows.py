@@ -9,6 +9,7 @@ from support.tables import write_table
 from store_server.config import ServerConfig
 from store_server.open_version import OpenVersion, VersionOpener
 from store_server.storage import DataRoot, StorageFailure
+from store_server.storage.data_root import PlacedVersion
 from store_server.unreadable_rows import UnreadableRows
 
 
@@ -21,7 +22,9 @@ class Clock:
 
 def opened(root: Path, name: str) -> OpenVersion:
     version = write_table(root, name, random_rows(10, 8))
-    return VersionOpener(DataRoot.open(root), ServerConfig(root=root)).open(name, version, in_memory=False)
+    data_root = DataRoot.open(root)
+    found = PlacedVersion(name, version, data_root.place(name, version))
+    return VersionOpener(data_root, ServerConfig(root=root)).open(found, in_memory=False)
 
 
 def test_what_is_wrong_with_a_version_is_said_when_it_is_new_and_once_a_minute(tmp_path: Path) -> None:
