@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from engram_store import codec
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 _FilledReply: TypeAlias = Callable[[list[codec.Answer]], bytes | None]
 _Decoded = TypeVar("_Decoded")
-log = structlog.get_logger()
 _LOOKS: Final = 3  # at a version that is closed between being found and being read; it is replaced once at most
 
 
