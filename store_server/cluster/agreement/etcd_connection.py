@@ -138,6 +138,9 @@ class EtcdConnection:
             return await ask()
         except grpc.aio.AioRpcError as error:
             raise self._members.failed(error, endpoint) from error
+        except EtcdAway:
+            self._members.drop_channel(endpoint)  # whatever else is asked there might not end either
+            raise
 
 
 async def _answered_once(call: Any) -> Any:  # noqa: ANN401

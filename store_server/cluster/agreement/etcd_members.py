@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import grpc
@@ -42,6 +43,7 @@ class EtcdMembers:
         self._call_seconds = call_seconds
         self._at = 0
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._closing: set[asyncio.Task[None]] = set()  # channels that were dropped
         self._tokens: dict[str, str] = {}
 
     @property
@@ -63,6 +65,14 @@ class EtcdMembers:
                 else grpc.aio.insecure_channel(endpoint, _CHANNEL_OPTIONS)
             )
         return self._channels[endpoint]
+
+    def drop_channel(self, endpoint: str) -> None:
+        """Connect anew the next time: gRPC did not keep a limit of its own there."""
+        channel = self._channels.pop(endpoint, None)
+        if channel is not None:
+            closing = asyncio.create_task(channel.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def token(self, endpoint: str) -> tuple[tuple[str, str], ...]:
         """Return what calls to a member bear as metadata, asking for it if need be. Raises AioRpcError."""
@@ -91,3 +101,5 @@ class EtcdMembers:
         channels, self._channels = list(self._channels.values()), {}
         for channel in channels:
             await channel.close()
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=self._call_seconds)
