@@ -256,10 +256,19 @@ async def test_an_etcd_with_users_answers_who_knows_the_password_and_names_who_d
                     await heard(EtcdMapSource(connection, url).follow())
 
 
-async def test_a_call_that_grpc_never_ends_is_ended_all_the_same(url):
+async def test_a_call_that_grpc_never_ends_is_ended_all_the_same_and_the_next_one_goes_by_another_channel(url):
+    channels = []
+
     async def never(_request, **_options):
         await asyncio.Event().wait()
 
+    def asked_on(channel):
+        channels.append(channel)
+        return never
+
     async with connection_to(url, call_seconds=0.01) as connection:
-        with pytest.raises(EtcdAway, match="does not answer within 1.02 s"):
-            await asyncio.wait_for(connection._call(lambda _channel: never, None), PATIENCE_SECONDS)
+        for _ in range(2):
+            with pytest.raises(EtcdAway, match="does not answer within 1.02 s"):
+                await asyncio.wait_for(connection._call(asked_on, None), PATIENCE_SECONDS)
+
+    assert channels[0] is not channels[1]
