@@ -24,6 +24,10 @@ class ServerConfig:
     """HOST:PORT (port 0 picks a free one) or unix:///PATH."""
     health_listen: str | None = None
     """Where probes are answered in plain text, HOST:PORT or unix:///PATH, for all workers; None for nowhere."""
+    reflection: bool = True
+    """Whether the node tells which services and messages it has."""
+    channelz: bool = False
+    """Whether it tells those who may administer it of its connections."""
     in_memory: frozenset[str] = frozenset()
     """Tables whose current version is loaded into RAM instead of being mapped."""
     huge_pages: bool = False

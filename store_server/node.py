@@ -143,7 +143,13 @@ class Node:
         if self._blocks is not None:
             self._server.add_generic_rpc_handlers((self._blocks.handler(calls),))
             names.append(blocks.SERVICE)
-        self._server.add_generic_rpc_handlers((reflection.ReflectionService(names).handler(calls),))
+        if self._config.channelz:
+            from store_server.services import channelz  # rarely wanted: it takes memory
+
+            self._server.add_generic_rpc_handlers((channelz.handler(calls),))
+            names.append(channelz.SERVICE)
+        if self._config.reflection:
+            self._server.add_generic_rpc_handlers((reflection.ReflectionService(names).handler(calls),))
         self.address = await self._listen(listen)
         await self._server.start()
         self._access.start()

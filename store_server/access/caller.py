@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
+
+_FOR_ANYBODY: Final = ("read", "replicate")
+_OF_THIS_HOST: Final = ("unix:", "ipv4:127.", "ipv6:%5B::1%5D:", "ipv6:[::1]:")  # how gRPC begins the names of peers
 
 
 class Scope(StrEnum):
@@ -37,16 +40,20 @@ class Caller(Protocol):
 
 
 class Anybody:
-    """A caller of a node that asks nobody who they are: it may do everything."""
+    """A caller of a node that asks nobody who they are: it may read, and change or see into the node from its own host.
+
+    `connection` is the peer as gRPC names it.
+    """
 
     def __init__(self, connection: str) -> None:
-        self.name = "anybody"
+        self._is_on_this_host = connection.startswith(_OF_THIS_HOST)
+        self.name = "anybody" if self._is_on_this_host else "anybody elsewhere"
         self.key = connection
 
     def may(self, scope: Scope, table: str) -> bool:  # noqa: ARG002
         """See Caller.may."""
-        return True
+        return scope in _FOR_ANYBODY or self._is_on_this_host
 
-    def may_anywhere(self, scope: Scope) -> bool:  # noqa: ARG002
+    def may_anywhere(self, scope: Scope) -> bool:
         """See Caller.may_anywhere."""
-        return True
+        return self.may(scope, "")

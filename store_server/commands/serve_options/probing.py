@@ -29,9 +29,26 @@ class ProbingOptions(OptionGroup):
             'Kubernetes. The service "" is ready for clients, "startup" has opened its tables, "liveness" answers.',
         ),
     ] = None
+    reflection: Annotated[
+        bool,
+        typer.Option(
+            "--reflection/--no-reflection",
+            rich_help_panel=_PANEL,
+            help="Tell whoever the node admits which services and messages it has: grpcurl and others ask for it.",
+        ),
+    ] = True
+    channelz: Annotated[
+        bool,
+        typer.Option(
+            "--channelz/--no-channelz",
+            rich_help_panel=_PANEL,
+            help="Tell gRPC's tools of connections, and of what went over each. For who has the scope admin, and "
+            "without --tokens for callers on this host.",
+        ),
+    ] = False
 
     def settings(self) -> Mapping[str, Any]:
         """See OptionGroup."""
         if self.health_listen is not None:
             ListenAddress.parse(self.health_listen)
-        return {"health_listen": self.health_listen}
+        return {"health_listen": self.health_listen, "reflection": self.reflection, "channelz": self.channelz}
