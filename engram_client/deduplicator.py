@@ -53,7 +53,7 @@ class Deduplicator:
             with self._pace.fetching(len(first)):
                 await self._inner.fetch(table, rows[first], distinct, timeout)
             with watch.running():
-                np.take(distinct, inverse[0], axis=0, out=out, mode="clip")  # "raise" would copy `out` first
+                distinct.take(inverse[0], axis=0, out=out, mode="clip")  # "raise" would copy `out` first
         saved = (len(rows) - len(first)) * self._pace.seconds_a_row
         payoff.record(len(rows), saved_seconds=saved, spent_seconds=watch.seconds)
 

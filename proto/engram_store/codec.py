@@ -176,8 +176,10 @@ def encode_stream_reply(request_id: int, version: str, rows: Uint8Array) -> byte
 
 def fill_stream_replies(answers: Sequence[Answer]) -> bytes | None:
     """Return the LookupStreamResponse with the rows of all of `answers`; None if some cannot be written now."""
-    first, *others = (_filled(id_field(each.id) + name_fields(2, each.version), 3, each) for each in answers)
-    return message_of([first, *(embedded_filled(_MORE, each) for each in others)])
+    fields = [_filled(id_field(each.id) + name_fields(2, each.version), 3, each) for each in answers]
+    if len(fields) > 1:
+        fields[1:] = [embedded_filled(_MORE, each) for each in fields[1:]]
+    return message_of(fields)
 
 
 def encode_stream_failure(request_id: int, failure: Failure) -> bytes:

@@ -25,6 +25,7 @@ _WIRE_ROWS: Final = np.dtype("<i8")
 # Fewer bytes are copied into a message sooner than a message is made in which they can be written.
 _LEAST_BYTES_WRITTEN_IN_PLACE: Final = 128 << 10
 _NAMES_KEPT: Final = 1024  # encoded: the few tables that are asked for all the time; each is a few hundred bytes
+_OPENINGS_KEPT: Final = 4096  # a few bytes each: lookups of the same few sizes come again and again
 
 
 class UnusualLayout(Exception):
@@ -147,7 +148,9 @@ def embedded_filled(field: int, last: FilledField) -> FilledField:
 
 def message_of(fields: Sequence[FilledField]) -> bytes | None:
     """Return the message in which they lie one behind the other, filled; None if one of them cannot be."""
-    num_bytes = sum(field.num_bytes for field in fields)
+    num_bytes = 0
+    for _, (num_rows, row_bytes), _ in fields:
+        num_bytes += num_rows * row_bytes
     if num_bytes >= _LEAST_BYTES_WRITTEN_IN_PLACE:
         return _message_written_in_place(fields, num_bytes)
     parts: list[bytes | memoryview] = []
@@ -226,6 +229,7 @@ def _text(field: int, text: str) -> bytes:
     return head(field, len(encoded)) + encoded
 
 
+@lru_cache(maxsize=_OPENINGS_KEPT)
 def _opening(field: int, num_bytes: int) -> bytes:
     return bytes((field << 3 | LEN,)) + _varint(num_bytes)
 

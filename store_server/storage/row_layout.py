@@ -65,7 +65,7 @@ class FlatRows:
     def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """See Backend.gather."""
         # "clip" writes straight into `out`; it would also hide a bad row, which is why the caller checks.
-        np.take(self._table, rows, axis=0, out=out, mode="clip")
+        self._table.take(rows, axis=0, out=out, mode="clip")
 
 
 class ShiftedRows:
@@ -87,7 +87,7 @@ class ShiftedRows:
 
     def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """See Backend.gather."""
-        np.take(self._table, self._rows_of_table(rows), axis=0, out=out, mode="clip")
+        self._table.take(self._rows_of_table(rows), axis=0, out=out, mode="clip")
 
     def _rows_of_table(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         numbers = self._shifts.take(rows // self._block_rows)
