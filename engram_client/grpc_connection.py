@@ -10,6 +10,7 @@ import grpc
 from engram_client.grpc_channel import open_channel
 from engram_client.grpc_errors import error_of_call
 from engram_client.lookup_stream import LookupStream
+from engram_store.caller_knowledge import KNOWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +30,9 @@ class GrpcConnection:
         self.credentials = credentials
         self._target = target
         self._security = security
-        self._metadata: _Metadata = ()
+        self._metadata: _Metadata = KNOWS
         if credentials.token is not None:
-            self._metadata = (("authorization", f"Bearer {credentials.token}"),)
+            self._metadata = (*KNOWS, ("authorization", f"Bearer {credentials.token}"))
         self._channel = open_channel(target, security, credentials)
         self._stream: LookupStream | None = None
         self._under_way = 0

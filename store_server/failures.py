@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NoReturn, TypeAlias
 
 import grpc
 import structlog
@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from engram_store.caller_knowledge import OVERLOADED, READS_NOTHING, known_by
 from engram_store.codec import Failure
 from store_server.storage import (
     InvalidTableName,
@@ -24,9 +25,14 @@ from store_server.storage import (
 
 log = structlog.get_logger()
 
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]] | None
+
 DOMAIN: Final = "engram-store"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _RETRY_SECONDS: Final = 0.1  # for the first try; clients double it, each with a random part of its own
+# Callers that do not know these reasons go by the status, and would take it for a mistake of their own. They try again
+# what is UNAVAILABLE.
+_WORD_OF: Final = {"OVERLOADED": OVERLOADED, "READS_NOTHING": READS_NOTHING}
 
 
 class CallFailed(Exception):
@@ -174,6 +180,17 @@ def of_storage(error: StorageError, epoch: int = 0) -> CallFailed:
             log.error("lookup failed", error=str(error), kind=type(error).__name__)
             message = "this cannot be served now; the node's log says why"
             return CallFailed(grpc.StatusCode.UNAVAILABLE, "VERSION_UNAVAILABLE", message)
+
+
+def as_known(failed: CallFailed, metadata: Callable[[], Metadata]) -> CallFailed:
+    """Return a failure as its caller understands it, going by the metadata of its call."""
+    failure = failed.failure
+    word = _WORD_OF.get(failure.reason)
+    if word is None or word in known_by(metadata()):
+        return failed
+    known = CallFailed(grpc.StatusCode.UNAVAILABLE, failure.reason, failure.message, **failure.metadata)
+    known.retry_seconds = failed.retry_seconds
+    return known
 
 
 async def abort(

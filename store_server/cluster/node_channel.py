@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import grpc
 import structlog
 
+from engram_store.caller_knowledge import KNOWS
 from engram_store.credential_files import CredentialFiles, CredentialPaths, CredentialsRefused
 from store_server.cluster.node_security import CannotSpeakTo, NodeSecurity
 from store_server.listen_address import is_of_this_host
@@ -65,7 +66,7 @@ class NodeChannels:
             token = self._files.newest().token
         except CredentialsRefused as error:
             raise CannotSpeakTo(str(error)) from error
-        return () if token is None else (("authorization", f"Bearer {token}"),)
+        return KNOWS if token is None else (*KNOWS, ("authorization", f"Bearer {token}"))
 
     def _credentials(self, address: str, *, tls: bool) -> grpc.ChannelCredentials | None:
         """Return what TLS needs, None for plain text where that is allowed."""

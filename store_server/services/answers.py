@@ -130,9 +130,10 @@ class Answers:
         """See Lookups.refusal."""
         if self._spans is not None:
             self._spans.failed(request, failed.failure.reason)
-        self._counts.failed(failed.failure.reason)
-        self._call.observed.failed(failed.failure)
-        return codec.encode_stream_failure(request.id, failed.failure)
+        failure = failures.as_known(failed, self._call.context.invocation_metadata).failure
+        self._counts.failed(failure.reason)
+        self._call.observed.failed(failure)
+        return codec.encode_stream_failure(request.id, failure)
 
     def _note_refusal(self, request: codec.Request, failed: CallFailed) -> None:
         self._counts.failed(failed.failure.reason)

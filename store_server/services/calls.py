@@ -105,7 +105,8 @@ class Calls:
                     with call.failed_if_stalled():
                         yield call
                 code = grpc.StatusCode.OK
-            except CallFailed as failed:
+            except CallFailed as raised:
+                failed = failures.as_known(raised, context.invocation_metadata)
                 code = failed.code
                 if call is not None:
                     call.begin_end()

@@ -31,6 +31,16 @@ async def test_every_call_bears_the_token(token_file):
     assert node.authorizations == [f"Bearer {SECRET}"] * 3
 
 
+@pytest.mark.parametrize("token", [SECRET, None])
+async def test_every_call_says_what_its_caller_knows_with_a_token_and_without(token):
+    node = FakeNode(ROWS)
+    async with node.listening() as url, engram_client.connect(url, token=token) as store:
+        await store.tables()
+        await (await store.table("t")).fetch([1])
+
+    assert node.known == [{"overloaded", "reads-nothing"}] * 3
+
+
 async def test_without_a_token_none_is_sent():
     node = FakeNode(ROWS)
     async with node.listening() as url, engram_client.connect(url) as store:

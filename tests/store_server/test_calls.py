@@ -13,6 +13,7 @@ from store_server.services.call import Call
 from store_server.services.calls import Calls
 
 SERVICE = "engram_store.v1.Tried"
+FAILING = {b"open/busy": failures.overloaded("max-queued", 4, 4), b"open/unread": failures.reads_nothing(1.0)}
 
 
 class Reader:
@@ -74,6 +75,8 @@ async def look(message: bytes, call: Call) -> bytes:
     call.require(Scope.READ, message.decode())
     if message == b"open/broken":
         raise ZeroDivisionError
+    if message in FAILING:
+        raise FAILING[message]
     return b"rows of " + message
 
 
@@ -112,8 +115,8 @@ async def outcome(access, use):
         await server.stop(None)
 
 
-def one(method, message):
-    return lambda channel: channel.unary_unary(f"/{SERVICE}/{method}")(message, timeout=10)
+def one(method, message, metadata=()):
+    return lambda channel: channel.unary_unary(f"/{SERVICE}/{method}")(message, timeout=10, metadata=metadata)
 
 
 async def test_who_has_the_right_is_answered_and_the_end_is_told():
@@ -144,6 +147,23 @@ async def test_a_service_for_which_there_is_no_right_at_all_is_denied():
     assert found[0] == grpc.StatusCode.PERMISSION_DENIED
     assert "write" in found[1]
     assert told == [("Change", "unary", grpc.StatusCode.PERMISSION_DENIED, 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("message", "word", "code"),
+    [
+        (b"open/busy", "overloaded", grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (b"open/unread", "reads-nothing", grpc.StatusCode.DEADLINE_EXCEEDED),
+    ],
+)
+async def test_a_reason_that_its_caller_does_not_know_comes_with_a_status_that_makes_it_try_again(message, word, code):
+    others = ("engram-knows", "what-comes-later"), ("knows", word)
+    known, told = await outcome(FixedAccess(Reader()), one("Look", message, (*others, ("engram-knows", f"a,{word}"))))
+    unknown, told_older = await outcome(FixedAccess(Reader()), one("Look", message, others))
+
+    assert (known[0], unknown[0]) == (code, grpc.StatusCode.UNAVAILABLE)
+    assert known[1] == unknown[1]
+    assert [call[2] for call in (*told, *told_older)] == [code, grpc.StatusCode.UNAVAILABLE]
 
 
 async def test_access_hears_of_each_who_has_no_right_and_of_nobody_else():

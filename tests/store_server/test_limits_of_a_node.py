@@ -10,14 +10,21 @@ from google.rpc.status_pb2 import Status
 from support.rows import random_rows
 from support.tables import write_table
 
+from engram_store.caller_knowledge import KNOWS
 from engram_store.v1 import lookup_service_pb2 as pb
 from engram_store.v1 import lookup_service_pb2_grpc as stubs
+from engram_store.v1.error_reason_pb2 import ErrorReason
 from store_server.config import ServerConfig
 from store_server.limits.limits import Limits
 from store_server.node import running
 
 MIB = 1 << 20
 ROWS = random_rows(4096, 1024)
+CALLERS = pytest.mark.parametrize(
+    ("says", "code"),
+    [(KNOWS, grpc.StatusCode.RESOURCE_EXHAUSTED), ((), grpc.StatusCode.UNAVAILABLE)],
+    ids=["a caller of today", "a caller of the first release"],
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +59,15 @@ async def lookup(channel, rows=(1,), **options):
     assert reply.rows == ROWS[list(rows)].tobytes()
 
 
-async def test_a_connection_beyond_the_limit_is_told_when_to_try_again_and_others_are_served(root):
+@CALLERS
+async def test_a_connection_beyond_the_limit_is_told_when_to_try_again_and_others_are_served(root, says, code):
     async with contextlib.AsyncExitStack() as stack:
         address = await stack.enter_async_context(node(root, max_connections=2))
         channels = [await stack.enter_async_context(channel_to(address)) for _ in range(3)]
         for channel in channels[:2]:
             await lookup(channel)
 
-        assert await refusal(lookup(channels[2])) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 100)
+        assert await refusal(lookup(channels[2], metadata=says)) == (code, "OVERLOADED", 100)
         for channel in channels[:2]:
             await lookup(channel)
 
@@ -88,9 +96,9 @@ async def test_a_message_that_comes_compressed_is_refused(root):
     assert code == grpc.StatusCode.UNIMPLEMENTED
 
 
-async def stuck_stream(channel, messages):
+async def stuck_stream(channel, messages, says=()):
     """A stream that asks for 4 MiB again and again and reads nothing."""
-    stream = stubs.LookupServiceStub(channel).LookupStream()
+    stream = stubs.LookupServiceStub(channel).LookupStream(metadata=says)
     for number in range(messages):
         await stream.write(pb.LookupStreamRequest(id=number, table="t", rows=range(4000)))
     return stream
@@ -109,14 +117,18 @@ async def test_who_takes_no_replies_is_cut_off_and_others_are_served(root):
         stream.cancel()
 
 
-async def test_lookups_beyond_what_may_wait_are_refused_each_by_itself(root):
+@CALLERS
+async def test_lookups_beyond_what_may_wait_are_refused_each_by_itself(root, says, code):
     async with node(root, max_queued=4) as address, channel_to(address) as channel:
-        stream = await stuck_stream(channel, 20)
+        stream = await stuck_stream(channel, 20, says)
         replies = [await stream.read() for _ in range(20)]
         await stream.done_writing()
 
     refused = [reply for reply in replies if reply.HasField("failure")]
     assert 0 < len(refused) < 20
     assert {reply.failure.metadata["retry_ms"] for reply in refused} == {"100"}
+    assert {(reply.failure.code, reply.failure.reason) for reply in refused} == {
+        (code.value[0], ErrorReason.ERROR_REASON_OVERLOADED)
+    }
     assert all(reply.rows == ROWS[:4000].tobytes() for reply in replies if not reply.HasField("failure"))
     assert sorted(reply.id for reply in replies) == list(range(20))

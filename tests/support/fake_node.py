@@ -10,6 +10,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from numpy.typing import NDArray
 
+from engram_store.caller_knowledge import known_by
 from engram_store.v1 import lookup_service_pb2 as lookup
 from engram_store.v1 import table_service_pb2 as tables
 
@@ -36,6 +37,7 @@ class FakeNode:
         self.tokens: set[str] | None = None
         self.denies = False  # whether callers have no right to call at all
         self.authorizations: list[str] = []  # what calls bore, those that were turned away included
+        self.known: list[frozenset[str]] = []  # what they said that their callers know
         self.streams = self.open_streams = 0
         self.workers: tables.Workers | None = None
         self.draining = False
@@ -84,6 +86,7 @@ class FakeNode:
 
     async def _let_in(self, context: grpc.aio.ServicerContext) -> None:
         authorization = dict(context.invocation_metadata() or ()).get("authorization", "")
+        self.known.append(known_by(context.invocation_metadata()))
         self.authorizations.append(authorization)
         if self.tokens is not None and authorization.removeprefix("Bearer ") not in self.tokens:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token that is known here")

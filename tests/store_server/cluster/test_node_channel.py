@@ -10,6 +10,7 @@ from support.rows import random_rows
 from support.shard_maps import shard_map_of
 from support.tables import write_table
 
+from engram_store.caller_knowledge import known_by
 from engram_store.shard_map import Node
 from store_server.cluster.blocks.block_source import SourceFailed, block_source
 from store_server.cluster.blocks.copy_sources import CopySources
@@ -49,6 +50,15 @@ async def test_blocks_come_over_tls_from_a_node_that_wants_a_certificate(root, v
     channels = NodeChannels(NodeSecurity(ca_file=authority.cert, cert_file=own.cert, key_file=own.key))
     async with block_node(root, credentials=server_credentials(own, clients=authority)) as address:
         assert b"block_digests" in await manifest_from(f"grpcs://{address}", version, channels)
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+def test_every_call_says_what_a_node_knows(tmp_path, has_token):
+    token_file = tmp_path / "token"
+    token_file.write_text("secret\n")
+    channels = NodeChannels(NodeSecurity(token_file=token_file) if has_token else None)
+
+    assert known_by(channels.metadata()) == {"overloaded", "reads-nothing"}
 
 
 async def test_a_node_of_another_authority_gives_nothing(tmp_path, root, version, own):
