@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -288,13 +288,18 @@ async def running(
     suspects: Suspects | None = None,
     is_one_of_several: bool = False,
     open_root: Callable[[Path], DataRoot] = DataRoot.open,
+    around: Callable[[Node], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
 ) -> AsyncIterator[Node]:
-    """Run a node, or one process of it, as long as the block lasts."""
+    """Run a node, or one process of it, as long as the block lasts.
+
+    What `around` returns is entered before the tables are opened, which may take long, and left before they are closed.
+    """
     root = open_root(config.root)
     with tracing(config.trace, config.listen) as spans:
         node = Node(config, root, memory, suspects=suspects, spans=spans, is_one_of_several=is_one_of_several)
         try:
-            await node.start()
-            yield node
+            async with around(node):
+                await node.start()
+                yield node
         finally:
             await node.close()

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,7 +16,7 @@ import uvloop
 from store_server.allocator import keep_freed_memory
 from store_server.cluster.agreement.registry import NodeIdTaken, RegistryRefuses
 from store_server.file_limit import raise_file_limit
-from store_server.listen_address import CannotListen, ListenAddress
+from store_server.listen_address import CannotListen
 from store_server.node import Node, NodeFailed, running
 from store_server.observing.metrics_port import metrics_shown
 from store_server.services.health_port import health_port
@@ -37,20 +38,22 @@ def serve(
     *,
     listening: Callable[[Node], None],
     starting: Callable[[], None] = lambda: None,
+    opening: Callable[[Node], None] = lambda _: None,
     stopping: Callable[[], None] = lambda: None,
-    node: Callable[[ServerConfig], AbstractAsyncContextManager[Node]] = running,
+    node: Callable[..., AbstractAsyncContextManager[Node]] = running,
     readiness: Readiness = lambda _: None,
 ) -> None:
     """Run a node, or one process of it. SIGTERM or SIGINT drains it and ends, a second one ends it at once.
 
-    `starting` is called when its event loop runs, `listening` once it listens, `stopping` before it drains; `node` is
-    what runs one. `readiness` is told whether clients are served, unless the settings have a health
-    port: then that is. Raises ServingFailed.
+    `starting` is called when its event loop runs, `opening` before its tables are opened, which may take long,
+    `listening` once it listens, `stopping` before it drains; `node` is what runs one, as `running` does. `readiness` is
+    told whether clients are served, unless the settings have a health port: then that is. Raises ServingFailed.
     """
     keep_freed_memory()
     raise_file_limit()
     try:
-        uvloop.run(_serve(config, node(config), listening, starting, stopping, readiness))
+        running_node = node(config, around=partial(_shown, config, opening))
+        uvloop.run(_serve(config, running_node, listening, starting, stopping, readiness))
     except (ValueError, NodeFailed, CannotListen, StorageError, NodeIdTaken, RegistryRefuses) as error:
         raise ServingFailed(str(error)) from error
 
@@ -66,19 +69,21 @@ async def _serve(
     ready, stop = asyncio.Event(), asyncio.Event()
     _on_signals(ready, stop)
     starting()
-    if config.metrics_listen is not None:  # asked before tables are loaded, which may take long
-        await asyncio.to_thread(ListenAddress.parse(config.metrics_listen).require_free)
-    async with (
-        _health_told(config, readiness) as told,
-        running_node as node,
-        metrics_shown(config, node.metrics.exposition_alone().text),
-    ):
+    async with _health_told(config, readiness) as told, running_node as node:
         ready.set()
         listening(node)
         node.tell_readiness(told)
         await _told_to_stop(node, stop)
         stopping()
         await node.drain()
+
+
+@asynccontextmanager
+async def _shown(config: ServerConfig, opening: Callable[[Node], None], node: Node) -> AsyncIterator[None]:
+    """Show metrics as long as the block lasts: a node that loads its tables for minutes is seen to do so."""
+    opening(node)
+    async with metrics_shown(config, node.metrics.exposition_alone().text):
+        yield
 
 
 @asynccontextmanager

@@ -56,9 +56,8 @@ def _serve(
     log_to_stderr(settings.config.log_format, worker=settings.number)
     talk = Talk(control)
 
-    def listening(node: Node) -> None:
+    def opening(node: Node) -> None:
         MetricsTeller(metrics, node.metrics.exposition(settings.number).text)
-        talk.listening(node)
 
     node = partial(
         running,
@@ -68,7 +67,14 @@ def _serve(
         open_root=open_root or DataRoot.open,
     )
     try:
-        serve(settings.config, listening=listening, starting=talk.begin, node=node, readiness=talk.serving)
+        serve(
+            settings.config,
+            starting=talk.begin,
+            opening=opening,
+            listening=talk.listening,
+            node=node,
+            readiness=talk.serving,
+        )
     except ServingFailed as error:
         sys.exit(_failed(control, error))
 

@@ -5,12 +5,11 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.never_opens import node_that_never_opens
 from support.processes import node_process
 from support.rows import random_rows
 from support.tables import write_table
@@ -84,27 +83,8 @@ def test_a_node_whose_worker_died_is_alive_and_not_ready_until_there_is_another(
                 assert health_at(address, "startup", "liveness") == [SERVING] * 2
 
 
-NEVER_OPENS = """
-import threading
-from functools import partial
-from pathlib import Path
-from store_server.config import ServerConfig
-from store_server.logs import log_to_stderr
-from store_server.node import running
-from store_server.serving import serve
-from store_server.storage import DataRoot
-class Waiting(DataRoot):
-    def open_backend(self, *_, **__):
-        threading.Event().wait()
-log_to_stderr()
-config = ServerConfig(root=Path({root!r}), listen="127.0.0.1:0", health_listen="127.0.0.1:0")
-serve(config, listening=print, node=partial(running, open_root=Waiting))
-"""
-
-
 def test_a_node_whose_tables_are_being_loaded_is_alive_and_not_started(root):
-    program = NEVER_OPENS.format(root=str(root))
-    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as node:
+    with node_that_never_opens(root) as node:
         address = address_in(next(line for line in node.stderr if "health port" in line))
 
         found = health_at(address, "", "startup", "liveness")
