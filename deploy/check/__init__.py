@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from check import alerts, chart, compose, dashboard, image, unit, yaml_style
+from check import alerts, chart, compose, dashboard, image, unit, version, yaml_style
 
 CHECKS: Final[dict[str, Callable[[Path], Iterator[str]]]] = {
     "yaml": yaml_style.problems,
@@ -16,5 +16,6 @@ CHECKS: Final[dict[str, Callable[[Path], Iterator[str]]]] = {
     "chart": chart.problems,
     "alerts": alerts.problems,
     "dashboard": dashboard.problems,
+    "version": version.problems,
 }
 """Each takes the folder deploy/, and says what is wrong with its part of it."""

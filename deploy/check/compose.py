@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -14,9 +13,7 @@ from check.programs import complaints, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-_VERSION = re.compile(r'^version = "([^"]+)"', re.MULTILINE)
-_PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+    from pathlib import Path
 
 
 def problems(deploy: Path) -> Iterator[str]:
@@ -60,17 +57,14 @@ def _node(name: str, service: Mapping[str, Any]) -> Iterator[str]:
         yield f"its healthcheck must ask the health port, {PORTS['health']}"
     if service["user"] != f"{USER_ID}:{USER_ID}":
         yield f"must run as {USER_ID}, the user of the image, got {service['user']}"
-    yield from _of_image(service)
+    yield from _stopping(service)
     yield from _paths(service)
 
 
-def _of_image(service: Mapping[str, Any]) -> Iterator[str]:
+def _stopping(service: Mapping[str, Any]) -> Iterator[str]:
     grace, drain = service["stop_grace_period"], value_of(service["command"], "--drain-seconds")
     if int(grace.removesuffix("s")) <= int(drain):
         yield f"stop_grace_period, {grace}, must be longer than --drain-seconds, {drain}"
-    version = _VERSION.search(_PYPROJECT.read_text())
-    if version and service["image"] != f"engram-store:{version[1]}":
-        yield f"its image must be of the package's version, {version[1]}, got {service['image']}"
 
 
 def _paths(service: Mapping[str, Any]) -> Iterator[str]:

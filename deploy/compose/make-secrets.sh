@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make what compose.yaml mounts: an authority, certificates of it for each service and a client, tokens, a password. In
-# secrets/, beside this file; nothing that is there is overwritten. Needs openssl and the image engram-store:0.1.0.
+# secrets/, beside this file; nothing that is there is overwritten. Needs openssl and the image engram-store:0.2.0.
 set -eu
 cd "$(dirname "$0")"
 umask 077
@@ -30,7 +30,7 @@ if [ ! -f tokens/tokens.toml ]; then
     for node in node-1 node-2; do
         printf '[[certificate]]\nname = "%s"\ndns = "%s"\nscopes = ["read", "replicate"]\ntables = ["*"]\n\n' "$node" "$node"
     done >tokens/tokens.toml
-    docker run --rm --user 0:0 --volume "$PWD/tokens:/tokens" engram-store:0.1.0 \
+    docker run --rm --user 0:0 --volume "$PWD/tokens:/tokens" engram-store:0.2.0 \
         token new /tokens/tokens.toml --name client --scope read --tables '*' >client/token
 fi
 [ -f grafana/password ] || openssl rand -hex 16 >grafana/password

@@ -13,6 +13,7 @@ COMPOSE, SCRAPED, SECRETS = "compose/compose.yaml", "compose/prometheus.yaml", "
 UNIT, NODE = "systemd/engram-store.service", "systemd/node.toml"
 PODS, SERVICES = "chart/templates/statefulset.yaml", "chart/templates/services.yaml"
 DISRUPTION, OBSERVING = "chart/templates/disruption.yaml", "chart/templates/observing.yaml"
+CHART = "chart/Chart.yaml"
 VALUES, SCHEMA = "chart/values.yaml", "chart/values.schema.json"
 ALERTS, BOARD, SERIES = "chart/files/alerts.yaml", "chart/files/dashboard.json", "alert_tests/load.yaml"
 
@@ -68,7 +69,10 @@ MORE = [
     ("compose", COMPOSE, "./secrets/node-2:", "./secrets/node-3:", "node-3"),
     ("compose", COMPOSE, "--tokens=/run/secrets/tokens/", "--tokens=/run/secret/tokens/", "nothing is mounted there"),
     ("compose", COMPOSE, "../chart/files/alerts.yaml:", "../chart/files/alert.yaml:", "alert.yaml"),
-    ("compose", COMPOSE, "image: engram-store:0.1.0", "image: engram-store:0.0.9", "0.0.9"),
+    ("version", COMPOSE, "image: engram-store:", "image: engram-store:0.", "compose.yaml: the package's version is"),
+    ("version", SECRETS, "the image engram-store:", "the image engram-store:0.", "make-secrets.sh: the package's"),
+    ("version", CHART, 'appVersion: "', 'appVersion: "0.', "Chart.yaml: the package's"),
+    ("version", CHART, "\nversion: ", "\nversion: 0.", "Chart.yaml: the package's"),
     ("compose", COMPOSE, "networks: [store, agreement]\n  depends_on:", "networks: [shop]\n  depends_on:", "shop"),
     (
         "compose",

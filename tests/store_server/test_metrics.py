@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from importlib import metadata
 
 import grpc
 import numpy as np
@@ -188,7 +189,7 @@ def test_the_state_of_the_node_and_of_its_tables_is_shown(node, root):
     assert 0 < age < 3600
     assert 0 < shown.total("engram_root_free_bytes") < shown.total("engram_root_bytes")
     assert shown.total("engram_root_writable") == 1
-    assert shown.total("engram_build_info", version="0.1.0") == 1
+    assert shown.total("engram_build_info", version=metadata.version("engram-store")) == 1
     assert shown.total("engram_in_flight_bytes") == 0
     assert shown.total("engram_in_flight_limit_bytes") == 512 << 20
     assert shown.total("process_resident_memory_bytes") > 10 << 20
