@@ -17,8 +17,9 @@ from store_server.allocator import keep_freed_memory
 from store_server.cluster.agreement.registry import NodeIdTaken, RegistryRefuses
 from store_server.file_limit import raise_file_limit
 from store_server.listen_address import CannotListen
-from store_server.node import Node, NodeFailed, running
+from store_server.node import Node, running
 from store_server.observing.metrics_port import metrics_shown
+from store_server.opening import NodeFailed
 from store_server.services.health_port import health_port
 from store_server.storage import StorageError
 

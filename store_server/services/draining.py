@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -19,11 +20,12 @@ class Draining:
 
     def __init__(self) -> None:
         self.is_announced = False
-        self._until_quiet: asyncio.Timeout | None = None
+        self._asked_at = math.inf  # by the clock of the loop: the last lookup since the announcement, or that itself
 
     def announce(self) -> None:
         """Tell it from now on in all replies that have room for it."""
         self.is_announced = True
+        self._asked_at = asyncio.get_running_loop().time()
 
     def told_in(self, stream_reply: bytes) -> bytes:
         """Return a reply on a stream that tells of the stop, once it is announced."""
@@ -34,16 +36,19 @@ class Draining:
 
     def count_lookup(self) -> None:
         """Take note that somebody asks still."""
-        if self._until_quiet is not None and not self._until_quiet.expired():
-            self._until_quiet.reschedule(asyncio.get_running_loop().time() + _QUIET_SECONDS)
+        if self.is_announced:
+            self._asked_at = asyncio.get_running_loop().time()
 
     async def nobody_asks(self, under_way: CallsUnderWay, *, most_seconds: float) -> bool:
         """Wait until no lookup has come for a moment or no call is `under_way`, open streams included.
 
-        Tells whether it has come to that in time.
+        Tells whether it has come to that in time. Several may wait, one after the other or at the same time.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(most_seconds) as limit, asyncio.timeout(_QUIET_SECONDS) as self._until_quiet:
-                await under_way.ended()
-        self._until_quiet = None
-        return not limit.expired()
+        clock = asyncio.get_running_loop().time
+        latest = clock() + most_seconds
+        while (now := clock()) < min(latest, self._asked_at + _QUIET_SECONDS):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(latest, self._asked_at + _QUIET_SECONDS) - now):
+                    await under_way.ended()
+                    return True
+        return self._asked_at + _QUIET_SECONDS <= now

@@ -7,7 +7,7 @@ from grpc._cython import cygrpc
 
 from engram_client.grpc_channel import CHANNEL_OPTIONS
 from store_server.limits.limits import Limits
-from store_server.node import GRPC_OPTIONS
+from store_server.node_port import GRPC_OPTIONS
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ from engram_store.v1.lookup_service_pb2 import LookupRequest
 from store_server import failures
 from store_server.catalog import Catalog
 from store_server.config import ServerConfig
-from store_server.node import NothingToServe, running
+from store_server.node import running
+from store_server.opening import NothingToServe
 from store_server.storage import (
     DataRoot,
     NotEnoughMemory,

@@ -15,7 +15,8 @@ from engram_client import errors
 from engram_store.v1 import lookup_service_pb2_grpc as lookup_pb2_grpc
 from engram_store.v1.lookup_service_pb2 import LookupRequest
 from store_server.config import ServerConfig
-from store_server.node import NothingToServe, running
+from store_server.node import running
+from store_server.opening import NothingToServe
 from store_server.storage import DataRoot, TableNotFound, root_writer
 
 OLD, NEW = random_rows(100, 16, seed=1), random_rows(120, 16, seed=2)

@@ -10,7 +10,7 @@ import grpc
 from store_server.limits.connections import Connections
 from store_server.limits.limits import Limits
 from store_server.limits.load import Load
-from store_server.node import GRPC_OPTIONS
+from store_server.node_port import GRPC_OPTIONS
 from store_server.services.blocks import BlockService
 from store_server.services.calls import Calls
 from store_server.services.stall_watch import StallWatch

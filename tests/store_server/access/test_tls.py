@@ -17,7 +17,8 @@ import engram_client
 from engram_client import errors
 from store_server.access.server_credentials import ServerCredentials
 from store_server.config import ServerConfig
-from store_server.node import NodeFailed, running
+from store_server.node import running
+from store_server.opening import NodeFailed
 from store_server.tls_config import TlsConfig
 
 ROWS = random_rows(1000, 64)
