@@ -70,20 +70,20 @@ class GrpcTransport:
 
     async def list_tables(self, timeout: float) -> list[TableInfo]:
         """Describe the current version of every table, ordered by name."""
-        response = await self._call("ListTables", pb.ListTablesRequest(), pb.ListTablesResponse, timeout)
+        response = await self.call("ListTables", pb.ListTablesRequest(), pb.ListTablesResponse, timeout)
         self.workers, self.map_epoch, self.draining = response.workers, response.map_epoch, response.draining
         return [_info(table) for table in response.tables]
 
     async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
         """Describe one version of a table; "" is the current one."""
-        response = await self._call("GetTable", _get_table_request(name, version), pb.GetTableResponse, timeout)
+        response = await self.call("GetTable", _get_table_request(name, version), pb.GetTableResponse, timeout)
         self.workers, self.map_epoch, self.draining = response.workers, response.map_epoch, response.draining
         return _info(response.table)
 
     async def get_shard_map(self, known_epoch: int, timeout: float) -> cluster_pb.GetShardMapResponse:
         """Return what the node knows of its cluster, the map only if it is newer than `known_epoch`."""
         request = cluster_pb.GetShardMapRequest(known_epoch=known_epoch)
-        response = await self._call(
+        response = await self.call(
             "GetShardMap", request, cluster_pb.GetShardMapResponse, timeout, service="ClusterService"
         )
         self.draining = response.draining
@@ -166,7 +166,7 @@ class GrpcTransport:
         if self._retiring:
             await asyncio.wait(self._retiring)
 
-    async def _call(
+    async def call(
         self,
         method: str,
         request: Message,
@@ -175,6 +175,7 @@ class GrpcTransport:
         *,
         service: str = "TableService",
     ) -> _Response:
+        """Return the node's answer to a method that takes one message and returns one."""
         path = f"/engram_store.v1.{service}/{method}"
 
         async def attempt() -> _Response:

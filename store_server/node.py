@@ -30,7 +30,9 @@ from store_server.observing.node_readings import read_node
 from store_server.observing.tracing import SpansOfCalls, tracing
 from store_server.opening import NodeFailed, num_served, open_tables
 from store_server.root_follower import RootFollower
+from store_server.services.admin import AdminService
 from store_server.services.node_services import NodeServices
+from store_server.services.node_status import NodeStatus
 from store_server.storage import DataRoot
 from store_server.suspects import Suspects
 
@@ -85,6 +87,17 @@ class Node:
             spans=spans,
             is_one_of_several=is_one_of_several,
         )
+        self._status = NodeStatus(
+            catalog=self._catalog,
+            services=self._services,
+            counts=self.metrics.lookups,
+            load=self._load,
+            connections=self._port.connections,
+            known=None if self._in_cluster is None else self._in_cluster.known,
+            node_id="" if config.cluster is None else config.cluster.node_id,
+            address=lambda: self.address,
+            is_ready=lambda: self._is_ready,
+        )
         self._drain = NodeDrain(
             self._services,
             self._catalog,
@@ -104,7 +117,8 @@ class Node:
         is_in_cluster = self._in_cluster is not None  # one of a cluster may fetch again what it lost
         await asyncio.to_thread(open_tables, self._catalog, self._config.in_memory, may_serve_nothing=is_in_cluster)
         self._access.looked(self._catalog.tables, self._epoch())
-        self.address = await self._port.open(listen, self._credentials, self._services.handlers(self._port.calls))
+        handlers = self._services.handlers(self._port.calls, AdminService(self._status))
+        self.address = await self._port.open(listen, self._credentials, handlers)
         self._access.start()
         if self._in_cluster is not None:
             await self._in_cluster.start(self.address)
@@ -133,6 +147,10 @@ class Node:
     async def server_ended(self) -> None:
         """Wait until gRPC's server has ended; see NodePort.ended."""
         await self._port.ended()
+
+    def announce_drain(self) -> None:
+        """Tell everybody that this node stops, and serve on: see NodeDrain.announce."""
+        self._drain.announce()
 
     async def drain(self) -> None:
         """Tell everybody that this node stops, finish what is under way within `drain_seconds`, cut the rest."""

@@ -42,6 +42,7 @@ FILES_AT_THE_BORDER = {
         "node_port.py",
         "observing/call_counts.py",
         "observing/call_observer.py",
+        "services/admin.py",
         "services/blocks.py",
         "services/call.py",
         "services/calls.py",

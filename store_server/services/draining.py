@@ -39,6 +39,11 @@ class Draining:
         if self.is_announced:
             self._asked_at = asyncio.get_running_loop().time()
 
+    def is_quiet(self, under_way: CallsUnderWay) -> bool:
+        """Tell whether it is announced and nobody asks any more: see `nobody_asks`."""
+        now = asyncio.get_running_loop().time()
+        return self.is_announced and (under_way.number == 0 or self._asked_at + _QUIET_SECONDS <= now)
+
     async def nobody_asks(self, under_way: CallsUnderWay, *, most_seconds: float) -> bool:
         """Wait until no lookup has come for a moment or no call is `under_way`, open streams included.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from store_server.services import blocks, cluster, health, lookup, reflection, tables
+from store_server.services import admin, blocks, cluster, health, lookup, reflection, tables
 from store_server.services.draining import Draining
 from store_server.services.under_way import CallsUnderWay
 
@@ -50,13 +50,14 @@ class NodeServices:
         self._blocks = None if in_cluster is None else blocks.BlockService(root, threads, in_cluster.quarantine)
         self._config = config
 
-    def handlers(self, calls: Calls) -> Iterator[grpc.GenericRpcHandler]:
-        """Yield what serves them."""
+    def handlers(self, calls: Calls, for_operators: admin.AdminService) -> Iterator[grpc.GenericRpcHandler]:
+        """Yield what serves them, and those who run the node."""
         yield self.lookups.handler(calls)
         yield self.tables.handler(calls)
         yield self._cluster.handler(calls)
         yield self.health.handler(calls)
-        names = [lookup.SERVICE, tables.SERVICE, cluster.SERVICE, health.SERVICE]
+        yield for_operators.handler(calls)
+        names = [lookup.SERVICE, tables.SERVICE, cluster.SERVICE, health.SERVICE, admin.SERVICE]
         if self._blocks is not None:
             yield self._blocks.handler(calls)
             names.append(blocks.SERVICE)

@@ -14,20 +14,21 @@ class CallsUnderWay:
     """Counts calls between their beginning and their end. Belongs to the event loop."""
 
     def __init__(self) -> None:
-        self._number = 0
+        self.number = 0
+        """How many are under way."""
         self._none = asyncio.Event()
         self._none.set()
 
     @contextmanager
     def one_more(self) -> Iterator[None]:
         """Count a call as long as the block lasts."""
-        self._number += 1
+        self.number += 1
         self._none.clear()
         try:
             yield
         finally:
-            self._number -= 1
-            if self._number == 0:
+            self.number -= 1
+            if self.number == 0:
                 self._none.set()
 
     async def ended(self) -> None:

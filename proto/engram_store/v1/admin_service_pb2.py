@@ -12,9 +12,10 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from engram_store.v1 import table_service_pb2 as engram__store_dot_v1_dot_table__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#engram_store/v1/admin_service.proto\x12\x0f\x65ngram_store.v1\"\x12\n\x10GetStatusRequest\"\xeb\x06\n\x11GetStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0fprogram_version\x18\x02 \x01(\t\x12\x15\n\rstarted_at_ns\x18\x03 \x01(\x04\x12\x0e\n\x06now_ns\x18\x04 \x01(\x04\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\r\n\x05ready\x18\x06 \x01(\x08\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\x12,\n\x06tables\x18\x08 \x03(\x0b\x32\x1c.engram_store.v1.TableStatus\x12.\n\x07workers\x18\t \x03(\x0b\x32\x1d.engram_store.v1.WorkerStatus\x12>\n\x06limits\x18\n \x03(\x0b\x32..engram_store.v1.GetStatusResponse.LimitsEntry\x12M\n\x0elookup_seconds\x18\x0b \x03(\x0b\x32\x35.engram_store.v1.GetStatusResponse.LookupSecondsEntry\x12@\n\x07refused\x18\x0c \x03(\x0b\x32/.engram_store.v1.GetStatusResponse.RefusedEntry\x12>\n\x06\x66\x61iled\x18\r \x03(\x0b\x32..engram_store.v1.GetStatusResponse.FailedEntry\x12\x10\n\x08given_up\x18\x0e \x01(\x04\x12\x0f\n\x07streams\x18\x0f \x01(\x04\x12\x13\n\x0b\x63onnections\x18\x10 \x01(\x04\x12\x12\n\ncluster_id\x18\x11 \x01(\t\x12\x11\n\tmap_epoch\x18\x12 \x01(\x04\x1aK\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.engram_store.v1.LimitStatus:\x02\x38\x01\x1aR\n\x12LookupSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.engram_store.v1.LookupTimes:\x02\x38\x01\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x46\x61iledEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xbd\x02\n\x0bTableStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08num_rows\x18\x03 \x01(\x04\x12\x11\n\tnum_bytes\x18\x04 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\x05 \x01(\x04\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x17\n\x0fpublished_at_ns\x18\x07 \x01(\x04\x12\x13\n\x0bquarantined\x18\x08 \x03(\t\x12:\n\x07lookups\x18\t \x03(\x0b\x32).engram_store.v1.TableStatus.LookupsEntry\x12\x12\n\nfound_rows\x18\n \x01(\x04\x12\x13\n\x0b\x66ound_bytes\x18\x0b \x01(\x04\x1a.\n\x0cLookupsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"I\n\x0cWorkerStatus\x12\x0e\n\x06listen\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\n\n\x02up\x18\x03 \x01(\x08\x12\x10\n\x08restarts\x18\x04 \x01(\r\"*\n\x0bLimitStatus\x12\r\n\x05taken\x18\x01 \x01(\x04\x12\x0c\n\x04most\x18\x02 \x01(\x04\"N\n\x0bLookupTimes\x12\x16\n\x0e\x62ounds_seconds\x18\x01 \x03(\x01\x12\x12\n\ncumulative\x18\x02 \x03(\x04\x12\x13\n\x0bsum_seconds\x18\x03 \x01(\x01\x32\x62\n\x0c\x41\x64minService\x12R\n\tGetStatus\x12!.engram_store.v1.GetStatusRequest\x1a\".engram_store.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#engram_store/v1/admin_service.proto\x12\x0f\x65ngram_store.v1\x1a#engram_store/v1/table_service.proto\"\x12\n\x10GetStatusRequest\"\x92\x07\n\x11GetStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0fprogram_version\x18\x02 \x01(\t\x12\x15\n\rstarted_at_ns\x18\x03 \x01(\x04\x12\x0e\n\x06now_ns\x18\x04 \x01(\x04\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\r\n\x05ready\x18\x06 \x01(\x08\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\x12,\n\x06tables\x18\x08 \x03(\x0b\x32\x1c.engram_store.v1.TableStatus\x12)\n\x07workers\x18\t \x01(\x0b\x32\x18.engram_store.v1.Workers\x12>\n\x06limits\x18\n \x03(\x0b\x32..engram_store.v1.GetStatusResponse.LimitsEntry\x12M\n\x0elookup_seconds\x18\x0b \x03(\x0b\x32\x35.engram_store.v1.GetStatusResponse.LookupSecondsEntry\x12@\n\x07refused\x18\x0c \x03(\x0b\x32/.engram_store.v1.GetStatusResponse.RefusedEntry\x12>\n\x06\x66\x61iled\x18\r \x03(\x0b\x32..engram_store.v1.GetStatusResponse.FailedEntry\x12\x10\n\x08given_up\x18\x0e \x01(\x04\x12\x0f\n\x07streams\x18\x0f \x01(\x04\x12\x13\n\x0b\x63onnections\x18\x10 \x01(\x04\x12\x12\n\ncluster_id\x18\x11 \x01(\t\x12\x11\n\tmap_epoch\x18\x12 \x01(\x04\x12\x0b\n\x03pid\x18\x13 \x01(\r\x12\x0e\n\x06listen\x18\x14 \x01(\t\x12\r\n\x05quiet\x18\x15 \x01(\x08\x1aK\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.engram_store.v1.LimitStatus:\x02\x38\x01\x1aR\n\x12LookupSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.engram_store.v1.LookupTimes:\x02\x38\x01\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x46\x61iledEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xcb\x02\n\x0bTableStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08num_rows\x18\x03 \x01(\x04\x12\x11\n\tnum_bytes\x18\x04 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\x05 \x01(\x04\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x15\n\rwritten_at_ns\x18\x07 \x01(\x04\x12\x13\n\x0bquarantined\x18\x08 \x03(\t\x12:\n\x07lookups\x18\t \x03(\x0b\x32).engram_store.v1.TableStatus.LookupsEntry\x12\x12\n\nfound_rows\x18\n \x01(\x04\x12\x13\n\x0b\x66ound_bytes\x18\x0b \x01(\x04\x12\x0e\n\x06served\x18\x0c \x01(\x08\x1a.\n\x0cLookupsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"*\n\x0bLimitStatus\x12\r\n\x05taken\x18\x01 \x01(\x04\x12\x0c\n\x04most\x18\x02 \x01(\x04\"N\n\x0bLookupTimes\x12\x16\n\x0e\x62ounds_seconds\x18\x01 \x03(\x01\x12\x12\n\ncumulative\x18\x02 \x03(\x04\x12\x13\n\x0bsum_seconds\x18\x03 \x01(\x01\"\x0e\n\x0c\x44rainRequest\"%\n\rDrainResponse\x12\x14\n\x0cwas_draining\x18\x01 \x01(\x08\"6\n\x12\x41ttachTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\"^\n\x13\x41ttachTableResponse\x12.\n\x06tables\x18\x01 \x03(\x0b\x32\x1e.engram_store.v1.AttachedTable\x12\x17\n\x0funknown_hashing\x18\x02 \x01(\t\"\x8b\x01\n\rAttachedTable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08num_rows\x18\x03 \x01(\x04\x12\x11\n\tnum_bytes\x18\x04 \x01(\x04\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\x12\x11\n\tunchanged\x18\x06 \x01(\x08\x12\x0e\n\x06served\x18\x07 \x01(\x08\"I\n\x12\x44ropVersionRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0bwhole_table\x18\x03 \x01(\x08\"#\n\x13\x44ropVersionResponse\x12\x0c\n\x04gone\x18\x01 \x01(\x08\x32\xde\x02\n\x0c\x41\x64minService\x12R\n\tGetStatus\x12!.engram_store.v1.GetStatusRequest\x1a\".engram_store.v1.GetStatusResponse\x12\x46\n\x05\x44rain\x12\x1d.engram_store.v1.DrainRequest\x1a\x1e.engram_store.v1.DrainResponse\x12X\n\x0b\x41ttachTable\x12#.engram_store.v1.AttachTableRequest\x1a$.engram_store.v1.AttachTableResponse\x12X\n\x0b\x44ropVersion\x12#.engram_store.v1.DropVersionRequest\x1a$.engram_store.v1.DropVersionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -31,28 +32,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSRESPONSE_FAILEDENTRY']._serialized_options = b'8\001'
   _globals['_TABLESTATUS_LOOKUPSENTRY']._loaded_options = None
   _globals['_TABLESTATUS_LOOKUPSENTRY']._serialized_options = b'8\001'
-  _globals['_GETSTATUSREQUEST']._serialized_start=56
-  _globals['_GETSTATUSREQUEST']._serialized_end=74
-  _globals['_GETSTATUSRESPONSE']._serialized_start=77
-  _globals['_GETSTATUSRESPONSE']._serialized_end=952
-  _globals['_GETSTATUSRESPONSE_LIMITSENTRY']._serialized_start=698
-  _globals['_GETSTATUSRESPONSE_LIMITSENTRY']._serialized_end=773
-  _globals['_GETSTATUSRESPONSE_LOOKUPSECONDSENTRY']._serialized_start=775
-  _globals['_GETSTATUSRESPONSE_LOOKUPSECONDSENTRY']._serialized_end=857
-  _globals['_GETSTATUSRESPONSE_REFUSEDENTRY']._serialized_start=859
-  _globals['_GETSTATUSRESPONSE_REFUSEDENTRY']._serialized_end=905
-  _globals['_GETSTATUSRESPONSE_FAILEDENTRY']._serialized_start=907
-  _globals['_GETSTATUSRESPONSE_FAILEDENTRY']._serialized_end=952
-  _globals['_TABLESTATUS']._serialized_start=955
-  _globals['_TABLESTATUS']._serialized_end=1272
-  _globals['_TABLESTATUS_LOOKUPSENTRY']._serialized_start=1226
-  _globals['_TABLESTATUS_LOOKUPSENTRY']._serialized_end=1272
-  _globals['_WORKERSTATUS']._serialized_start=1274
-  _globals['_WORKERSTATUS']._serialized_end=1347
-  _globals['_LIMITSTATUS']._serialized_start=1349
-  _globals['_LIMITSTATUS']._serialized_end=1391
-  _globals['_LOOKUPTIMES']._serialized_start=1393
-  _globals['_LOOKUPTIMES']._serialized_end=1471
-  _globals['_ADMINSERVICE']._serialized_start=1473
-  _globals['_ADMINSERVICE']._serialized_end=1571
+  _globals['_GETSTATUSREQUEST']._serialized_start=93
+  _globals['_GETSTATUSREQUEST']._serialized_end=111
+  _globals['_GETSTATUSRESPONSE']._serialized_start=114
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1028
+  _globals['_GETSTATUSRESPONSE_LIMITSENTRY']._serialized_start=774
+  _globals['_GETSTATUSRESPONSE_LIMITSENTRY']._serialized_end=849
+  _globals['_GETSTATUSRESPONSE_LOOKUPSECONDSENTRY']._serialized_start=851
+  _globals['_GETSTATUSRESPONSE_LOOKUPSECONDSENTRY']._serialized_end=933
+  _globals['_GETSTATUSRESPONSE_REFUSEDENTRY']._serialized_start=935
+  _globals['_GETSTATUSRESPONSE_REFUSEDENTRY']._serialized_end=981
+  _globals['_GETSTATUSRESPONSE_FAILEDENTRY']._serialized_start=983
+  _globals['_GETSTATUSRESPONSE_FAILEDENTRY']._serialized_end=1028
+  _globals['_TABLESTATUS']._serialized_start=1031
+  _globals['_TABLESTATUS']._serialized_end=1362
+  _globals['_TABLESTATUS_LOOKUPSENTRY']._serialized_start=1316
+  _globals['_TABLESTATUS_LOOKUPSENTRY']._serialized_end=1362
+  _globals['_LIMITSTATUS']._serialized_start=1364
+  _globals['_LIMITSTATUS']._serialized_end=1406
+  _globals['_LOOKUPTIMES']._serialized_start=1408
+  _globals['_LOOKUPTIMES']._serialized_end=1486
+  _globals['_DRAINREQUEST']._serialized_start=1488
+  _globals['_DRAINREQUEST']._serialized_end=1502
+  _globals['_DRAINRESPONSE']._serialized_start=1504
+  _globals['_DRAINRESPONSE']._serialized_end=1541
+  _globals['_ATTACHTABLEREQUEST']._serialized_start=1543
+  _globals['_ATTACHTABLEREQUEST']._serialized_end=1597
+  _globals['_ATTACHTABLERESPONSE']._serialized_start=1599
+  _globals['_ATTACHTABLERESPONSE']._serialized_end=1693
+  _globals['_ATTACHEDTABLE']._serialized_start=1696
+  _globals['_ATTACHEDTABLE']._serialized_end=1835
+  _globals['_DROPVERSIONREQUEST']._serialized_start=1837
+  _globals['_DROPVERSIONREQUEST']._serialized_end=1910
+  _globals['_DROPVERSIONRESPONSE']._serialized_start=1912
+  _globals['_DROPVERSIONRESPONSE']._serialized_end=1947
+  _globals['_ADMINSERVICE']._serialized_start=1950
+  _globals['_ADMINSERVICE']._serialized_end=2300
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from engram_store.v1 import table_service_pb2 as _table_service_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -10,7 +11,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("node_id", "program_version", "started_at_ns", "now_ns", "uptime_seconds", "ready", "draining", "tables", "workers", "limits", "lookup_seconds", "refused", "failed", "given_up", "streams", "connections", "cluster_id", "map_epoch")
+    __slots__ = ("node_id", "program_version", "started_at_ns", "now_ns", "uptime_seconds", "ready", "draining", "tables", "workers", "limits", "lookup_seconds", "refused", "failed", "given_up", "streams", "connections", "cluster_id", "map_epoch", "pid", "listen", "quiet")
     class LimitsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +58,9 @@ class GetStatusResponse(_message.Message):
     CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     MAP_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    LISTEN_FIELD_NUMBER: _ClassVar[int]
+    QUIET_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     program_version: str
     started_at_ns: int
@@ -65,7 +69,7 @@ class GetStatusResponse(_message.Message):
     ready: bool
     draining: bool
     tables: _containers.RepeatedCompositeFieldContainer[TableStatus]
-    workers: _containers.RepeatedCompositeFieldContainer[WorkerStatus]
+    workers: _table_service_pb2.Workers
     limits: _containers.MessageMap[str, LimitStatus]
     lookup_seconds: _containers.MessageMap[str, LookupTimes]
     refused: _containers.ScalarMap[str, int]
@@ -75,10 +79,13 @@ class GetStatusResponse(_message.Message):
     connections: int
     cluster_id: str
     map_epoch: int
-    def __init__(self, node_id: _Optional[str] = ..., program_version: _Optional[str] = ..., started_at_ns: _Optional[int] = ..., now_ns: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., ready: bool = ..., draining: bool = ..., tables: _Optional[_Iterable[_Union[TableStatus, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., limits: _Optional[_Mapping[str, LimitStatus]] = ..., lookup_seconds: _Optional[_Mapping[str, LookupTimes]] = ..., refused: _Optional[_Mapping[str, int]] = ..., failed: _Optional[_Mapping[str, int]] = ..., given_up: _Optional[int] = ..., streams: _Optional[int] = ..., connections: _Optional[int] = ..., cluster_id: _Optional[str] = ..., map_epoch: _Optional[int] = ...) -> None: ...
+    pid: int
+    listen: str
+    quiet: bool
+    def __init__(self, node_id: _Optional[str] = ..., program_version: _Optional[str] = ..., started_at_ns: _Optional[int] = ..., now_ns: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., ready: bool = ..., draining: bool = ..., tables: _Optional[_Iterable[_Union[TableStatus, _Mapping]]] = ..., workers: _Optional[_Union[_table_service_pb2.Workers, _Mapping]] = ..., limits: _Optional[_Mapping[str, LimitStatus]] = ..., lookup_seconds: _Optional[_Mapping[str, LookupTimes]] = ..., refused: _Optional[_Mapping[str, int]] = ..., failed: _Optional[_Mapping[str, int]] = ..., given_up: _Optional[int] = ..., streams: _Optional[int] = ..., connections: _Optional[int] = ..., cluster_id: _Optional[str] = ..., map_epoch: _Optional[int] = ..., pid: _Optional[int] = ..., listen: _Optional[str] = ..., quiet: bool = ...) -> None: ...
 
 class TableStatus(_message.Message):
-    __slots__ = ("name", "version", "num_rows", "num_bytes", "resident_bytes", "backend", "published_at_ns", "quarantined", "lookups", "found_rows", "found_bytes")
+    __slots__ = ("name", "version", "num_rows", "num_bytes", "resident_bytes", "backend", "written_at_ns", "quarantined", "lookups", "found_rows", "found_bytes", "served")
     class LookupsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -92,35 +99,25 @@ class TableStatus(_message.Message):
     NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
-    PUBLISHED_AT_NS_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_AT_NS_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
     LOOKUPS_FIELD_NUMBER: _ClassVar[int]
     FOUND_ROWS_FIELD_NUMBER: _ClassVar[int]
     FOUND_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     num_rows: int
     num_bytes: int
     resident_bytes: int
     backend: str
-    published_at_ns: int
+    written_at_ns: int
     quarantined: _containers.RepeatedScalarFieldContainer[str]
     lookups: _containers.ScalarMap[str, int]
     found_rows: int
     found_bytes: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., num_rows: _Optional[int] = ..., num_bytes: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., backend: _Optional[str] = ..., published_at_ns: _Optional[int] = ..., quarantined: _Optional[_Iterable[str]] = ..., lookups: _Optional[_Mapping[str, int]] = ..., found_rows: _Optional[int] = ..., found_bytes: _Optional[int] = ...) -> None: ...
-
-class WorkerStatus(_message.Message):
-    __slots__ = ("listen", "pid", "up", "restarts")
-    LISTEN_FIELD_NUMBER: _ClassVar[int]
-    PID_FIELD_NUMBER: _ClassVar[int]
-    UP_FIELD_NUMBER: _ClassVar[int]
-    RESTARTS_FIELD_NUMBER: _ClassVar[int]
-    listen: str
-    pid: int
-    up: bool
-    restarts: int
-    def __init__(self, listen: _Optional[str] = ..., pid: _Optional[int] = ..., up: bool = ..., restarts: _Optional[int] = ...) -> None: ...
+    served: bool
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., num_rows: _Optional[int] = ..., num_bytes: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., backend: _Optional[str] = ..., written_at_ns: _Optional[int] = ..., quarantined: _Optional[_Iterable[str]] = ..., lookups: _Optional[_Mapping[str, int]] = ..., found_rows: _Optional[int] = ..., found_bytes: _Optional[int] = ..., served: bool = ...) -> None: ...
 
 class LimitStatus(_message.Message):
     __slots__ = ("taken", "most")
@@ -139,3 +136,63 @@ class LookupTimes(_message.Message):
     cumulative: _containers.RepeatedScalarFieldContainer[int]
     sum_seconds: float
     def __init__(self, bounds_seconds: _Optional[_Iterable[float]] = ..., cumulative: _Optional[_Iterable[int]] = ..., sum_seconds: _Optional[float] = ...) -> None: ...
+
+class DrainRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DrainResponse(_message.Message):
+    __slots__ = ("was_draining",)
+    WAS_DRAINING_FIELD_NUMBER: _ClassVar[int]
+    was_draining: bool
+    def __init__(self, was_draining: bool = ...) -> None: ...
+
+class AttachTableRequest(_message.Message):
+    __slots__ = ("name", "checkpoint")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    checkpoint: str
+    def __init__(self, name: _Optional[str] = ..., checkpoint: _Optional[str] = ...) -> None: ...
+
+class AttachTableResponse(_message.Message):
+    __slots__ = ("tables", "unknown_hashing")
+    TABLES_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_HASHING_FIELD_NUMBER: _ClassVar[int]
+    tables: _containers.RepeatedCompositeFieldContainer[AttachedTable]
+    unknown_hashing: str
+    def __init__(self, tables: _Optional[_Iterable[_Union[AttachedTable, _Mapping]]] = ..., unknown_hashing: _Optional[str] = ...) -> None: ...
+
+class AttachedTable(_message.Message):
+    __slots__ = ("name", "version", "num_rows", "num_bytes", "fingerprint", "unchanged", "served")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    NUM_ROWS_FIELD_NUMBER: _ClassVar[int]
+    NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    num_rows: int
+    num_bytes: int
+    fingerprint: str
+    unchanged: bool
+    served: bool
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., num_rows: _Optional[int] = ..., num_bytes: _Optional[int] = ..., fingerprint: _Optional[str] = ..., unchanged: bool = ..., served: bool = ...) -> None: ...
+
+class DropVersionRequest(_message.Message):
+    __slots__ = ("table", "version", "whole_table")
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_TABLE_FIELD_NUMBER: _ClassVar[int]
+    table: str
+    version: str
+    whole_table: bool
+    def __init__(self, table: _Optional[str] = ..., version: _Optional[str] = ..., whole_table: bool = ...) -> None: ...
+
+class DropVersionResponse(_message.Message):
+    __slots__ = ("gone",)
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    gone: bool
+    def __init__(self, gone: bool = ...) -> None: ...

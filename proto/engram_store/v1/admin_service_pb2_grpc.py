@@ -31,7 +31,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub(object):
-    """AdminService tells those who run a node how it is.
+    """AdminService tells those who run a node how it is, and takes their changes. Where a node has an address of its own for
+    this, changes are taken there alone.
     """
 
     def __init__(self, channel):
@@ -45,15 +46,54 @@ class AdminServiceStub(object):
                 request_serializer=engram__store_dot_v1_dot_admin__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=engram__store_dot_v1_dot_admin__service__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/engram_store.v1.AdminService/Drain',
+                request_serializer=engram__store_dot_v1_dot_admin__service__pb2.DrainRequest.SerializeToString,
+                response_deserializer=engram__store_dot_v1_dot_admin__service__pb2.DrainResponse.FromString,
+                _registered_method=True)
+        self.AttachTable = channel.unary_unary(
+                '/engram_store.v1.AdminService/AttachTable',
+                request_serializer=engram__store_dot_v1_dot_admin__service__pb2.AttachTableRequest.SerializeToString,
+                response_deserializer=engram__store_dot_v1_dot_admin__service__pb2.AttachTableResponse.FromString,
+                _registered_method=True)
+        self.DropVersion = channel.unary_unary(
+                '/engram_store.v1.AdminService/DropVersion',
+                request_serializer=engram__store_dot_v1_dot_admin__service__pb2.DropVersionRequest.SerializeToString,
+                response_deserializer=engram__store_dot_v1_dot_admin__service__pb2.DropVersionResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
-    """AdminService tells those who run a node how it is.
+    """AdminService tells those who run a node how it is, and takes their changes. Where a node has an address of its own for
+    this, changes are taken there alone.
     """
 
     def GetStatus(self, request, context):
         """GetStatus describes the process that answers. Each worker of a node answers for itself: who wants the whole node
         asks all of `workers`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """Drain has the whole node tell its clients to go to other nodes, and probes that it is not ready. It answers whoever
+        asks still, and does not end: a signal later ends it without losing a lookup. Nothing but a restart takes it back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AttachTable(self, request, context):
+        """AttachTable makes tables of a checkpoint that lies on the node's disk. They become current together, and its rows stay
+        where they are. The caller needs the right to change each of these tables.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropVersion(self, request, context):
+        """DropVersion removes a version of a table that is not current, or a whole table. There is no way back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -67,6 +107,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=engram__store_dot_v1_dot_admin__service__pb2.GetStatusRequest.FromString,
                     response_serializer=engram__store_dot_v1_dot_admin__service__pb2.GetStatusResponse.SerializeToString,
             ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=engram__store_dot_v1_dot_admin__service__pb2.DrainRequest.FromString,
+                    response_serializer=engram__store_dot_v1_dot_admin__service__pb2.DrainResponse.SerializeToString,
+            ),
+            'AttachTable': grpc.unary_unary_rpc_method_handler(
+                    servicer.AttachTable,
+                    request_deserializer=engram__store_dot_v1_dot_admin__service__pb2.AttachTableRequest.FromString,
+                    response_serializer=engram__store_dot_v1_dot_admin__service__pb2.AttachTableResponse.SerializeToString,
+            ),
+            'DropVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropVersion,
+                    request_deserializer=engram__store_dot_v1_dot_admin__service__pb2.DropVersionRequest.FromString,
+                    response_serializer=engram__store_dot_v1_dot_admin__service__pb2.DropVersionResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'engram_store.v1.AdminService', rpc_method_handlers)
@@ -76,7 +131,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService(object):
-    """AdminService tells those who run a node how it is.
+    """AdminService tells those who run a node how it is, and takes their changes. Where a node has an address of its own for
+    this, changes are taken there alone.
     """
 
     @staticmethod
@@ -96,6 +152,87 @@ class AdminService(object):
             '/engram_store.v1.AdminService/GetStatus',
             engram__store_dot_v1_dot_admin__service__pb2.GetStatusRequest.SerializeToString,
             engram__store_dot_v1_dot_admin__service__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engram_store.v1.AdminService/Drain',
+            engram__store_dot_v1_dot_admin__service__pb2.DrainRequest.SerializeToString,
+            engram__store_dot_v1_dot_admin__service__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AttachTable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engram_store.v1.AdminService/AttachTable',
+            engram__store_dot_v1_dot_admin__service__pb2.AttachTableRequest.SerializeToString,
+            engram__store_dot_v1_dot_admin__service__pb2.AttachTableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engram_store.v1.AdminService/DropVersion',
+            engram__store_dot_v1_dot_admin__service__pb2.DropVersionRequest.SerializeToString,
+            engram__store_dot_v1_dot_admin__service__pb2.DropVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,
