@@ -88,6 +88,7 @@ COMMANDS: Final[dict[str, Command | CommandGroup]] = {
     "tables": Command("list tables and their state", "tables"),
     "inspect": Command("describe a table, print rows", "inspect"),
     "verify": Command("read everything, compare digests", "verify", "verify_tables"),
+    "backup": Command("copy a data root while it is served", "backup"),
     "drop": Command("remove an old version or a whole table", "drop"),
     "diff": Command("say which rows two versions differ in", "diff"),
     "patch": Command("make the next version, with some rows replaced", "patch"),

@@ -10,6 +10,7 @@ import dataclasses
 import os
 import shutil
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -23,13 +24,15 @@ from store_server.storage.files.data_file import DATA_FILE_KINDS
 from store_server.storage.held_blocks import HELD, held_json
 from store_server.storage.names import name_of
 from store_server.storage.root_writer import root_writer
+from store_server.storage.sparse_file import make_sparse
 from store_server.storage.turns import turn_at
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from store_server.storage.manifest import Manifest
+    from store_server.storage.root_writer import RootWriter
 
 _INCOMING: Final = "incoming"
 
@@ -46,11 +49,14 @@ def home_of(root: DataRoot, name: str, version: str) -> DataRoot | None:
     return arrival if _is_begun(arrival, name, version) else None
 
 
-def begin_arrival(root: DataRoot, name: str, manifest: Manifest) -> DataRoot:
+def begin_arrival(
+    root: DataRoot, name: str, manifest: Manifest, *, make_files: Callable[[Path], Manifest] | None = None
+) -> DataRoot:
     """Make room for a version of which no block is there yet; returns the root in which it lies for now.
 
     It is held as a flat file, whatever holds it elsewhere. One that has most blocks in common with another version that
-    is here shares the file of that one, and `BlockWriter.hold_right` finds those blocks in it. One that was begun
+    is here shares the file of that one, and `BlockWriter.hold_right` finds those blocks in it. Unless `make_files` puts
+    other files into a directory, and returns the manifest of how the version is to lie in them. One that was begun
     already goes on.
 
     Raises InvalidTableName, InvalidTableSpec for a version that cannot be held so, DiskFull, RootNotWritable.
@@ -66,7 +72,7 @@ def begin_arrival(root: DataRoot, name: str, manifest: Manifest) -> DataRoot:
         with _turn(incoming):
             if not _is_begun(arrival, name, manifest.version):
                 shutil.rmtree(arrival.table_path(name), ignore_errors=True)  # of one who died over it
-                _make(root, arrival, name, manifest)
+                _make(arrival, name, manifest.version, make_files or partial(_make_files, root, name, manifest))
     return arrival
 
 
@@ -75,9 +81,14 @@ def place_arrival(root: DataRoot, name: str, version: str) -> None:
 
     One that was published here meanwhile stays, and the arrival goes. Raises RootBusy, RootNotWritable.
     """
-    arrival = _arrival(root, version)
     with root_writer(root.path) as writer:
-        writer.place_arrived(name, version, arrival.table_path(name))
+        place_arrival_by(writer, name, version)
+
+
+def place_arrival_by(writer: RootWriter, name: str, version: str) -> None:
+    """Do the same as the writer of the root. Raises RootNotWritable."""
+    arrival = _arrival(writer.root, version)
+    writer.place_arrived(name, version, arrival.table_path(name))
     shutil.rmtree(arrival.table_path(name), ignore_errors=True)
     _remove_empty(arrival)
 
@@ -148,12 +159,12 @@ def _is_begun(arrival: DataRoot, name: str, version: str) -> bool:
     return True
 
 
-def _make(root: DataRoot, arrival: DataRoot, name: str, manifest: Manifest) -> None:
+def _make(arrival: DataRoot, name: str, version: str, make_files: Callable[[Path], Manifest]) -> None:
     table = arrival.table_path(name)
-    directory = table / VERSIONS / manifest.version
+    directory = table / VERSIONS / version
     make_directory(directory)
-    write_new_file(table / CURRENT, f"{manifest.version}\n".encode())
-    manifest = _make_files(root, directory, name, manifest)
+    write_new_file(table / CURRENT, f"{version}\n".encode())
+    manifest = make_files(directory)
     write_new_file(directory / HELD, held_json(np.zeros(manifest.num_blocks, np.bool_)))
     sync_directory(directory)
     write_new_file(directory / MANIFEST, manifest.to_json())
@@ -161,23 +172,17 @@ def _make(root: DataRoot, arrival: DataRoot, name: str, manifest: Manifest) -> N
         sync_directory(each)
 
 
-def _make_files(root: DataRoot, directory: Path, name: str, manifest: Manifest) -> Manifest:
+def _make_files(root: DataRoot, name: str, manifest: Manifest, directory: Path) -> Manifest:
     """Make the files of a version; returns how it lies in them."""
     flat = dataclasses.replace(manifest, backend="mmap", data_bytes=manifest.num_bytes, changed=None)
     data_path = directory / DATA_FILE_KINDS[flat.backend].file_name
     kin = nearest_kin(root, name, flat)
     if kin is None or not share_file(kin, data_path):
-        _make_sparse(data_path, flat.data_bytes)
+        make_sparse(data_path, flat.data_bytes)
         return flat
     if kin.manifest.changed is not None:
-        _make_sparse(directory / CHANGED, kin.manifest.changed.file_bytes)
+        make_sparse(directory / CHANGED, kin.manifest.changed.file_bytes)
     return kin.manifest
-
-
-def _make_sparse(path: Path, num_bytes: int) -> None:
-    with path.open("xb") as file:
-        file.truncate(num_bytes)
-        os.fsync(file.fileno())
 
 
 def _remove_empty(arrival: DataRoot) -> None:

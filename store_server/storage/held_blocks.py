@@ -13,7 +13,7 @@ import numpy as np
 from store_server.storage.errors import StorageFailure, TableDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -102,6 +102,14 @@ def ranges_of(blocks: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Return the ranges of blocks that are True, in order."""
     borders = np.flatnonzero(np.diff(blocks, prepend=False, append=False)).tolist()
     return list(zip(borders[::2], borders[1::2], strict=True))
+
+
+def runs_of(blocks: NDArray[np.bool_], manifest: Manifest, most_bytes: int) -> Iterator[tuple[int, int]]:
+    """Yield the same ranges, cut so that no more than `most_bytes` lie in one, and at least a block."""
+    most = max(1, most_bytes // (manifest.block_rows * manifest.row_bytes))
+    for first, end in ranges_of(blocks):
+        for begin in range(first, end, most):
+            yield begin, min(end, begin + most)
 
 
 def blocks_of(ranges: BlockRanges, num_blocks: int) -> NDArray[np.bool_]:

@@ -153,9 +153,14 @@ class RootWriter:
 
     def record_digests(self, name: str, version: str, block_digests: Sequence[str]) -> None:
         """Keep the digests of an attached version, which was published without them; its name stays the same."""
-        manifest = dataclasses.replace(self.root.manifest(name, version), block_digests=tuple(block_digests))
+        self.replace_manifest(
+            name, dataclasses.replace(self.root.manifest(name, version), block_digests=tuple(block_digests))
+        )
+
+    def replace_manifest(self, name: str, manifest: Manifest) -> None:
+        """Say something else of a version that its name does not depend on."""
         with disk_errors_named(self.root.path):
-            path = self.root.version_path(name, version) / MANIFEST
+            path = self.root.version_path(name, manifest.version) / MANIFEST
             replace_file(path, manifest.to_json(), temporary=self._free_staging_path())
 
     def make_current(self, name: str, version: str) -> bool:

@@ -21,6 +21,13 @@ _UNABLE: Final = frozenset((errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS))  # of
 _BYTES_A_STATUS_BLOCK: Final = 512
 
 
+def make_sparse(path: Path, num_bytes: int) -> None:
+    """Make a file of so many bytes that takes no disk space yet. Raises OSError."""
+    with path.open("xb") as file:
+        file.truncate(num_bytes)
+        os.fsync(file.fileno())
+
+
 def reserve_ranges(descriptor: int, path: Path, ranges: Sequence[tuple[int, int]], *, spare_bytes: int) -> None:
     """Take disk space for ranges (offset, bytes) of an open file, so that a full disk is found before any is written.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,7 @@ from store_server.cluster.blocks.right_blocks import RightBlocks, right_manifest
 from store_server.storage import RootBusy
 from store_server.storage.arrivals import begin_arrival, home_of, place_arrival
 from store_server.storage.block_writer import BlockWriter
-from store_server.storage.held_blocks import blocks_of, held_bytes, ranges_of
+from store_server.storage.held_blocks import blocks_of, held_bytes, runs_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +72,7 @@ def copy_blocks(
     home = home or begin_arrival(root, table, manifest)
     right, pace = RightBlocks(sources, table, manifest), Pace(bytes_per_second)
     with BlockWriter(home.stored_version(table, version)) as writer:
-        for run in _runs(blocks & ~writer.held(), manifest, batch_bytes):
+        for run in runs_of(blocks & ~writer.held(), manifest, batch_bytes):
             _require_going_on(stop, table, version)
             pace.wait(writer.hold_right([run]), stop)
         writer.reserve(ranges)
@@ -80,21 +80,13 @@ def copy_blocks(
         progress(_progress(manifest, blocks, writer.held()))
         while (missing := blocks & ~writer.held()).any():
             _require_going_on(stop, table, version)
-            got = right.fetch(*next(_runs(missing, manifest, batch_bytes)))
+            got = right.fetch(*next(runs_of(missing, manifest, batch_bytes)))
             writer.store(got)
             is_placed = is_placed or _could_place(root, table, version)
             progress(_progress(manifest, blocks, writer.held()))
             pace.wait(sum(map(len, got.values())), stop)
     if not is_placed:
         _place_at_last(root, table, version, stop)
-
-
-def _runs(missing: NDArray[np.bool_], manifest: Manifest, batch_bytes: int) -> Iterator[tuple[int, int]]:
-    """Yield the blocks that are missing, a few at a time that lie one behind the other: first, end."""
-    most = max(1, batch_bytes // (manifest.block_rows * manifest.row_bytes))
-    for first, end in ranges_of(missing):
-        for begin in range(first, end, most):
-            yield begin, min(end, begin + most)
 
 
 def _require_going_on(stop: threading.Event, table: str, version: str) -> None:

@@ -23,6 +23,12 @@ def drop(root: Path, files: Path) -> list[object]:
     return ["drop", root, "t", write_table(files / "elsewhere", "t", OLD)]
 
 
+def backup(root: Path, files: Path) -> list[object]:
+    """Into a backup that has older versions already."""
+    write_table(files / "elsewhere", "t", NEW)
+    return ["backup", files / "elsewhere", root]
+
+
 COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     "import": lambda root, files: ["import", root, "t", files / "new.npy"],
     "import-lmdb": lambda root, files: ["import", root, "t", files / "new.npy", "--backend", "lmdb"],
@@ -31,8 +37,9 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     "attach": lambda root, files: ["attach", root, "ck", "--checkpoint", files / "ck"],
     "create": lambda root, _: ["create", root, "new", "--rows", "1000", "--row-bytes", "264"],
     "drop": drop,
+    "backup": backup,
 }
-_IN_SHORT = {"import", "patch", "drop"}
+_IN_SHORT = {"import", "patch", "drop", "backup"}
 # A full disk keeps nobody from dropping.
 CASES = [
     pytest.param(disk, command, marks=[] if command in _IN_SHORT else [pytest.mark.long])
@@ -101,6 +108,41 @@ def test_a_source_that_cannot_be_read_is_an_error_that_names_it_and_nothing_is_s
         assert versions_in(root) == before
         disk.mend()
         assert run("import", root, "t", disk.place / "new.npy").status == 0
+
+
+@pytest.mark.parametrize(("backend", "file"), [("mmap", "rows.bin"), ("lmdb", "rows.lmdb"), ("mmap", "table.json")])
+def test_a_backup_names_the_file_that_cannot_be_read_and_has_all_the_rest(
+    tmp_path: Path, backend: str, file: str
+) -> None:
+    with failing("read", f"*/bad/*/{file}")(tmp_path) as disk:
+        root, to = disk.place / "root", tmp_path / "backup"
+        bad = write_table(root, "bad", OLD, backend=backend)
+        good = write_table(root, "good", ROWS)
+        disk.fail()
+
+        failed = run("backup", root, to)
+
+        path = root / "tables" / "bad" / "versions" / bad / file
+        assert failed.status == 1
+        assert f"error: {path}: " in failed.err
+        assert "Input/output error" in failed.err
+        assert f"unreadable bad  {bad}\n" in failed.out
+        assert failed.err.splitlines()[-1] == "error: the backup lacks 1 version, see above"
+        assert versions_in(to) == {"good": (good,)}
+        disk.mend()
+        assert run("backup", root, to).status == 0
+        assert versions_in(to) == {"bad": (bad,), "good": (good,)}
+
+
+def test_a_root_on_a_read_only_disk_can_be_backed_up(tmp_path: Path) -> None:
+    with DISKS["read-only"](tmp_path) as disk:
+        version = write_table(disk.place / "root", "t", ROWS)
+        disk.fail()
+
+        backed_up = run("backup", disk.place / "root", tmp_path / "backup")
+
+        assert (backed_up.status, backed_up.err.count("error: ")) == (0, 0), backed_up.err
+        assert versions_in(tmp_path / "backup") == {"t": (version,)}
 
 
 def versions_in(root: Path) -> dict[str, tuple[str, ...]]:
