@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard, get_type_hints
+from typing import Any, Final, Self, TypeGuard, get_type_hints
 
 import typer
 
@@ -27,6 +27,10 @@ class OptionGroup:
     def given_options(self) -> list[str]:
         """The options that somebody set, as on a command line, in their order."""
         return [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(self) if field.name in self.given]
+
+    def over(self, lower: Self) -> Self:
+        """Return another group with what somebody set in this one."""
+        return dataclasses.replace(lower, **{name: getattr(self, name) for name in self.given})
 
     def settings(self) -> Mapping[str, Any]:
         """Return the fields of ServerConfig that these options set. Raises ValueError."""

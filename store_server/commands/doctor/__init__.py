@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -12,16 +13,15 @@ import typer
 
 from store_server.commands.connection_options import ConnectionOptions
 from store_server.commands.doctor.finding import Finding, Verdict, fail
-from store_server.commands.doctor.host import Wanted, judge_host, judge_root
-from store_server.commands.doctor.host_facts import look_at_host, look_at_root
+from store_server.commands.doctor.here import look_at_settings, look_here
 from store_server.commands.doctor.report import as_json as json_of
 from store_server.commands.doctor.report import lines_of, summary_of
 from store_server.commands.failure import CommandFailed
 from store_server.commands.option_groups import takes_groups
 from store_server.commands.serve_options.processes import ProcessOptions
 from store_server.commands.serve_options.tables import TableOptions
+from store_server.commands.settings_file import settings_in
 from store_server.commands.stop_signals import run_stoppable
-from store_server.storage import DataRoot, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 EXAMPLES: Final = (
     "engram-store doctor grpcs://memory-node:50051 --ca-file ca.pem --token-file token",
     "engram-store doctor --root ./data --workers 4 --in-memory demo/layer-1 --huge-pages",
+    "engram-store doctor --config /etc/engram-store/node.toml",
 )
 _MOST_STEP_SECONDS: Final = 5.0
 
@@ -49,6 +50,10 @@ def doctor(
             metavar="ROOT", help="Data root: check this host for a node that is to serve it, and compare rows."
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Settings of a node, as for `serve`: check them, and this host for them."),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Ends the whole look.")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object in the end, instead of lines.")] = False,
     connection: ConnectionOptions,
@@ -59,12 +64,13 @@ def doctor(
 
     With a URL, where a client runs: names, connections, TLS, certificates, token, limits, tables, a row of each, round
     trip and throughput, ports of workers, nodes and copies of a cluster. With --root, where a node runs, and the
-    options that it is to be served with: files, memory, huge pages, NUMA, clock, disk. Or both.
+    options that it is to be served with, or with --config, which has them: files, memory, huge pages, NUMA, clock,
+    disk; of --config also what `config check` finds, and the node's own certificate. Or both.
 
     Each check is "ok", "warn", "fail", or "unknown" where nobody can tell. Exit status 1 if any failed.
     """
-    if url is None and root is None:
-        raise typer.BadParameter("give a URL, --root ROOT, or both")
+    if url is None and root is None and config is None:
+        raise typer.BadParameter("give a URL, --root ROOT or --config FILE, or a URL and one of these")
     findings: list[Finding] = []
 
     def take(finding: Finding) -> None:
@@ -73,9 +79,8 @@ def doctor(
             for line in lines_of(finding):
                 typer.echo(line)
 
-    if root is not None:
-        for finding in _look_here(root, processes, tables):
-            take(finding)
+    for finding in _look_here(root, config, processes, tables):
+        take(finding)
     if url is not None:
         root_url = None if root is None else root.absolute().as_uri()
         run_stoppable(_look_there(url, connection, root_url, timeout, take))
@@ -84,33 +89,18 @@ def doctor(
         raise CommandFailed(f"{num_failed} of {len(findings)} checks failed")
 
 
-def _look_here(root: Path, processes: ProcessOptions, tables: TableOptions) -> Iterator[Finding]:
-    try:
-        yield from judge_root(look_at_root(root))
-    except OSError as error:
-        yield fail(
-            "root", str(root), error.strerror or str(error), "correct the path, or make a root: `create`, `import`"
+def _look_here(
+    root: Path | None, config: Path | None, processes: ProcessOptions, tables: TableOptions
+) -> Iterator[Finding]:
+    if config is not None:
+        options, layers = settings_in(config, root)
+        options = dataclasses.replace(
+            options, processes=processes.over(options.processes), tables=tables.over(options.tables)
         )
-        return
-    in_memory_bytes = 0
-    for name in tables.in_memory or ():
-        try:
-            opened = DataRoot.open(root)
-            in_memory_bytes += opened.manifest(name, opened.current_version(name)).num_bytes
-        except StorageError as error:
-            yield fail("in memory", name, str(error), "correct --in-memory, or `import` the table")
-    wanted = Wanted(
-        workers=processes.workers,
-        huge_pages=tables.huge_pages,
-        numa_nodes=processes.numa_nodes,
-        in_memory_bytes=in_memory_bytes,
-        memory_budget_bytes=tables.memory_budget or 0,
-    )
-    try:
-        processes.placements()
-    except ValueError as error:
-        yield fail("placement", "this host", str(error), "correct --workers, --pin-cores or --numa-nodes")
-    yield from judge_host(look_at_host(), wanted)
+        yield from look_at_settings(config, options, layers)
+        root, processes, tables = options.root, options.processes, options.tables
+    if root is not None:
+        yield from look_here(root, processes, tables)
 
 
 async def _look_there(

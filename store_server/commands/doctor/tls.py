@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from store_server.commands.doctor.finding import Finding
-    from store_server.commands.doctor.tls_facts import TlsFacts, TlsFiles
+    from store_server.commands.doctor.tls_facts import CertificateFacts, TlsFacts, TlsFiles
 
 _DAY_SECONDS: Final = 86_400
 _SOON_DAYS: Final = 14
@@ -30,7 +30,7 @@ _CHANGES: Final = {
 def judge_tls(address: str, facts: TlsFacts, files: TlsFiles, now: float) -> Iterator[Finding]:
     """Yield what a handshake and the certificate in it come to; `now` is in seconds since 1970."""
     yield ok("TLS", address, f"{facts.version}, {facts.cipher}")
-    yield _certificate(address, facts, now)
+    yield judge_certificate(address, facts, now)
     if facts.hung_up:
         shown = f"shows {files.cert}" if files.cert else "shows none"
         change = (
@@ -42,6 +42,21 @@ def judge_tls(address: str, facts: TlsFacts, files: TlsFiles, now: float) -> Ite
         yield fail("own certificate", address, found, change)
     elif files.cert:
         yield ok("own certificate", address, f"the node takes {files.cert}")
+
+
+def judge_certificate(subject: str, facts: CertificateFacts, now: float) -> Finding:
+    """Return what a certificate, of an address or in a file, comes to."""
+    left = (facts.not_after - now) / _DAY_SECONDS
+    about = f"{facts.subject} for {', '.join(facts.names) or 'no name'}, {_validity(facts, now)}"
+    if facts.problem:
+        return fail("certificate", subject, f"{facts.problem.rstrip('.')}: {about}", _change(facts.problem))
+    if left < _SOON_DAYS:
+        change = "renew it: a node reads its certificate again when the files change, without a restart"
+        return warn("certificate", subject, f"{about}, less than {_SOON_DAYS} days", change)
+    if now - facts.not_before < _SUSPICIOUS_SECONDS:
+        change = "see the clocks: hosts whose clock is slow find it not yet valid"
+        return warn("certificate", subject, f"{about}, and begins only now", change)
+    return ok("certificate", subject, about)
 
 
 def judge_no_tls(address: str, error: Exception, seconds: float) -> Finding:
@@ -56,20 +71,6 @@ def judge_no_tls(address: str, error: Exception, seconds: float) -> Finding:
     return fail("TLS", address, f"no handshake: {getattr(error, 'reason', None) or error}", change)
 
 
-def _certificate(address: str, facts: TlsFacts, now: float) -> Finding:
-    left = (facts.not_after - now) / _DAY_SECONDS
-    about = f"{facts.subject} for {', '.join(facts.names) or 'no name'}, {_validity(facts, now)}"
-    if facts.problem:
-        return fail("certificate", address, f"{facts.problem.rstrip('.')}: {about}", _change(facts.problem))
-    if left < _SOON_DAYS:
-        change = "renew it: a node reads its certificate again when the files change, without a restart"
-        return warn("certificate", address, f"{about}, less than {_SOON_DAYS} days", change)
-    if now - facts.not_before < _SUSPICIOUS_SECONDS:
-        change = "see the clocks: hosts whose clock is slow find it not yet valid"
-        return warn("certificate", address, f"{about}, and begins only now", change)
-    return ok("certificate", address, about)
-
-
 def _change(problem: str) -> str:
     for sign, change in _CHANGES.items():
         if sign in problem:
@@ -77,7 +78,7 @@ def _change(problem: str) -> str:
     return "see which authority signed it, and give --ca-file its certificate"
 
 
-def _validity(facts: TlsFacts, now: float) -> str:
+def _validity(facts: CertificateFacts, now: float) -> str:
     if now < facts.not_before:
         return f"valid from {_date(facts.not_before)} on"
     if now >= facts.not_after:

@@ -8,7 +8,7 @@ import os
 import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
 
@@ -30,18 +30,24 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFacts:
-    """A handshake that came about, perhaps only because the certificate was not verified."""
+class CertificateFacts:
+    """What a certificate says."""
 
-    version: str
-    cipher: str
     subject: str
     names: tuple[str, ...]
     not_before: float
     """Seconds since 1970, as `not_after`."""
     not_after: float
     problem: str = ""
-    """Why the certificate cannot be verified, in OpenSSL's words; "" if it is."""
+    """Why it cannot be verified, in OpenSSL's words; "" if it can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFacts(CertificateFacts):
+    """A handshake that came about, perhaps only because the certificate was not verified."""
+
+    version: str
+    cipher: str
     hung_up: str = ""
     """How the node ended the connection right after the handshake; "" if it did not."""
 
@@ -57,20 +63,30 @@ async def shake_hands(way: Way, files: TlsFiles, seconds: float) -> TlsFacts:
         return replace(await _shown(way, context, seconds), problem=error.verify_message)
 
 
+def certificate_in(pem: bytes, now: float) -> CertificateFacts:
+    """Return what the first certificate of a file says; `now` is in seconds since 1970. Raises ValueError."""
+    facts = CertificateFacts(**_said_by(x509.load_pem_x509_certificate(pem)))
+    if now < facts.not_before:
+        return replace(facts, problem="certificate is not yet valid")
+    return replace(facts, problem="certificate has expired") if now >= facts.not_after else facts
+
+
+def _said_by(certificate: x509.Certificate) -> dict[str, Any]:
+    return {
+        "subject": certificate.subject.rfc4514_string(),
+        "names": _names(certificate),
+        "not_before": certificate.not_valid_before_utc.timestamp(),
+        "not_after": certificate.not_valid_after_utc.timestamp(),
+    }
+
+
 async def _shown(way: Way, context: ssl.SSLContext, seconds: float) -> TlsFacts:
     reader, writer = await open_connection(way.place, way.ip, seconds, context)
     try:
         tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
         certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
         cipher = tls.cipher()
-        facts = TlsFacts(
-            version=tls.version() or "",
-            cipher=cipher[0] if cipher else "",
-            subject=certificate.subject.rfc4514_string(),
-            names=_names(certificate),
-            not_before=certificate.not_valid_before_utc.timestamp(),
-            not_after=certificate.not_valid_after_utc.timestamp(),
-        )
+        facts = TlsFacts(version=tls.version() or "", cipher=cipher[0] if cipher else "", **_said_by(certificate))
         if context.verify_mode is ssl.CERT_NONE:
             return facts
         # A node that wants a certificate says so after the handshake; one that is content begins to speak HTTP/2.

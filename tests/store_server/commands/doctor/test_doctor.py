@@ -215,4 +215,58 @@ def test_options_that_the_host_cannot_follow_fail(root, look):
 
 
 def test_without_a_url_or_a_root_there_is_nothing_to_look_at(run):
-    assert "give a URL, --root ROOT, or both" in run("doctor").error
+    assert "give a URL, --root ROOT or --config FILE" in run("doctor").error
+
+
+@pytest.fixture
+def file(root, tmp_path):
+    """Write settings beside those that every node needs; returns where they are."""
+
+    def written(*lines):
+        file = tmp_path / "node.toml"
+        file.write_text("\n".join([f'root = "{root}"', 'listen = "127.0.0.1:0"', *lines]))
+        return file
+
+    return written
+
+
+def test_this_host_is_looked_at_for_the_settings_of_a_file(look, file, tmp_path):
+    shown = make_certificate(tmp_path, "own", make_authority(tmp_path, "authority"))
+
+    tls = (f'tls-cert = "{shown.cert}"', f'tls-key = "{shown.key}"')
+    status, findings = look("--config", file(*tls, 'in-memory = ["t"]'))
+
+    assert (status, failed(findings)) == (0, [])
+    for check in ("settings", "root", "memory"):
+        assert verdicts(findings, check) == ["ok"]
+    assert findings["certificate"][0]["subject"] == str(shown.cert)
+    assert "CN=own" in findings["certificate"][0]["found"]
+
+
+def test_each_problem_of_a_file_of_settings_is_a_failure(look, file, tmp_path):
+    expired = make_expired(tmp_path, "own", make_authority(tmp_path, "authority"))
+
+    tls = (f'tls-cert = "{expired.cert}"', f'tls-key = "{expired.key}"')
+    status, findings = look("--config", file(*tls, 'in-memory = ["gone"]', "drain-secnds = 5", 'numa-nodes = "99"'))
+
+    assert status == 1
+    assert set(failed(findings)) == {"settings", "certificate", "in memory", "placement"}
+    assert any("did you mean drain-seconds?" in finding["found"] for finding in findings["settings"])
+    assert "has expired" in findings["certificate"][0]["found"]
+
+
+def test_what_is_given_beside_a_file_of_settings_goes_before_it(look, file, tmp_path):
+    write_table(tmp_path / "other", "u", random_rows(100, 16))
+
+    _, findings = look("--config", file('in-memory = ["t"]'), "--root", tmp_path / "other", "--in-memory", "u")
+
+    assert failed(findings) == []
+    assert findings["root"][0]["subject"] == str(tmp_path / "other")
+
+
+def test_an_address_of_a_file_of_settings_that_is_taken_is_said_to_be(root, look, file):
+    with node_process(root) as node:
+        status, findings = look("--config", file(f'metrics-listen = "{node.address}"'))
+
+    assert (status, verdicts(findings, "addresses")) == (0, ["warn"])
+    assert "--metrics-listen" in findings["addresses"][0]["found"]
