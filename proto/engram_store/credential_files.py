@@ -155,8 +155,10 @@ def _token_in(path: Path) -> str:
 
 def _check_authorities(path: Path) -> None:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=_content(path).decode())
-    except (ssl.SSLError, UnicodeDecodeError) as error:
+        # It takes text of ASCII alone; other characters may stand in remarks between certificates.
+        text = _content(path).decode("ascii", "replace").replace("\ufffd", "?")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError) as error:  # ValueError if there is nothing in it
         raise CredentialsRefused(f"{path} holds no certificates in PEM format") from error
 
 

@@ -107,7 +107,7 @@ def parse_credentials(content: bytes) -> Credentials:
         raise InvalidCredentials(f"expected at most {MOST_BYTES:,} bytes, found {len(content):,}")
     try:
         found = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # whole numbers of thousands of digits, too
         raise InvalidCredentials(f"is not TOML: {masked(str(error)):.200}") from error
     if unknown := found.keys() - _KEYS.keys():
         raise InvalidCredentials(f"expected [[token]] and [[certificate]], found {_quoted(unknown)}")

@@ -63,10 +63,14 @@ class ServerCredentials:
             self._tell_reread(self._files.newest())
 
     def ends(self) -> Mapping[Path, float]:
-        """Return when what is shown and trusted now expires, in seconds since 1970, by its file: the first of each."""
+        """Return when what is shown and trusted now expires, in seconds since 1970, by its file: the first of each.
+
+        Without a file that TLS can use and nobody else can read.
+        """
         found = self._files.newest()
         contents = {self._tls.cert_file: found.cert, self._tls.client_ca_file: found.ca}
-        return {file: _first_end(pem) for file, pem in contents.items() if file is not None and pem is not None}
+        ends = {file: _first_end(pem) for file, pem in contents.items() if file is not None and pem is not None}
+        return {file: end for file, end in ends.items() if end is not None}
 
     def for_grpc(self) -> grpc.ServerCredentials:
         """Return them as a server takes them. TLS is of version 1.2 at least: gRPC speaks no other."""
@@ -87,7 +91,13 @@ class ServerCredentials:
         return _configuration(newest)
 
     def _check_next(self, read: Credentials) -> None:
-        if read.cert is not None and (end := _end_of_own(read.cert)) <= self._today():
+        if read.cert is None:
+            return
+        try:
+            end = _end_of_own(read.cert)
+        except ValueError as error:
+            raise CredentialsRefused(f"the certificate in {self._tls.cert_file} cannot be read: {error}") from error
+        if end <= self._today():
             expired = datetime.datetime.fromtimestamp(end, datetime.UTC).isoformat()
             raise CredentialsRefused(f"the certificate in {self._tls.cert_file} has expired already, at {expired}")
 
@@ -109,8 +119,11 @@ def _configuration(credentials: Credentials) -> grpc.ServerCertificateConfigurat
     return grpc.ssl_server_certificate_configuration([pair], credentials.ca)
 
 
-def _first_end(pem: bytes) -> float:
-    return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(pem))
+def _first_end(pem: bytes) -> float | None:
+    try:
+        return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(pem))
+    except ValueError:
+        return None
 
 
 def _end_of_own(pem: bytes) -> float:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from pydantic import TypeAdapter
 
@@ -77,7 +76,9 @@ class WorkerSettings:
         return TypeAdapter(cls).validate_python(json.loads(text))
 
 
-def placed_version(values: Sequence[Any]) -> PlacedVersion:
-    """Return the version that was made to JSON."""
-    table, version, place = values
-    return PlacedVersion(table, version, Place(*place))
+def placed_version(values: object) -> PlacedVersion:
+    """Return the version that was made to JSON. Raises ValueError for what names none."""
+    match values:
+        case [str(table), str(version), [int(device), int(inode), int(changed_ns)]]:
+            return PlacedVersion(table, version, Place(device, inode, changed_ns))
+    raise ValueError(f"no version of a data root is named by {values!r:.200}")

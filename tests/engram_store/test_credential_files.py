@@ -128,11 +128,18 @@ def test_a_file_that_is_not_there_is_named(tmp_path, own, kind):
         CredentialFiles(CredentialPaths(**{**paths, kind: missing})).newest()
 
 
-def test_what_is_no_certificate_of_an_authority_is_refused(tmp_path):
-    (tmp_path / "ca").write_text("nothing of the kind")
+@pytest.mark.parametrize("content", ["nothing of the kind", "", "\N{SNOWMAN}"])
+def test_what_is_no_certificate_of_an_authority_is_refused(tmp_path, content):
+    (tmp_path / "ca").write_text(content)
 
     with pytest.raises(CredentialsRefused, match="holds no certificates in PEM format"):
         CredentialFiles(CredentialPaths(ca=tmp_path / "ca")).newest()
+
+
+def test_remarks_between_certificates_may_be_in_any_language(authority):
+    authority.cert.write_text(f"# Başkan\n{authority.cert.read_text()}")
+
+    assert CredentialFiles(CredentialPaths(ca=authority.cert)).newest().ca == authority.cert.read_bytes()
 
 
 @pytest.mark.parametrize(

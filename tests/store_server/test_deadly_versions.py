@@ -231,3 +231,13 @@ def test_what_another_thread_reads_meanwhile_is_not_blamed():
     assert ended.returncode == -signal.SIGBUS
     assert trace.culprit() == PlacedVersion("guilty", "1" * 32, Place(1, 2, 4))
     trace.close()
+
+
+@pytest.mark.parametrize("name", [b"null", b"7", b'["a", "b"]', b'["a", "b", [1]]', b'["a", NaN, [1, 2, 3]]', b'["a"'])
+def test_a_mark_that_a_dying_worker_spoilt_names_nobody(name):
+    trace = Trace()
+
+    os.pwrite(trace.descriptor, (7).to_bytes(8, "little") + name, 0)
+
+    assert trace.culprit() is None
+    trace.close()

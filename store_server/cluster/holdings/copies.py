@@ -59,6 +59,8 @@ class Copies:
             return {VersionKey(str(table), str(version)) for table, version in json.loads(self._path.read_bytes())}
         except FileNotFoundError:
             return set()
-        except (OSError, ValueError, TypeError) as error:  # then nothing is taken away, which wastes room at the most
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            # Then nothing is taken away, which wastes room at the most.
+            # Then nothing is taken away, which wastes room at the most.
             log.warning("it is not known which versions were copied", path=str(self._path), error=str(error))
             return set()

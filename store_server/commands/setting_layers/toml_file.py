@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from typer.core import TyperOption
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from store_server.commands.setting_layers.names import Setting
 
+_MOST_BITS: Final = 64
+
 
 def from_file(context: typer.Context, settings: Sequence[Setting], path: Path) -> Layer:
     """Return what a file sets. Its keys are the options, with dashes or underscores; paths are as on a command line."""
@@ -28,7 +30,7 @@ def from_file(context: typer.Context, settings: Sequence[Setting], path: Path) -
     for written, value in _contents(path, layer).items():
         key = written.replace("_", "-")
         setting = known.get(key)
-        said = f"{path}: {written} = {json.dumps(value, default=str, ensure_ascii=False):.200}"
+        said = f"{path}: {written:.100} = {_quoted(value)}"
         if setting is None:  # without the value, which may be the secret of somebody who mistook this file for another
             layer.problems.append(f"{path}: there is no setting {written!r:.100}{nearest(key, known)}")
         elif key in seen:
@@ -43,14 +45,16 @@ def from_file(context: typer.Context, settings: Sequence[Setting], path: Path) -
 
 def _contents(path: Path, layer: Layer) -> Mapping[str, object]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_bytes().decode())
     except OSError as error:
         layer.problems.append(f"{path}: {error.strerror}")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         layer.problems.append(f"{path}: not UTF-8 (at line {line})")
-    except tomllib.TOMLDecodeError as error:
-        layer.problems.append(f"{path}: {error}")  # ends with the line and the column
+    except ValueError as error:  # what is no TOML, with its line and column; or a number that has too many digits
+        layer.problems.append(f"{path}: {error}")
+    except RecursionError:
+        layer.problems.append(f"{path}: lists or tables that lie too deep in each other")
     return {}
 
 
@@ -59,14 +63,23 @@ def _wrong_type(setting: Setting, value: object) -> str:
     if isinstance(setting, TyperOption) and setting.is_flag:
         return "" if isinstance(value, bool) else "must be true or false"
     if not setting.multiple:
-        return "" if _is_scalar(value) else "must be a text in quotes or a number"
+        return "" if _is_scalar(value) else "must be a text in quotes or a number of at most 64 bits"
     if isinstance(value, list) and all(map(_is_scalar, value)):
         return ""
     return 'must be a list, such as ["one", "two"]'
 
 
 def _is_scalar(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and value.bit_length() <= _MOST_BITS  # longer ones may have no decimal text
+    return isinstance(value, str | float)
+
+
+def _quoted(value: object) -> str:
+    try:
+        return f"{json.dumps(value, default=str, ensure_ascii=False):.200}"
+    except (ValueError, RecursionError):
+        return "a value too large to be shown"
 
 
 def _as_given(value: object) -> object:

@@ -66,6 +66,8 @@ def test_a_star_in_a_pattern_crosses_slashes_and_a_pattern_fits_whole_names_only
         (CERTIFICATE, "must say which"),
         (CERTIFICATE + 'sha256 = "ab"\n', "64 digits"),
         ("\0", "is not TOML"),
+        (f"x = {'9' * 5_000}\n", "is not TOML"),
+        ("x = " + "[" * 5_000, "is not TOML"),
     ],
     ids=count(),  # no token, which is another in each process
 )
@@ -112,7 +114,7 @@ def test_the_file_is_followed_as_it_changes(tmp_path):
     assert file.changed() is None
 
 
-@pytest.mark.parametrize("broken", [b"[[token", b"\xff", None])
+@pytest.mark.parametrize("broken", [b"[[token", b"\xff", b"x = " + b"9" * 5_000, None])
 def test_a_file_that_cannot_be_read_is_counted_and_said_once_until_it_is_right_again(tmp_path, broken):
     written = CredentialsOnDisk(tmp_path / "tokens.toml")
     file = CredentialFile(written.path)

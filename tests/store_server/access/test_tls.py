@@ -186,6 +186,31 @@ def test_when_certificates_end_is_known(tmp_path, authority):
     assert ends[authority.cert] == pytest.approx((NOW + DAY).timestamp(), abs=1)
 
 
+def write_as_openssl_alone_reads_it(cert):
+    cert.write_text(cert.read_text().replace(" CERTIFICATE", " TRUSTED CERTIFICATE"))
+
+
+def test_what_tls_reads_and_nobody_else_has_no_end_that_is_known(own, authority):
+    write_as_openssl_alone_reads_it(own.cert)
+    tls = TlsConfig(cert_file=own.cert, key_file=own.key, client_ca_file=authority.cert)
+
+    assert ServerCredentials(tls).ends().keys() == {authority.cert}
+
+
+def test_a_certificate_that_tls_reads_and_nobody_else_does_not_replace_the_one_before(own):
+    seconds = itertools.count(0, 2)
+    credentials = ServerCredentials(TlsConfig(cert_file=own.cert, key_file=own.key), now=lambda: next(seconds))
+    before = credentials.ends()
+    write_as_openssl_alone_reads_it(own.cert)
+
+    with capture_logs() as logs:
+        for _ in range(3):
+            credentials.look()
+
+    assert credentials.ends() == before
+    assert f"the certificate in {own.cert} cannot be read" in logs[0]["error"]
+
+
 async def test_a_node_does_not_start_with_files_that_cannot_be_used(root, own):
     own.key.unlink()
 

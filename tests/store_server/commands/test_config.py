@@ -176,6 +176,11 @@ def test_the_file_itself_may_be_named_by_the_environment(
         ("memory-budget = '2 loaves'", 'memory-budget = "2 loaves": a size is a number of bytes such as'),
         ("drain-seconds = 1\ndrain_seconds = 1", "drain-seconds is set twice"),
         ("workers = 2\nlisten =\n", "Invalid value (at line 2, column 9)"),
+        (f"workers = {'9' * 5_000}", "Exceeds the limit"),
+        (f"workers = 0x{'f' * 5_000}", "workers = a value too large to be shown: must be a text in quotes or a number"),
+        (f"workers.{'.'.join('a' * 2_000)} = 1", "workers = a value too large to be shown: must be a text in quotes"),
+        ("workers = " + "[" * 5_000, "lists or tables that lie too deep in each other"),
+        ("workers = 2\rlisten = 'a'", "Expected newline or end of document"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named_with_the_file_the_key_and_the_value(
