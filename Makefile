@@ -143,7 +143,7 @@ chaos: install
 overload: install
 	PYTHONPATH=tests $(BIN)/python -m overload $(if $(SECONDS),--seconds $(SECONDS))
 
-## fuzz            a million hostile inputs for codec, files and a node, every answer checked (FUZZ=options; half an hour)
+## fuzz            a million hostile inputs for codec, files and a node, every answer checked (FUZZ=options; a quarter of an hour)
 fuzz: install
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ)
 

@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from fuzz.finding import TIME_LIMIT_SECONDS, Finding
 from fuzz.target import ACCEPTED, REFUSED, Target, input_rng
 from support.growth import Growth
@@ -25,13 +26,19 @@ _TELL_SECONDS: Final = 0.5
 
 
 def run_in_child(
-    target: Target, *, inputs: int, seed: int, first: int = 0, time_limit_seconds: float = TIME_LIMIT_SECONDS
+    target: Target,
+    *,
+    inputs: int,
+    seed: int,
+    first: int = 0,
+    time_limit_seconds: float = TIME_LIMIT_SECONDS,
+    outcomes_needed: tuple[str, ...] = (ACCEPTED, REFUSED),
 ) -> Finding:
     """Give a target so many inputs, from number `first` on."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     number = context.Value("q", -1, lock=False)
-    finding = Finding(target=target.name, seed=seed, outcomes_needed=(ACCEPTED, REFUSED))
+    finding = Finding(target=target.name, seed=seed, outcomes_needed=outcomes_needed)
     with tempfile.TemporaryDirectory(prefix="engram-store-fuzz-") as directory:
         child = context.Process(target=_run, args=(target, directory, inputs, seed, first, there, number))
         child.start()
@@ -76,6 +83,7 @@ def _note(finding: Finding, told: dict[str, Any]) -> None:
 
 def _run(target: Target, directory: str, inputs: int, seed: int, first: int, told: Connection, number: Any) -> None:
     """Runs in the child."""
+    _log_into_nothing()
     outcomes, faults, growth, longest = Counter[str](), list[str](), Growth(), 0.0
     last_told = 0.0
     with target.opened(Path(directory)) as try_one:
@@ -101,6 +109,12 @@ def _run(target: Target, directory: str, inputs: int, seed: int, first: int, tol
             if is_last:
                 break
     told.close()
+
+
+def _log_into_nothing() -> None:
+    """Have lines of the log rendered, which hostile texts must not hinder, and read by nobody."""
+    nowhere = Path(os.devnull).open("w", errors="backslashreplace")  # noqa: SIM115  # as standard error is
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(nowhere))
 
 
 def _said(error: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fuzz.json_text import hostile_json
 from fuzz.of_files import header_and_payload, hostile_safetensors
+from fuzz.sent import send
 from fuzz.sentinels import Sentinels
 from fuzz.target import ACCEPTED, REFUSED, TryOne, Wrong
 
@@ -41,7 +42,7 @@ def checkpoint_target(directory: Path) -> Iterator[TryOne]:
             try:
                 found = read_checkpoint(home).manifests
             except (InvalidSource, StorageFailure) as error:
-                str(error)
+                send(error)
                 return REFUSED
             finally:
                 path.write_bytes(before)

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from fuzz.json_text import hostile_json
+from fuzz.sent import send
 from fuzz.target import ACCEPTED, REFUSED, TryOne, Wrong
 from fuzz.wire_bytes import hostile_bytes
 from numpy.typing import NDArray
@@ -144,7 +145,7 @@ def _opened(rng: random.Random, root: DataRoot, version: _Version, *, is_data_ch
         with contextlib.closing(backend):
             backend.gather(_CHECKED_ROWS, rows)
     except StorageError as error:
-        str(error)
+        send(error)
         return REFUSED
     # What is mapped is not read when it is opened: that its digests fit is for `verify` to say.
     if not np.array_equal(rows, version.rows) and (in_memory or not is_data_changed):

@@ -18,7 +18,7 @@ class Wrong(AssertionError):
 
 
 class Target(NamedTuple):
-    """`opened` gets an empty directory; `share` is how many of a hundred inputs are for this one."""
+    """`opened` gets an empty directory; `share` is how many of a thousand inputs, or so, are for this one."""
 
     name: str
     says: str

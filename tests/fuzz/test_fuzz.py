@@ -7,15 +7,16 @@ from fuzz.planted import accepting, die, hang, planted, wrong
 from fuzz.sentinels import Sentinels
 from fuzz.target import Target, Wrong
 from fuzz.targets import TARGETS
+from fuzz.together import together
 from fuzz.wire.run import WIRE_TARGETS, run_over_the_wire
 
-INPUTS, SLOW_INPUTS, WIRE_INPUTS = 2_000, 300, 400
-SLOW = {"root", "checkpoint"}
+INPUTS, WIRE_INPUTS = 5_000, 250
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_whatever_is_read_is_accepted_rightly_or_refused_in_a_documented_way(target):
-    finding = run_in_child(target, inputs=SLOW_INPUTS if target.name in SLOW else INPUTS, seed=1)
+def test_whatever_is_read_is_accepted_rightly_or_refused_in_a_documented_way():
+    target, needed = together(TARGETS)
+
+    finding = run_in_child(target, inputs=INPUTS, seed=1, outcomes_needed=needed)
 
     assert finding.verdicts() == []
 

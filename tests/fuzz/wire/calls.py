@@ -28,6 +28,16 @@ _REFLECTION: Final = {*_HEALTH, Code.UNKNOWN}  # gRPC's own service: what its pa
 _LARGEST_METADATA: Final = 6000  # bytes that gRPC lets pass; more may be refused
 
 
+_REQUEST_IDS: Final = ("", "a b", "x" * 128, "x" * 129, "../../etc/passwd", "%0a%0d", "[31m", "64", "-1", "9" * 5000)
+_TRACEPARENTS: Final = (
+    f"00-{'1' * 32}-{'2' * 16}-01",
+    f"00-{'0' * 32}-{'0' * 16}-01",
+    f"ff-{'f' * 32}-{'f' * 16}-ff",
+    "00-" + "1" * 4000,
+    "",
+)
+
+
 class Calls:
     """Makes one call after another on channels that are opened again now and then."""
 
@@ -90,7 +100,15 @@ def _metadata(rng: random.Random, most: int = 1000) -> list[tuple[str, Any]]:
         case 2:
             return [(f"x-{number}", "y" * rng.randrange(20)) for number in range(rng.randrange(50))]
         case 3:
-            return [("x-long", "y" * rng.randrange(most))]
+            return [("x-long", "y" * rng.randrange(most if rng.random() < 0.2 else _LARGEST_METADATA))]
+        case 4:
+            return [("x-request-id", rng.choice(_REQUEST_IDS)), ("traceparent", rng.choice(_TRACEPARENTS))]
+        case 5:
+            return [
+                ("lookups-a-message", rng.choice(_REQUEST_IDS)),
+                ("drops-given-up", "-1"),
+                ("traceparent-bin", b"\xff"),
+            ]
         case _:
             return []
 

@@ -45,6 +45,17 @@ def lookups_in(message: bytes) -> list[pb.LookupStreamRequest] | None:
     return None if len(several) > _MOST_LOOKUPS or any(each.more for each in several[1:]) else several
 
 
+def given_up_in(message: bytes) -> list[int]:
+    """Return the ids that a message gives up which does nothing else, as a client writes it."""
+    request = pb.LookupStreamRequest()
+    try:
+        request.ParseFromString(message)
+    except DecodeError:
+        return []
+    ids = list(request.given_up)
+    return ids if pb.LookupStreamRequest(given_up=ids).SerializeToString() == message else []
+
+
 def answer_to(node: FuzzedNode, request: Any) -> Answer:
     """Return what comes of a lookup that could be read."""
     if request.table not in node.rows:

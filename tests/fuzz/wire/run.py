@@ -1,8 +1,9 @@
-"""Fuzzes a real node over the wire, target by target, and sees between the inputs that it is what it was."""
+"""Fuzzes a real node over the wire, target by target, while an ordinary client sees that it is what it was."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import tempfile
 import time
@@ -21,20 +22,20 @@ from fuzz.wire.node import FuzzedNode, fuzzed_node
 from fuzz.wire.streams import Streams
 
 _SAMPLES: Final = 40
-_AT_ONCE: Final = 16
 _MOST_FAULTS: Final = 20
-_ROUNDS_A_CHANNEL: Final = 4  # after which clients come again on new connections
+_LOOK_SECONDS: Final = 0.01
+_TRIES_A_CHANNEL: Final = 200  # after which a client comes again on a new connection
 TrySome: TypeAlias = Callable[[random.Random], Awaitable[Counter[str]]]
 """Sends one hostile input or several, and counts what came of each."""
 
 
 class WireTarget(NamedTuple):
-    """`try_some` says how a channel is used; `inputs_a_try` is how many inputs that is, more or less."""
+    """`try_some` says how a channel is used. So many clients are `at_once` as there must be for none to wait long."""
 
     name: str
     says: str
     share: int
-    inputs_a_try: int
+    at_once: int
     try_some: Callable[[FuzzedNode, grpc.aio.Channel], TrySome]
     outcomes_needed: tuple[str, ...]
 
@@ -43,40 +44,40 @@ WIRE_TARGETS: Final = (
     WireTarget(
         "wire-lookup",
         "single lookups, each with the status and rows it must have",
-        6,
-        1,
+        60,
+        16,
         lambda node, channel: Calls(node, channel).look_up,
         ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE"),
     ),
     WireTarget(
         "wire-stream",
         "lookup streams, each lookup with its own answer",
-        12,
-        11,
+        120,
+        16,
         lambda node, channel: Streams(node, channel).send_many,
         ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "dropped"),
     ),
     WireTarget(
         "wire-ending",
         "streams that a message ends which cannot be read",
-        2,
-        12,
+        20,
+        16,
         lambda node, channel: Streams(node, channel).send_and_break,
         ("OK", "INVALID_STREAM"),
     ),
     WireTarget(
         "wire-methods",
         "all other methods, unknown ones and metadata",
-        3,
-        1,
+        30,
+        32,
         lambda node, channel: Calls(node, channel).call_any,
         ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"),
     ),
     WireTarget(
         "wire-frames",
         "connections that break HTTP/2, compress bombs, never read or never speak",
-        3,
-        5,
+        30,
+        64,
         lambda node, _: Connections(node).speak,
         ("answered", "broken", "unread", "babbled"),
     ),
@@ -100,39 +101,53 @@ async def _run_all(node: FuzzedNode, targets: Sequence[tuple[WireTarget, int]], 
 
 async def _run(node: FuzzedNode, target: WireTarget, inputs: int, seed: int, first: int) -> Finding:
     finding = Finding(target=target.name, seed=seed, outcomes_needed=target.outcomes_needed)
-    tries = max(1, inputs // target.inputs_a_try)
-    rounds = [
-        range(first + tries * part // _SAMPLES, first + tries * (part + 1) // _SAMPLES) for part in range(_SAMPLES)
-    ]
-    for start in range(0, _SAMPLES, _ROUNDS_A_CHANNEL):
-        async with _channel(node) as channel:
-            try_some = target.try_some(node, channel)
-            for numbers in rounds[start : start + _ROUNDS_A_CHANNEL]:
-                await _round(try_some, target, numbers, finding)
-                finding.growth.look(node.pid, finding.inputs)
-        await _note_wrong_rows(node, finding)
-        if len(finding.faults) >= _MOST_FAULTS or not _is_alive(node, finding):
-            break
+    numbers = itertools.count(first)
+    looking = asyncio.create_task(_look_on(node, finding, inputs))
+    await asyncio.gather(*(_one_client(node, target, numbers, finding, inputs) for _ in range(target.at_once)))
+    await looking
     return finding
 
 
-async def _round(try_some: TrySome, target: WireTarget, numbers: range, finding: Finding) -> None:
-    waiting = iter(numbers)
+async def _one_client(
+    node: FuzzedNode, target: WireTarget, numbers: itertools.count[int], finding: Finding, inputs: int
+) -> None:
+    while not _is_over(finding, inputs):
+        async with _channel(node) as channel:
+            try_some = target.try_some(node, channel)
+            for _ in range(_TRIES_A_CHANNEL):
+                if _is_over(finding, inputs):
+                    break
+                await _try(try_some, next(numbers), finding)
 
-    async def one_after_another() -> None:
-        for number in waiting:
-            began = time.monotonic()
-            try:
-                async with asyncio.timeout(2 * TIME_LIMIT_SECONDS):
-                    outcomes = await try_some(input_rng(finding.seed, target.name, number))
-            except Exception as error:  # whatever it is, it must not come out
-                outcomes = Counter(wrong=1)
-                finding.faults.append(f"try {number} of seed {finding.seed}: {type(error).__name__}: {error!s:.1500}")
-            finding.longest_seconds = max(finding.longest_seconds, time.monotonic() - began)
-            finding.outcomes += outcomes
-            finding.inputs += outcomes.total()
 
-    await asyncio.gather(*(one_after_another() for _ in range(_AT_ONCE)))
+async def _try(try_some: TrySome, number: int, finding: Finding) -> None:
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(2 * TIME_LIMIT_SECONDS):
+            outcomes = await try_some(input_rng(finding.seed, finding.target, number))
+    except Exception as error:  # whatever it is, it must not come out
+        outcomes = Counter(wrong=1)
+        finding.faults.append(f"try {number} of seed {finding.seed}: {type(error).__name__}: {error!s:.1500}")
+    finding.longest_seconds = max(finding.longest_seconds, time.monotonic() - began)
+    finding.outcomes += outcomes
+    finding.inputs += outcomes.total()
+
+
+def _is_over(finding: Finding, inputs: int) -> bool:
+    return finding.inputs >= inputs or len(finding.faults) >= _MOST_FAULTS
+
+
+async def _look_on(node: FuzzedNode, finding: Finding, inputs: int) -> None:
+    """As the inputs come, see that an ordinary client has its rows, that the node lives, and what it holds."""
+    for part in range(1, _SAMPLES + 1):
+        while finding.inputs < inputs * part / _SAMPLES and not _is_over(finding, inputs):
+            await asyncio.sleep(_LOOK_SECONDS)
+        if finding.growth.samples and finding.growth.samples[-1].at == finding.inputs:
+            continue
+        await _note_wrong_rows(node, finding)
+        if not _is_alive(node, finding):
+            return
+        finding.growth.look(node.pid, finding.inputs)
 
 
 async def _note_wrong_rows(node: FuzzedNode, finding: Finding) -> None:
