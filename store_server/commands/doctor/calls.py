@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from store_server.commands.doctor.finding import fail, ok, unknown, warn
+from store_server.commands.doctor.finding import fail, ok, warn
 from store_server.commands.doctor.link import Place, try_way
 
 if TYPE_CHECKING:
@@ -111,17 +111,6 @@ async def check_workers(address: str, answered: Answered, keyring: Keyring, seco
             yield warn("worker", worker, str(error), change)
         finally:
             await transport.close()
-
-
-def clock_of_node(address: str) -> Finding:
-    """Return that a node's clock cannot be seen."""
-    found = "nodes do not tell the time"
-    return unknown("clock", address, found, "run `engram-store doctor --root ROOT` on the node")
-
-
-def version_of_node(address: str) -> Finding:
-    """Return that a node's version cannot be seen."""
-    return unknown("version", address, "nodes do not tell their version", "see engram_build_info among its metrics")
 
 
 async def _round_trip_seconds(transport: GrpcTransport, seconds: float) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from store_server.commands.doctor.calls import call_failed
 from store_server.commands.doctor.finding import fail, ok, warn
+from store_server.commands.doctor.status import ask_all, judge_clock, judge_versions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -45,6 +46,13 @@ async def check_cluster(
         yield finding
     for finding in judge_replicas(shard_map, epochs):
         yield finding
+    living = {node.id: node.address for node in shard_map.nodes if node.id in epochs}
+    said = await ask_all(living, keyring, seconds)
+    for finding in judge_versions(repr(shard_map.cluster), {name: seen.version for name, seen in said.items()}):
+        yield finding
+    for name, seen in said.items():
+        if living[name] != address:  # whose clock was seen already
+            yield judge_clock(f"{name} ({living[name]})", seen)
 
 
 def judge_epochs(epochs: Mapping[str, int], expected: int) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from store_server.commands.doctor.cluster import check_cluster
 from store_server.commands.doctor.finding import Verdict, ok, unknown
 from store_server.commands.doctor.link import Place, Way, try_way
 from store_server.commands.doctor.rows import check_rows
+from store_server.commands.doctor.status import ask_status, judge_status
 from store_server.commands.doctor.tls import judge_no_tls, judge_tls
 from store_server.commands.doctor.tls_facts import TlsFiles, shake_hands
 
@@ -82,13 +83,17 @@ async def _check_calls(address: str, keyring: Keyring, seconds: float) -> AsyncI
         yield calls.judge_access(address, shows_token=has_token, tables=answered.tables)
         async for finding in calls.check_workers(address, answered, keyring, seconds):
             yield finding
-        yield calls.version_of_node(address)
-        yield calls.clock_of_node(address)
+        for finding in judge_status(address, await ask_status(address, keyring, seconds), _own_version()):
+            yield finding
         if answered.map_epoch:
             async for finding in check_cluster(address, transport, keyring, seconds):
                 yield finding
     finally:
         await transport.close()
+
+
+def _own_version() -> str:
+    return metadata.version("engram-store")
 
 
 def _own_versions() -> Finding:

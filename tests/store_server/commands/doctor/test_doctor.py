@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 import socket
+from importlib import metadata
 
 import pytest
 from support.certificates import make_authority, make_certificate, make_expired
@@ -52,6 +54,9 @@ def test_a_node_that_is_well_is_said_to_be(root, look):
     assert (status, failed(findings)) == (0, [])
     for check in ("connection", "calls", "access", "limits", "row", "root"):
         assert verdicts(findings, check) == ["ok"]
+    (clock,) = (finding for finding in findings["clock"] if finding["subject"] == node.address)
+    assert re.fullmatch(r"\d\.\d{3} s (ahead of|behind) this host, give or take \d\.\d{3} s", clock["found"])
+    assert findings["version"][1]["found"] == f"engram-store {metadata.version('engram-store')}"
     assert findings["row"][0]["found"].endswith(f"as in {root.as_uri()}")
     assert "rows/s" in findings["throughput"][0]["found"]
 
@@ -192,6 +197,7 @@ def test_a_node_of_the_cluster_that_is_down_is_found(root, look, tmp_path):
     assert findings["node"][0]["subject"] == f"b ({nodes[1].address})"
     assert verdicts(findings, "replicas") == ["warn"]
     assert verdicts(findings, "row") == ["ok"]
+    assert verdicts(findings, "versions") == ["ok"]
 
 
 @pytest.mark.parametrize(

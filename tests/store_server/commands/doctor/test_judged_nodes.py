@@ -5,11 +5,13 @@ import dataclasses
 import pytest
 from support.shard_maps import shard_map_of
 
+from engram_client.errors import PermissionDenied
 from engram_store.shard_map import Node, Shard
 from store_server.commands.doctor.calls import judge_access, judge_round_trip
 from store_server.commands.doctor.cluster import judge_epochs, judge_replicas
 from store_server.commands.doctor.finding import Verdict, fail, ok, unknown, warn
 from store_server.commands.doctor.report import as_json, lines_of, summary_of
+from store_server.commands.doctor.status import SeenStatus, judge_clock, judge_status, judge_versions
 from store_server.commands.doctor.tls import judge_no_tls, judge_tls
 from store_server.commands.doctor.tls_facts import TlsFacts, TlsFiles
 
@@ -95,3 +97,38 @@ def test_no_secret_is_printed_though_a_finding_quotes_one():
 
     assert "verysecret" not in "".join(lines_of(fail("a", "x", f"got {secret}", f"not {secret}")))
     assert "verysecret" not in str(as_json([fail("a", "x", f"got {secret}", "")]))
+
+
+def seen(ahead, give_or_take=0.001, version="1.2"):
+    return SeenStatus(version=version, ahead_seconds=ahead, give_or_take_seconds=give_or_take)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "give_or_take", "verdict"),
+    [(0.0, 0.001, "ok"), (-5.0, 0.001, "ok"), (5.5, 1.0, "ok"), (6.5, 1.0, "warn"), (-5.5, 0.1, "warn")],
+)
+def test_a_clock_is_warned_of_only_if_it_is_surely_too_far_off(ahead, give_or_take, verdict):
+    assert judge_clock("n:1", seen(ahead, give_or_take)).verdict == verdict
+
+
+def test_a_clock_is_told_with_its_direction_and_with_how_sure_that_is():
+    assert judge_clock("n:1", seen(-0.25, 0.002)).found == "0.250 s behind this host, give or take 0.002 s"
+    assert judge_clock("n:1", seen(7.0)).found.startswith("7.000 s ahead of this host, give or take 0.001 s")
+
+
+def test_a_node_that_does_not_say_how_it_is_leaves_version_and_clock_unknown():
+    found = list(judge_status("n:1", PermissionDenied("no right to read"), "1.2"))
+
+    assert verdicts(found) == [("version", "unknown"), ("clock", "unknown")]
+    assert "scope `read`" in found[0].change
+
+
+def test_another_version_than_this_clients_is_named():
+    found = next(judge_status("n:1", seen(0.0, version="1.3"), "1.2"))
+
+    assert (found.verdict, found.found) == ("ok", "engram-store 1.3, this client is of 1.2")
+
+
+def test_a_cluster_of_several_versions_is_to_be_seen_to():
+    assert verdicts(judge_versions("prod", {"a": "1.2", "b": "1.3"})) == [("versions", "warn")]
+    assert verdicts(judge_versions("prod", {"a": "1.2", "b": "1.2"})) == []
