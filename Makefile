@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak upgrade load lint freeze-release proto clean deploy-check deploy-check-broken audit
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
-.PHONY: bench-production bench-attach bench-cold-rows bench-end-to-end
+.PHONY: bench-production bench-attach bench-replaced bench-cold-rows bench-end-to-end
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -119,6 +119,10 @@ bench-less-to-send: install
 ## bench-attach    a checkpoint of full size, from nothing to its first rows
 bench-attach: install
 	$(BIN)/python tests/bench/attach.py
+
+## bench-replaced  seconds until a worker that is killed under load is replaced, 20 times, and what its clients notice
+bench-replaced: install
+	$(BIN)/python tests/bench/replaced_workers.py $(BENCH)
 
 ## bench-cold-rows rows that are not in memory: read ahead beside faulted in one by one (writes 4 GiB)
 bench-cold-rows: install
