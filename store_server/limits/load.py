@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 BYTES_OF_ANY_REQUEST: Final = 1024  # what it takes to hold or to answer one, beside its message and its rows
 BYTES_OF_ANY_REPLY: Final = 4 << 20  # room for one whose size is not known before a disk is asked
 _FOR_REQUESTS: Final = 4  # one part in so many of the bytes in flight is for requests that wait
+# In one pass of the event loop a reply is handed to gRPC, and in the next its stream comes back to wait for a turn. With
+# fewer, who has a single stream misses every other turn to those who have many.
+_PASSES_A_TURN: Final = 2
 
 
 class Load:
@@ -40,6 +43,21 @@ class Load:
         self.loop_turns = FairTurns(1)
         self.shares = Shares()
         self._for_room: deque[tuple[str, int, asyncio.Future[None]]] = deque()
+
+    @property
+    def is_contended(self) -> bool:
+        """Whether clients take turns of the event loop: one had more than its share of late, or some wait for a turn.
+
+        All of them, not that one alone: only of those who wait can the one be chosen who had least.
+        """
+        return self.shares.are_uneven or self.loop_turns.waiting > 0
+
+    def end_loop_turn(self, passes: int) -> None:
+        """Let the next one have the turn once the event loop has gone round so often."""
+        if passes:
+            asyncio.get_running_loop().call_soon(self.end_loop_turn, passes - 1)
+        else:
+            self.loop_turns.give()
 
     def of(self, client: str) -> ClientLoad:
         """Return the part that one client has in it."""
@@ -115,12 +133,9 @@ class ClientLoad:
         self._load.request_bytes.give(self._client, num_bytes)
 
     def takes_reply_now(self, num_bytes: int, cost: int) -> bool:
-        """Tell whether a small lookup may be answered on the spot; if so, hold the room of its reply.
-
-        Not who had more than its share while others were there: they would find the event loop busy.
-        """
+        """Tell whether a small lookup may be answered on the spot; if so, hold the room of its reply."""
         load, client = self._load, self._client
-        if load.shares.has_more(client) or not load.reply_bytes.fits(client, num_bytes):
+        if load.is_contended or not load.reply_bytes.fits(client, num_bytes):
             return False
         load.shares.count(client, cost)
         load.reply_bytes.take(client, num_bytes)
@@ -128,14 +143,13 @@ class ClientLoad:
 
     def has_loop_turn_now(self, cost: int) -> bool:
         """Tell whether the next lookup may be gathered on the event loop at once, and count it as gathered."""
-        load, client = self._load, self._client
-        load.shares.count(client, cost)
-        return not load.shares.has_more(client)
+        self._load.shares.count(self._client, cost)
+        return not self._load.is_contended
 
     async def loop_turn(self, cost: int) -> None:
-        """Wait for a turn of the event loop: of those who had more than their share only one goes on in each."""
+        """Wait for a turn of the event loop, which ends by itself."""
         await self._load.loop_turns.take(self._client, cost)
-        asyncio.get_running_loop().call_soon(self._load.loop_turns.give)
+        self._load.end_loop_turn(_PASSES_A_TURN)
 
     @asynccontextmanager
     async def disk_turn(self, cost: int) -> AsyncIterator[None]:

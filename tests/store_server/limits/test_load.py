@@ -91,3 +91,32 @@ def test_workers_have_parts_of_what_is_counted_for_the_whole_node():
     part = Limits(max_connections=1000, max_queued=100, max_in_flight_bytes=512 * MIB).of_worker(4)
 
     assert (part.max_connections, part.max_queued, part.max_in_flight_bytes) == (250, 25, 128 * MIB)
+
+
+async def test_of_the_event_loop_one_stream_has_as_many_turns_as_thirty_of_another_client():
+    load = load_of()
+    had: list[str] = []
+
+    async def asks_without_end(client: str) -> None:
+        for _ in range(300):
+            await load.of(client).loop_turn(1000)
+            had.append(client)
+            await asyncio.sleep(0)  # the task that writes is given the reply
+            await asyncio.sleep(0)  # and gives it to gRPC
+
+    await asyncio.gather(asks_without_end("one"), *(asks_without_end("many") for _ in range(30)))
+
+    assert had[:300].count("one") >= 140
+
+
+async def test_while_somebody_waits_for_a_turn_of_the_event_loop_nobody_is_answered_out_of_turn():
+    load = load_of()
+    few = load.of("few")
+    waiting = asyncio.gather(*(load.of("many").loop_turn(1000) for _ in range(2)))
+    await asyncio.sleep(0)
+
+    assert not few.takes_reply_now(1000, 1000)
+
+    await waiting
+    await settled()
+    assert few.takes_reply_now(1000, 1000)

@@ -1,4 +1,4 @@
-"""Who had more than its share of late."""
+"""Whether somebody had more than its share of late."""
 
 import pytest
 
@@ -30,21 +30,16 @@ def after_windows(clock, number, **costs):
     return shares
 
 
-def test_alone_nobody_has_too_much(clock):
-    assert not after_windows(clock, 3, a=1000).has_more("a")
+def test_one_client_alone_has_its_share(clock):
+    assert not after_windows(clock, 3, a=1000).are_uneven
 
 
-def test_who_has_far_more_than_others_has_too_much(clock):
-    shares = after_windows(clock, 3, a=1000, b=30)
-
-    assert shares.has_more("a")
-    assert not shares.has_more("b")
+def test_shares_are_uneven_where_one_has_far_more_than_others(clock):
+    assert after_windows(clock, 3, a=1000, b=30).are_uneven
 
 
-def test_of_those_who_have_about_the_same_nobody_has_too_much(clock):
-    shares = after_windows(clock, 3, a=1000, b=800, c=900)
-
-    assert not any(map(shares.has_more, "abc"))
+def test_shares_are_even_where_all_have_about_the_same(clock):
+    assert not after_windows(clock, 3, a=1000, b=800, c=900).are_uneven
 
 
 def test_what_was_long_ago_does_not_count(clock):
@@ -52,4 +47,4 @@ def test_what_was_long_ago_does_not_count(clock):
     clock.now += 10
     shares.count("a", 1)
 
-    assert not shares.has_more("a")
+    assert not shares.are_uneven
