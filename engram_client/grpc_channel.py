@@ -17,7 +17,8 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", _LARGEST_REPLY_BYTES),
     # A server that comes back should be found within a second or so, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    # In spite of its name: how long a connection may take that is being made. TLS to a far node is three round trips.
+    ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
     # A peer that vanished without a word is noticed by pings while lookups are open.
     ("grpc.keepalive_time_ms", 20_000),
