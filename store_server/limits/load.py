@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 BYTES_OF_ANY_REQUEST: Final = 1024  # what it takes to hold or to answer one, beside its message and its rows
 BYTES_OF_ANY_REPLY: Final = 4 << 20  # room for one whose size is not known before a disk is asked
 _FOR_REQUESTS: Final = 4  # one part in so many of the bytes in flight is for requests that wait
-# In one pass of the event loop a reply is handed to gRPC, in the next its stream comes back to wait. With fewer, who has
-# a single stream misses every other turn to those who have many.
+# In one pass of the event loop a reply is handed to gRPC, in the next its stream comes back to wait. With fewer, who
+# has a single stream misses every other turn to those who have many.
 _PASSES_A_TURN: Final = 2
 
 
