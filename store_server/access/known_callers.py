@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from store_server.access.shown import Shown
     from store_server.access.token import Token
 
-NOTHING_SHOWN: Final = "this node asks who calls: show a bearer token, or a client certificate, that it knows"
+NOTHING_SHOWN: Final = "this node asks who calls: show a token, or a client certificate, that it knows"
 TOKEN_UNKNOWN: Final = "the token that was shown is not one that counts here: unknown, revoked or expired"  # noqa: S105
 CERTIFICATE_UNKNOWN: Final = "the client certificate that was shown is not one that counts here: unknown or expired"
 

@@ -35,7 +35,7 @@ def shown_by(
         return Shown(None, certificate, "more than one authorization header was shown")
     token = _token(headers[0])
     if token is None:
-        return Shown(None, certificate, "the authorization header is no bearer token of engram-store")
+        return Shown(None, certificate, "the authorization header holds no token of engram-store")
     return Shown(token, certificate)
 
 

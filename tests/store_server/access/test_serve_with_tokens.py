@@ -118,7 +118,7 @@ def test_a_client_shows_its_token(node, written):
         assert (store.table("t").fetch([3]) == ROWS[3]).all()
     with engram_client.connect_blocking(node.url) as store, pytest.raises(engram_client.Unauthenticated) as caught:
         store.table("t")
-    assert re.search("show a bearer token", str(caught.value))
+    assert re.search("show a token, or a client certificate", str(caught.value))
 
 
 @pytest.mark.parametrize("what", ["missing", "broken", "no-directory"])

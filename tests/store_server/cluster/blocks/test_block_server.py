@@ -71,7 +71,7 @@ async def test_where_credentials_are_given_a_node_fetches_with_the_right_to_repl
 
         node = NodeSecurity(token_file=shown)
         assert b"block_digests" in await asyncio.to_thread(fetched, node)
-        with pytest.raises(SourceFailed, match="UNAUTHENTICATED: .*show a bearer token"):
+        with pytest.raises(SourceFailed, match="UNAUTHENTICATED: .*show a token, or a client"):
             await asyncio.to_thread(fetched)
         shown.write_text(credentials.add("a reader", "read").text())
         with pytest.raises(SourceFailed, match="PERMISSION_DENIED: .*replicate"):
