@@ -12,6 +12,7 @@ from store_server.access.credential_file import CredentialFile
 from store_server.access.credentials import InvalidCredentials
 from store_server.commands.failure import CommandFailed
 from store_server.commands.token_new import CredentialPath
+from store_server.logs import log_to_stderr
 
 if TYPE_CHECKING:
     from store_server.access.credentials import AnyEntry
@@ -21,6 +22,7 @@ EXAMPLES: Final = ("engram-store token list /etc/engram/tokens.toml",)
 
 def token_list(file: CredentialPath) -> None:
     """Print a line for each that the file lets in: its id, its name, what for, on which tables, and until when."""
+    log_to_stderr()  # that the file is open to others, beside results on the other stream
     try:
         entries = CredentialFile(file).first().entries()
     except InvalidCredentials as error:

@@ -69,6 +69,16 @@ def test_a_list_shows_each_without_a_secret(run: Callable, file: Path) -> None:
     assert one.secret not in listed.out
 
 
+def test_a_list_has_warnings_beside_it_and_not_in_it(run: Callable, file: Path) -> None:
+    token = made(run, file)
+    file.chmod(0o644)
+
+    ended = run("token", "list", file)
+
+    assert [line.split()[0] for line in ended.out.splitlines()] == [token.id]
+    assert "open to others" in ended.err
+
+
 def test_a_revoked_token_is_out_and_all_else_stays_as_it_was_written(run: Callable, file: Path) -> None:
     one, other = made(run, file), made(run, file)
     file.write_text(
