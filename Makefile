@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-gpu test-attack test-publish test-long test-lowest simulate chaos fuzz overload soak upgrade load lint freeze-release proto clean deploy-check deploy-check-broken audit
+.PHONY: help install demo test test-gpu test-attack test-publish test-operate test-long test-lowest simulate chaos fuzz overload soak upgrade load lint freeze-release proto clean deploy-check deploy-check-broken audit
 .PHONY: bench bench-quick bench-growth bench-fan-out bench-plan bench-client-memory bench-backends bench-hashing bench-less-to-send
 .PHONY: bench-production bench-attach bench-replaced bench-cold-rows bench-end-to-end
 help:
@@ -46,6 +46,11 @@ test-publish: install
 ## test-long       every test that takes minutes, those of the two targets above among them (an hour)
 test-long: install
 	$(BIN)/pytest -m long -o faulthandler_timeout=0
+
+# A page for operators is only as good as its commands: all of them, with real certificates, tokens, nodes and etcd.
+## test-operate    every command of docs/operate.md, and what it prints (minutes)
+test-operate: install
+	$(BIN)/pytest -m 'long or not long' -o faulthandler_timeout=0 tests/docs
 
 # The client must install into environments that pin old versions: its tests once more, with the lowest it is promised to
 # run with. They need no server: the nodes they speak to are scripted.

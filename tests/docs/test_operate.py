@@ -1,0 +1,93 @@
+"""Every command of the operator's page is run, section by section, and prints what the page shows."""
+
+import re
+import shutil
+import time
+
+import pytest
+from docs.not_run import NOT_RUN, REPOSITORY, complaints_about, is_not_run
+from docs.pages import sections_of
+from docs.shell import shell_in
+from docs.shown import is_shown
+
+WAIT_SECONDS = 60.0
+PAUSE_SECONDS = 0.1
+SECTIONS = sections_of((REPOSITORY / "docs" / "operate.md").read_text())
+# Of these `make test` runs each, and `make test-operate` the others as well.
+SHORT = {"First table", "Settings", "Ports", "TLS"}
+# What only looks is looked at again until it shows what the page says, which speaks of "within seconds".
+LOOK = re.compile(r"(curl|grep|tail|shown|engram-store (cluster|doctor|tables|inspect|admin \S+ status)) ")
+FAILED = re.compile(r"^error: ", re.MULTILINE)
+NEEDED = {"etcd": "etcd-server", "openssl": "openssl", "curl": "curl"}
+MAY_BE_MISSING = {"promtool"}  # Prometheus' own, which `make deploy-check` installs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder in what looks like a checkout."""
+    for entry in REPOSITORY.iterdir():
+        if not entry.name.startswith(".") and entry.name not in {"try", "build", "dist"}:
+            (tmp_path / entry.name).symlink_to(entry)
+    (tmp_path / "try").mkdir()
+    return tmp_path / "try"
+
+
+def first_word(step):
+    return step.command.split()[0]
+
+
+def missing(section):
+    """Programs that a section wants and this machine lacks."""
+    return {name for name in map(first_word, section.steps) if name in NEEDED and shutil.which(name) is None}
+
+
+def complaint(step, status, printed):
+    """What is wrong with how a command ended; None if it ended as the page says."""
+    if bool(status) != bool(FAILED.search("\n".join(step.shown))):
+        return f"exit status {status}"
+    return None if not step.shown or is_shown(step.shown, printed) else "the page shows something else"
+
+
+def run(shell, step):
+    """Run a command and hold it against the page; one in the background prints what is shown by and by."""
+    ends = time.monotonic() + WAIT_SECONDS
+    begun = shell.num_printed
+    status, printed = shell.run(step.command)
+    while (wrong := complaint(step, status, printed)) and time.monotonic() < ends:
+        time.sleep(PAUSE_SECONDS)
+        if LOOK.match(step.command):
+            status, printed = shell.run(step.command)
+        elif step.command.endswith("&"):
+            printed = shell.printed_since(begun)
+        else:
+            break
+    shown = "\n".join(step.shown)
+    assert not wrong, f"docs/operate.md:{step.line}: {wrong}\n$ {step.command}\n{printed}\n--- the page:\n{shown}"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "section",
+    [pytest.param(each, id=each.title, marks=[] if each.title in SHORT else [pytest.mark.long]) for each in SECTIONS],
+)
+def test_what_a_section_says_is_what_comes(section, folder, tmp_path):
+    if lacks := missing(section):
+        pytest.skip(f"needs {', '.join(lacks)} (Debian: {', '.join(NEEDED[each] for each in lacks)})")
+
+    with shell_in(folder, tmp_path / "output") as shell:
+        for step in section.steps:
+            if is_not_run(step.command):
+                assert list(complaints_about(step.command)) == [], f"docs/operate.md:{step.line}"
+            elif first_word(step) not in MAY_BE_MISSING or shutil.which(first_word(step)):
+                run(shell, step)
+
+
+def test_what_is_not_run_is_on_the_page():
+    """No exception outlives the command that it was made for."""
+    commands = [step.command for section in SECTIONS for step in section.steps]
+
+    assert [begin for begin in NOT_RUN if not any(command.startswith(begin) for command in commands)] == []
+
+
+def test_short_sections_are_on_the_page():
+    assert {section.title for section in SECTIONS} >= SHORT
