@@ -11,6 +11,7 @@ from store_server.commands.option_groups import takes_groups
 from store_server.commands.serve_options import ServeOptions
 from store_server.commands.setting_layers.layers import layers_of
 from store_server.commands.start_problems import address_problems, setting_problems
+from store_server.logs import log_to_stderr
 
 EXAMPLES: Final = ("engram-store config check --config /etc/engram-store/node.toml",)
 
@@ -24,6 +25,7 @@ def config_check(context: typer.Context, options: ServeOptions) -> None:
     there.
     """
     layers = layers_of(context)
+    log_to_stderr(options.seeing.log_format)
     for remark in layers.remarks:
         typer.echo(f"warning: {remark}", err=True)
     problems = [*setting_problems(options, layers), *address_problems(options)]

@@ -58,11 +58,11 @@ def serve(context: typer.Context, options: ServeOptions) -> None:
     variable has all values, separated by spaces, and the first of the three places that has any has all of them.
     """
     layers = layers_of(context)
+    log_to_stderr(options.seeing.log_format)  # standard output is for where the node listens
     try:
         settings = checked(options, layers)
         if settings.config.cluster is not None:
             _make_root(settings.config.root)
-        log_to_stderr(settings.config.log_format)
         for remark in layers.remarks:
             log.warning("setting ignored", reason=remark)
         if len(settings.configs) > 1 or options.processes.supervise:

@@ -35,6 +35,14 @@ def node(tmp_path, written):
         yield node
 
 
+def test_a_warning_about_the_file_is_in_the_log_and_nowhere_else(tmp_path, written):
+    write_table(tmp_path / "root", "t", ROWS)
+    written.path.chmod(0o644)
+
+    with node_process(tmp_path / "root", "--tokens", str(written.path)) as node:  # whose first line says where it is
+        assert node.logged("the credentials are open to others")
+
+
 def workers_of(node, token) -> list[str]:
     with grpc.insecure_channel(node.address) as channel:
         stub = table_service_pb2_grpc.TableServiceStub(channel)
