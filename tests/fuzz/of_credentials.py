@@ -29,7 +29,8 @@ def hash_text(token: Token) -> str:
     return f"sha256:{_SALT.hex()}:{hashlib.sha256(_SALT + token.secret.encode()).hexdigest()}"
 
 
-def _entry(token: Token, *lines: str) -> str:
+def entry(token: Token, *lines: str) -> str:
+    """Return the entry of a token, and what it may do, in `lines`."""
     return "\n".join(("[[token]]", f'id = "{token.id}"', f'hash = "{hash_text(token)}"', *lines))
 
 
@@ -37,8 +38,8 @@ _READER: Final = ('name = "reader"', 'scopes = ["read"]', 'tables = ["m/*", "n"]
 _ADMIN: Final = ('name = "admin"', 'scopes = ["read", "write", "admin", "replicate"]', 'tables = ["*"]')
 _CERTIFICATE: Final = ('[[certificate]]\nname = "node"\ndns = "a.example"\nscopes = ["replicate"]\ntables = ["*"]',)
 _FILES: Final = (
-    "\n".join((_entry(TOKENS[0], *_READER), _entry(TOKENS[1], *_ADMIN, "expires = 2027-01-31T00:00:00Z"))),
-    "\n".join((_entry(TOKENS[2], *_ADMIN), *_CERTIFICATE)),
+    "\n".join((entry(TOKENS[0], *_READER), entry(TOKENS[1], *_ADMIN, "expires = 2027-01-31T00:00:00Z"))),
+    "\n".join((entry(TOKENS[2], *_ADMIN), *_CERTIFICATE)),
 )
 _HINTS: Final = tuple(f'"{text}"' for token in TOKENS for text in (token.text(), token.id, hash_text(token)))
 

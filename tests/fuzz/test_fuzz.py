@@ -10,7 +10,7 @@ from fuzz.targets import TARGETS
 from fuzz.together import together
 from fuzz.wire.run import WIRE_TARGETS, run_over_the_wire
 
-INPUTS, WIRE_INPUTS = 5_000, 250
+INPUTS, WIRE_INPUTS = 3_000, 200
 
 
 def test_whatever_is_read_is_accepted_rightly_or_refused_in_a_documented_way():

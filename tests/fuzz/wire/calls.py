@@ -15,12 +15,14 @@ from fuzz.wire_bytes import hostile_message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from engram_store.v1 import admin_service_pb2 as admin
 from engram_store.v1 import block_service_pb2 as blocks
 from engram_store.v1 import cluster_service_pb2 as cluster
 from engram_store.v1 import lookup_service_pb2 as lookups
 from engram_store.v1 import table_service_pb2 as tables
 
 _TIME_LIMIT_SECONDS: Final = 10.0
+_LOOKUP: Final = "/engram_store.v1.LookupService/Lookup"
 _MOST_REPLIES: Final = 5  # read of a stream that may never end
 _OURS: Final = {Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED}
 _HEALTH: Final = {Code.OK, Code.NOT_FOUND, Code.INVALID_ARGUMENT}
@@ -54,7 +56,7 @@ class Calls:
         """Call Lookup; the status and the rows are those that a lookup of this kind must have."""
         message = hostile_message(rng, self._lookups)
         expected = answer_to_message(self._node, message)
-        code, replies = await self._called("/engram_store.v1.LookupService/Lookup", message, _metadata(rng))
+        code, replies = await called(self._channel, _LOOKUP, message, _metadata(rng))
         rows = lookups.LookupResponse.FromString(replies[0]).rows if replies else b""
         if (code, rows) != expected:
             raise Wrong(
@@ -67,28 +69,29 @@ class Calls:
         method, seeds, allowed = rng.choice(self._others)
         message = hostile_message(rng, seeds)
         metadata = _metadata(rng, most=40_000)
-        code, _ = await self._called(method, message, metadata)
+        code, _ = await called(self._channel, method, message, metadata)
         is_large = sum(len(key) + len(value) for key, value in metadata) > _LARGEST_METADATA
         if code not in allowed and not (is_large and code in (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE)):
             raise Wrong(f"{method} {message.hex():.999}: got {code}")
         return Counter((code.name,))
 
-    async def _called(
-        self, method: str, message: bytes, metadata: Sequence[tuple[str, Any]]
-    ) -> tuple[Code, list[bytes]]:
-        """Call it as if the reply were a stream, as which any reply can be read."""
-        call = self._channel.unary_stream(method)(message, timeout=_TIME_LIMIT_SECONDS, metadata=metadata)
-        replies: list[bytes] = []
-        try:
-            async for reply in call:
-                replies.append(reply)
-                if len(replies) == _MOST_REPLIES or method.endswith("/Watch"):
-                    return Code.OK, replies
-            return await call.code(), replies
-        except grpc.aio.AioRpcError as error:
-            return error.code(), replies
-        finally:
-            call.cancel()
+
+async def called(
+    channel: grpc.aio.Channel, method: str, message: bytes, metadata: Sequence[tuple[str, Any]]
+) -> tuple[Code, list[bytes]]:
+    """Call a method as if the reply were a stream, as which any reply can be read."""
+    call = channel.unary_stream(method)(message, timeout=_TIME_LIMIT_SECONDS, metadata=metadata)
+    replies: list[bytes] = []
+    try:
+        async for reply in call:
+            replies.append(reply)
+            if len(replies) == _MOST_REPLIES or method.endswith("/Watch"):
+                return Code.OK, replies
+        return await call.code(), replies
+    except grpc.aio.AioRpcError as error:
+        return error.code(), replies
+    finally:
+        call.cancel()
 
 
 def _metadata(rng: random.Random, most: int = 1000) -> list[tuple[str, Any]]:
@@ -133,6 +136,7 @@ def _other_methods(node: FuzzedNode) -> list[tuple[str, list[bytes], set[grpc.St
     asked: tuple[tuple[str, Sequence[Any], set[grpc.StatusCode]], ...] = (
         ("engram_store.v1.TableService/ListTables", [tables.ListTablesRequest()], _OURS),
         ("engram_store.v1.TableService/GetTable", described, _OURS),
+        ("engram_store.v1.AdminService/GetStatus", [admin.GetStatusRequest()], _OURS),
         ("engram_store.v1.ClusterService/GetShardMap", maps, _OURS),
         ("engram_store.v1.BlockService/GetManifest", manifests, _OURS),
         ("engram_store.v1.BlockService/ReadBlocks", reads, _OURS),

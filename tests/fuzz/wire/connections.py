@@ -55,11 +55,11 @@ _NO_HTTP2: Final = (
 
 
 class Connections:
-    """Opens one connection after another."""
+    """Opens one connection after another, to the port of the clients if no other is given."""
 
-    def __init__(self, node: FuzzedNode) -> None:
-        self._host, _, port = node.address.rpartition(":")
-        self._port = int(port)
+    def __init__(self, node: FuzzedNode, port: int | None = None) -> None:
+        self._host, _, own_port = node.address.rpartition(":")
+        self._port = port or int(own_port)
         self._messages = [
             pb.LookupRequest(table=each.table, version=each.version, rows=each.rows).SerializeToString()
             for each in seed_lookups(node)

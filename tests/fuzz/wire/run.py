@@ -18,7 +18,9 @@ from fuzz.finding import TIME_LIMIT_SECONDS, Finding
 from fuzz.target import input_rng
 from fuzz.wire.calls import Calls
 from fuzz.wire.connections import Connections
+from fuzz.wire.guarded import Guarded
 from fuzz.wire.node import FuzzedNode, fuzzed_node
+from fuzz.wire.ports import SidePorts
 from fuzz.wire.streams import Streams
 
 _SAMPLES: Final = 40
@@ -38,6 +40,8 @@ class WireTarget(NamedTuple):
     at_once: int
     try_some: Callable[[FuzzedNode, grpc.aio.Channel], TrySome]
     outcomes_needed: tuple[str, ...]
+    is_of_guarded: bool = False
+    """Whether the node asks who calls."""
 
 
 WIRE_TARGETS: Final = (
@@ -81,13 +85,38 @@ WIRE_TARGETS: Final = (
         lambda node, _: Connections(node).speak,
         ("answered", "broken", "unread", "babbled"),
     ),
+    WireTarget(
+        "wire-ports",
+        "the ports for metrics and for probes",
+        10,
+        4,
+        lambda node, _: SidePorts(node).speak,
+        ("200", "404", "health"),
+    ),
+    WireTarget(
+        "wire-guarded",
+        "lookups and changes with credentials that are right, nearly right, or not there",
+        30,
+        64,
+        lambda node, channel: Guarded(node, channel).call,
+        ("OK", "UNAUTHENTICATED", "INVALID_ARGUMENT", "NOT_FOUND"),
+        is_of_guarded=True,
+    ),
 )
 
 
 def run_over_the_wire(targets: Sequence[tuple[WireTarget, int]], *, seed: int, first: int = 0) -> list[Finding]:
-    """Give each target its number of inputs, from try number `first` on, all of them to the same node."""
-    with tempfile.TemporaryDirectory(prefix="engram-store-fuzz-") as directory, fuzzed_node(Path(directory)) as node:
-        return asyncio.run(_run_all(node, targets, seed, first))
+    """Give each target its number of inputs, from try number `first` on, all to one node, or to one that is guarded."""
+    findings: list[Finding] = []
+    for is_guarded in (False, True):
+        asked = [(target, inputs) for target, inputs in targets if target.is_of_guarded == is_guarded]
+        if asked:
+            with (
+                tempfile.TemporaryDirectory(prefix="engram-store-fuzz-") as directory,
+                fuzzed_node(Path(directory), is_guarded=is_guarded) as node,
+            ):
+                findings += asyncio.run(_run_all(node, asked, seed, first))
+    return findings
 
 
 async def _run_all(node: FuzzedNode, targets: Sequence[tuple[WireTarget, int]], seed: int, first: int) -> list[Finding]:
