@@ -70,6 +70,11 @@ def _refusals(chart: Path) -> Iterator[str]:
         "fewer nodes than copies": {"insecure": True, "replicas": 1, "cluster": {"url": "etcd://e:2379/c"}},
         "a misspelt value": {"insecure": True, "replica": 3},
         "a port out of range": {"insecure": True, "ports": {"lookups": 70000}},
+        "a Prometheus that is kept out": {
+            "insecure": True,
+            "serviceMonitor": {"enabled": True},
+            "networkPolicy": {"enabled": True},
+        },
         "no workers": {"insecure": True, "workers": 0},
     }
     for name, values in mistakes.items():

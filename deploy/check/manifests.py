@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
+from check import network
 from check.conventions import HEALTH_SERVICES, JOB, USER_ID
 from check.options import unknown_options, value_of, wrong_ports
 
@@ -33,12 +34,15 @@ def problems_of(manifests: list[Manifest], values: Manifest, files: Path) -> Ite
     yield from _confinement(pod, container)
     yield from _scraping(kinds, nodes)
     yield from _observing(kinds, files)
+    for policy in kinds.get("NetworkPolicy", ()):
+        yield from network.problems_of(policy, labels, values)
 
 
 def _selectors(kinds: dict[str, list[Manifest]], nodes: Manifest, labels: dict[str, str]) -> Iterator[str]:
     found = [("StatefulSet", nodes["selector"]["matchLabels"])]
     found += [(f"Service {each['metadata']['name']}", each["spec"]["selector"]) for each in kinds["Service"]]
     found += [(each["kind"], each["spec"]["selector"]["matchLabels"]) for each in kinds["PodDisruptionBudget"]]
+    found += [(each["kind"], each["spec"]["podSelector"]["matchLabels"]) for each in kinds.get("NetworkPolicy", ())]
     spread = nodes["template"]["spec"]["topologySpreadConstraints"]
     found += [(f"spread over {each['topologyKey']}", each["labelSelector"]["matchLabels"]) for each in spread]
     for name, selector in found:

@@ -12,6 +12,8 @@ IMAGE, IGNORED = "Dockerfile", "Dockerfile.dockerignore"
 COMPOSE, SCRAPED, SECRETS = "compose/compose.yaml", "compose/prometheus.yaml", "compose/make-secrets.sh"
 UNIT, NODE = "systemd/engram-store.service", "systemd/node.toml"
 PODS, SERVICES = "chart/templates/statefulset.yaml", "chart/templates/services.yaml"
+NETWORK = "chart/templates/network.yaml"
+SELECTED = 'matchLabels: {{- include "engram-store.selector" . | nindent '
 DISRUPTION, OBSERVING = "chart/templates/disruption.yaml", "chart/templates/observing.yaml"
 CHART = "chart/Chart.yaml"
 VALUES, SCHEMA = "chart/values.yaml", "chart/values.schema.json"
@@ -72,6 +74,20 @@ MORE = [
     ("version", COMPOSE, "image: engram-store:", "image: engram-store:0.", "compose.yaml: the package's version is"),
     ("version", SECRETS, "the image engram-store:", "the image engram-store:0.", "make-secrets.sh: the package's"),
     ("version", CHART, 'appVersion: "', 'appVersion: "0.', "Chart.yaml: the package's"),
+    (
+        "chart",
+        NETWORK,
+        "(sub (add .Values.ports.lookups .Values.workers) 1)",
+        "(add .Values.ports.lookups 1)",
+        "opens ports 50051 to 50052",
+    ),
+    ("chart", NETWORK, "      from: {{- toYaml . | nindent 8 }}\n", "", "lets everybody reach metrics"),
+    ("chart", NETWORK, "port: {{ $.Values.ports.metrics }}", "port: {{ $.Values.ports.health }}", "opens health"),
+    ("chart", NETWORK, "port: {{ $.Values.ports.admin }}", "port: {{ $.Values.ports.metrics }}", "from admin"),
+    ("chart", NETWORK, "policyTypes: [Ingress]", "policyTypes: [Egress]", "must be for what comes in"),
+    ("chart", NETWORK, "networkPolicy.clients }}", "networkPolicy.metrics }}", "from lookups"),
+    ("chart", NETWORK, f"{SELECTED}14 }}}}", "matchLabels: {app: other}", "must let nodes reach each other's lookups"),
+    ("chart", NETWORK, f"{SELECTED}6 }}}}", "matchLabels: {app: other}", "NetworkPolicy selects"),
     ("version", CHART, "\nversion: ", "\nversion: 0.", "Chart.yaml: the package's"),
     ("compose", COMPOSE, "networks: [store, agreement]\n  depends_on:", "networks: [shop]\n  depends_on:", "shop"),
     (

@@ -32,6 +32,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and .Values.nodeToken.secret (not .Values.cluster.url) -}}
 {{- fail "nodeToken.secret is what a node shows to others of its cluster: set cluster.url, too" -}}
 {{- end -}}
+{{- if and .Values.networkPolicy.enabled .Values.serviceMonitor.enabled (not .Values.networkPolicy.metrics) -}}
+{{- fail "networkPolicy keeps Prometheus out: say in networkPolicy.metrics where it is, or serviceMonitor.enabled: false" -}}
+{{- end -}}
 {{- if and .Values.cluster.url (lt (int .Values.replicas) (int .Values.cluster.copies)) -}}
 {{- fail (printf "%d replicas cannot hold %d copies of each row" (int .Values.replicas) (int .Values.cluster.copies)) -}}
 {{- end -}}
