@@ -68,12 +68,7 @@ class ServerConfig:
         listen = ListenAddress.parse(self.listen)
         if self.cluster is not None and not self.cluster.address and listen.host in ANY_HOST:
             raise ValueError(f"others cannot reach a node at {self.listen}; with --cluster, give --advertise too")
-        self._require_safe(listen)
-        if self.metrics_listen is not None:
-            shown_at = ListenAddress.parse(self.metrics_listen)
-            if shown_at.path:
-                raise ValueError(f"metrics_listen must be HOST:PORT, got {self.metrics_listen!r}")
-            self._require_safe(shown_at)
+        self._check_addresses(listen)
         if self.tls is not None and self.cluster is not None and self.cluster.to_nodes.ca_file is None:
             raise ValueError(
                 "the nodes of a cluster are alike: with --tls-cert give --node-ca too, the certificates by which those "
@@ -87,6 +82,26 @@ class ServerConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.max_reply_bytes < 1 << 20:
             raise ValueError(f"max_reply_bytes must hold the widest row, 1 MiB, got {self.max_reply_bytes}")
+
+    def _check_addresses(self, listen: ListenAddress) -> None:
+        self._require_safe(listen)
+        if self.metrics_listen is not None:
+            shown_at = ListenAddress.parse(self.metrics_listen)
+            if shown_at.path:
+                raise ValueError(f"metrics_listen must be HOST:PORT, got {self.metrics_listen!r}")
+            self._require_safe(shown_at)
+        if self.access.admin_listen is not None:
+            self._require_safe_to_change(ListenAddress.parse(self.access.admin_listen))
+
+    def _require_safe_to_change(self, listen: ListenAddress) -> None:
+        if not listen.path:
+            self._require_safe(listen)
+        is_identified = self.access.tokens is not None or (self.tls is not None and self.tls.client_ca_file is not None)
+        if not (listen.is_of_this_host or is_identified):
+            raise ValueError(
+                f"admin_listen {listen.text} can be reached from other hosts, and this node does not ask who calls: "
+                "give --tokens (or --tls-client-ca), or listen on 127.0.0.1 or unix:///PATH"
+            )
 
     def _require_safe(self, address: ListenAddress) -> None:
         how = "give --tls-cert and --tls-key"

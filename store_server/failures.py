@@ -104,6 +104,22 @@ def permission_denied(caller: str, scope: str) -> CallFailed:
     return CallFailed(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", message, scope=scope)
 
 
+def change_refused(reason: str) -> CallFailed:
+    """Return the failure for a change that the caller may not make; `reason` says why, and what it takes."""
+    return CallFailed(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", reason, scope="admin")
+
+
+def change_failed(reason: object) -> CallFailed:
+    """Return the failure for a change that is allowed and cannot be made; `reason` may name paths of the node."""
+    return CallFailed(grpc.StatusCode.FAILED_PRECONDITION, "CHANGE_FAILED", str(reason))
+
+
+def changes_elsewhere() -> CallFailed:
+    """Return the failure for a change that is asked for where lookups are."""
+    message = "this node takes changes at an address of its own alone, that of its --admin-listen: ask there"
+    return CallFailed(grpc.StatusCode.UNIMPLEMENTED, "CHANGES_ELSEWHERE", message)
+
+
 def reads_nothing(seconds: float) -> CallFailed:
     """Return the failure for a caller that leaves its replies unread for so long."""
     message = f"the caller read nothing for {seconds:g} s"

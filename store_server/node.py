@@ -20,6 +20,7 @@ from store_server.cluster.node_in_cluster import NodeInCluster
 from store_server.gather_threads import gather_threads
 from store_server.limits.load import Load
 from store_server.listen_address import ListenAddress
+from store_server.node_admin import NodeAdmin
 from store_server.node_drain import NodeDrain
 from store_server.node_port import NodePort
 from store_server.observing.access_readings import read_access
@@ -29,8 +30,9 @@ from store_server.observing.node_metrics import NodeMetrics
 from store_server.observing.node_readings import read_node
 from store_server.observing.tracing import SpansOfCalls, tracing
 from store_server.opening import NodeFailed, num_served, open_tables
+from store_server.root_changes import RootChanges
 from store_server.root_follower import RootFollower
-from store_server.services.admin import AdminService
+from store_server.services.node_changes import NodeChanges
 from store_server.services.node_services import NodeServices
 from store_server.services.node_status import NodeStatus
 from store_server.storage import DataRoot
@@ -66,6 +68,8 @@ class Node:
         is_one_of_several: bool = False,
     ) -> None:
         self.address = ""
+        self.pass_drain_on: Callable[[], None] = lambda: None
+        """Has the other processes of the node announce that it stops, too."""
         self._config = config
         self._suspects = suspects or Suspects()
         self._catalog = Catalog(root, config, memory, self._suspects)
@@ -87,17 +91,6 @@ class Node:
             spans=spans,
             is_one_of_several=is_one_of_several,
         )
-        self._status = NodeStatus(
-            catalog=self._catalog,
-            services=self._services,
-            counts=self.metrics.lookups,
-            load=self._load,
-            connections=self._port.connections,
-            known=None if self._in_cluster is None else self._in_cluster.known,
-            node_id="" if config.cluster is None else config.cluster.node_id,
-            address=lambda: self.address,
-            is_ready=lambda: self._is_ready,
-        )
         self._drain = NodeDrain(
             self._services,
             self._catalog,
@@ -106,6 +99,7 @@ class Node:
             seconds=config.drain_seconds,
             is_in_cluster=self._in_cluster is not None,
         )
+        self._admin = self._for_operators(root)
         self._follower = RootFollower(self._catalog, config.reload_seconds, self._looked_at_root)
         self._show_state()
 
@@ -114,10 +108,12 @@ class Node:
         listen = ListenAddress.parse(self._config.listen)
         await self._read_credentials()
         await asyncio.to_thread(listen.require_free)  # asked before tables are loaded, which may take long
+        await self._admin.require_free()
         is_in_cluster = self._in_cluster is not None  # one of a cluster may fetch again what it lost
         await asyncio.to_thread(open_tables, self._catalog, self._config.in_memory, may_serve_nothing=is_in_cluster)
         self._access.looked(self._catalog.tables, self._epoch())
-        handlers = self._services.handlers(self._port.calls, AdminService(self._status))
+        await self._admin.open(self._credentials)
+        handlers = self._services.handlers(self._port.calls, self._admin.where_lookups_are)
         self.address = await self._port.open(listen, self._credentials, handlers)
         self._access.start()
         if self._in_cluster is not None:
@@ -126,6 +122,11 @@ class Node:
         self._follower.start()
         tables, served = len(self._catalog.tables), num_served(self._catalog)
         log.info("listening", address=self.address, tables=served, damaged=tables - served)
+
+    @property
+    def admin_address(self) -> str:
+        """Where changes are taken, if that is at an address of its own; else ""."""
+        return self._admin.address
 
     def tell_readiness(self, readiness: Readiness) -> None:
         """Tell somebody from now on whether clients are served."""
@@ -149,8 +150,12 @@ class Node:
         await self._port.ended()
 
     def announce_drain(self) -> None:
-        """Tell everybody that this node stops, and serve on: see NodeDrain.announce."""
+        """Have this process tell everybody that the node stops, and serve on: see NodeDrain.announce."""
         self._drain.announce()
+
+    def _announce_everywhere(self) -> None:
+        self.announce_drain()
+        self.pass_drain_on()
 
     async def drain(self) -> None:
         """Tell everybody that this node stops, finish what is under way within `drain_seconds`, cut the rest."""
@@ -162,6 +167,7 @@ class Node:
         if self._in_cluster is not None:
             await self._in_cluster.close()
         await self._port.close()
+        await self._admin.close()
         self._catalog.stop_following()
         # In threads: a lookup that waits for a disk is waited for, and a second signal must still be heard.
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
@@ -191,6 +197,23 @@ class Node:
             return None
         channels = NodeChannels(self._config.cluster.to_nodes, may_leave_host=self._config.insecure)
         return NodeInCluster(self._config.cluster, root, self._catalog, CopySources(channels, self._access.sources))
+
+    def _for_operators(self, root: DataRoot) -> NodeAdmin:
+        config, known = self._config, None if self._in_cluster is None else self._in_cluster.known
+        status = NodeStatus(
+            catalog=self._catalog,
+            services=self._services,
+            counts=self.metrics.lookups,
+            load=self._load,
+            connections=self._port.connections,
+            known=known,
+            node_id="" if config.cluster is None else config.cluster.node_id,
+            address=lambda: self.address,
+            is_ready=lambda: self._is_ready,
+        )
+        on_disk = RootChanges(self._catalog, root.path, self._access.sources, known)
+        changes = NodeChanges(on_disk, self._announce_everywhere, self._access.audit)
+        return NodeAdmin(config, self._access, status, changes, self.metrics.calls)
 
     async def _looked_at_root(self) -> None:
         self.metrics.looked_at_root()

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from check.conventions import OPTION_OF_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-AGREED: Final = frozenset({"--admin-listen"})
-"""Options that are agreed on and being built: to be removed as soon as `serve` has them."""
 
 
 @functools.cache
@@ -23,7 +20,7 @@ def serve_options() -> frozenset[str]:
 
     command = get_command(build_app(["serve"]))
     serve = getattr(command, "commands", {}).get("serve", command)
-    return frozenset(name for each in serve.params for name in (*each.opts, *each.secondary_opts)) | AGREED
+    return frozenset(name for each in serve.params for name in (*each.opts, *each.secondary_opts))
 
 
 def unknown_options(arguments: Sequence[str]) -> Iterator[str]:

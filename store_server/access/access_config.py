@@ -18,9 +18,11 @@ class AccessConfig:
     """Where changes and refusals are written down, beside the ordinary log if None."""
     allowed_sources: tuple[str, ...] = ()
     """What attached and copied versions may come from, see `allowed_sources`."""
+    admin_listen: str | None = None
+    """HOST:PORT or unix:///PATH where changes are taken, and not where lookups are; None for there, too."""
 
     speaks_for_node: bool = True
-    """Of several workers one alone writes down what all of them see."""
+    """Of several workers one alone writes down what all of them see, and listens at `admin_listen`."""
 
     def __post_init__(self) -> None:
         AllowedSources.parse(self.allowed_sources)

@@ -38,6 +38,10 @@ class Caller(Protocol):
         """Tell whether it has a right on any table there could be, or on the node itself."""
         ...
 
+    def may_everywhere(self, scope: Scope) -> bool:
+        """Tell whether it has a right on every table there could be."""
+        ...
+
 
 class Anybody:
     """A caller of a node that asks nobody who they are: it may read, and change or see into the node from its own host.
@@ -56,4 +60,8 @@ class Anybody:
 
     def may_anywhere(self, scope: Scope) -> bool:
         """See Caller.may_anywhere."""
+        return self.may(scope, "")
+
+    def may_everywhere(self, scope: Scope) -> bool:
+        """See Caller.may_everywhere."""
         return self.may(scope, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from store_server.access.rights import NONE
+from store_server.access.rights import EVERYTHING, NONE
 from store_server.storage.names import MAX_NAME_CHARACTERS
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ class Identity:
     def may_anywhere(self, scope: Scope) -> bool:
         """See Caller.may_anywhere."""
         return scope in self._rights.scopes
+
+    def may_everywhere(self, scope: Scope) -> bool:
+        """See Caller.may_everywhere: by a pattern that says so."""
+        return scope in self._rights.scopes and EVERYTHING in self._rights.tables
 
     def fault(self, now: float) -> str:
         """Say why who showed it may no longer call, "" if they may; `now` in seconds since 1970."""

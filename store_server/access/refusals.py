@@ -32,7 +32,16 @@ class Refusals:
         self._allowance, self._counted_at = float(_AT_ONCE), now()
         self._left_out = 0
 
-    def say(self, reason: str, *, peer: str, caller: str = "somebody", token_id: str = "") -> None:
+    def say(
+        self,
+        reason: str,
+        *,
+        peer: str,
+        caller: str = "somebody",
+        token_id: str = "",
+        action: str = "call",
+        request_id: str = "",
+    ) -> None:
         """Take note of a refusal; a token's id is what the caller claims, and no secret."""
         self.count += 1
         now = self._now()
@@ -46,5 +55,7 @@ class Refusals:
         details |= {"left_out": self._left_out} if self._left_out else {}
         log.warning("caller refused", peer=peer, caller=caller, reason=reason, **details)
         details["reason"] = reason
-        self._audit.record(Event(action="call", outcome="refused", caller=caller, peer=peer, details=details))
+        self._audit.record(
+            Event(action=action, outcome="refused", caller=caller, peer=peer, request_id=request_id, details=details)
+        )
         self._left_out = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from store_server.access.caller import Scope
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NONE: tuple[Scope, ...] = ()
+EVERYTHING: Final = "*"
+"""The pattern of every table there could be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,11 @@ class Command(NamedTuple):
 
 
 class CommandGroup(NamedTuple):
-    """Commands whose first word is the same, by their second."""
+    """Commands whose first word is the same, by their second; `takes` is what stands between the two, if anything."""
 
     summary: str
     commands: Mapping[str, Command]
+    takes: Command | None = None
 
     @property
     def examples(self) -> tuple[str, ...]:
@@ -78,6 +79,16 @@ COMMANDS: Final[dict[str, Command | CommandGroup]] = {
             "list": Command("show who is let in", "token_list"),
             "revoke": Command("let somebody in no longer", "token_revoke"),
         },
+    ),
+    "admin": CommandGroup(
+        "see how a running node is, and change it",
+        {
+            "status": Command("say how each of its processes is", "admin.status", "status"),
+            "drain": Command("have its clients go to other nodes", "admin.drain", "drain"),
+            "attach": Command("have it serve a checkpoint on its disk", "admin.attach", "attach"),
+            "drop": Command("have it remove a version or a table", "admin.drop", "drop"),
+        },
+        Command("which node", "admin"),
     ),
     "publish": Command("make new versions current on a cluster", "publish"),
     "rollback": Command("make a set's previous versions current", "rollback"),
@@ -158,6 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _group_app(group: CommandGroup) -> typer.Typer:
     app = typer.Typer(rich_markup_mode=None)
+    if group.takes is not None:
+        app.callback()(group.takes.run)
     for name, command in group.commands.items():
         _add(app, name, command)
     return app

@@ -36,7 +36,8 @@ class WorkerProcess:
 
     `failure` is why it could not serve, in its own words; "" as long as it said nothing. `culprit` is the version that
     it was reading when a deadly signal came, as far as that is known. `is_serving` says whether it serves clients, None
-    before its tables are open; `serving_changed` is called when that changes.
+    before its tables are open; `serving_changed` is called when that changes. `drain_asked` is called when somebody has
+    asked it to have the whole node drained.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class WorkerProcess:
         self.culprit: PlacedVersion | None = None
         self.is_serving: bool | None = None
         self.serving_changed: Callable[[], None] = lambda: None
+        self.drain_asked: Callable[[], None] = lambda: None
         self.listening: asyncio.Future[str] = loop.create_future()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
@@ -136,6 +138,11 @@ class WorkerProcess:
         with contextlib.suppress(OSError):
             self._control.send({"quarantine": placed, "reason": reason, "is_written": is_written})
 
+    def drain(self) -> None:
+        """Tell it to announce that the node stops; see Node.announce_drain."""
+        with contextlib.suppress(OSError):
+            self._control.send({"drain": True})
+
     async def metrics(self) -> bytes | None:
         """Return its metrics; None if it has none to show. See ask_for_metrics."""
         return await ask_for_metrics(self._metrics)
@@ -179,6 +186,8 @@ class WorkerProcess:
             case {"serving": bool(is_serving)}:
                 self.is_serving = is_serving
                 self.serving_changed()
+            case {"drain": True}:
+                self.drain_asked()
             case {"failed": str(reason)}:
                 self.failure = reason
         return True

@@ -71,6 +71,7 @@ class Supervisor:
         self.restarts: Counter[int] = Counter()
         """How often each worker was started again."""
         self._workers: dict[int, WorkerProcess] = {}
+        self._is_draining = False
         self._signals: list[signal.Signals] = []
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -142,7 +143,16 @@ class Supervisor:
         )
         self._workers[number] = worker
         worker.serving_changed = self._tell_readiness
+        worker.drain_asked = self._drain_all
+        if self._is_draining:
+            worker.drain()
         return worker
+
+    def _drain_all(self) -> None:
+        """Have all workers announce that the node stops, and those that are started after this."""
+        self._is_draining = True
+        for worker in self._workers.values():
+            worker.drain()
 
     def _tell_readiness(self) -> None:
         is_serving = any(worker.is_serving for worker in self._workers.values())

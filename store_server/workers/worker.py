@@ -96,6 +96,7 @@ class Talk:
     def listening(self, node: Node) -> None:
         """Say where this worker listens; it is told where all of them do."""
         self._node = node
+        node.pass_drain_on = lambda: self._say({"drain": True})
         self._say({"listening": node.address})
         for message in self._told:
             self._do(node, message)
@@ -127,6 +128,9 @@ class Talk:
                 doing = asyncio.create_task(self._name_workers(node, node_id, listen))
             case {"quarantine": list(placed), "reason": str(reason), "is_written": bool(is_written)}:
                 doing = asyncio.create_task(node.note_quarantine(placed_version(placed), reason, is_written=is_written))
+            case {"drain": True}:
+                node.announce_drain()
+                return
             case _:
                 return
         self._doing.add(doing)

@@ -7,7 +7,6 @@ import grpc
 import pytest
 import yaml
 from check.chart import rendered
-from check.options import AGREED
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from support.certificates import make_authority, make_certificate
@@ -44,9 +43,8 @@ def files(tmp_path_factory):
 def started(files, arguments):
     """Start `serve` with the options of a deployment, on loopback and below `files`."""
     below = [each.replace("=/", f"={files}/").replace("=0.0.0.0:", "=127.0.0.1:") for each in arguments]
-    known = [each for each in below if each.partition("=")[0] not in AGREED]  # the others are not there yet
-    (listen,) = (each.partition("=")[2] for each in known if each.startswith("--listen="))
-    options = [each for each in known if each.startswith("--") and not each.startswith("--listen=")]
+    (listen,) = (each.partition("=")[2] for each in below if each.startswith("--listen="))
+    options = [each for each in below if each.startswith("--") and not each.startswith("--listen=")]
     return node_process(files / "var/lib/engram-store", *options, listen=listen)
 
 

@@ -27,6 +27,9 @@ class Reader:
     def may_anywhere(self, scope):
         return scope == Scope.READ
 
+    def may_everywhere(self, _):
+        return False
+
 
 class FixedAccess:
     def __init__(self, caller):

@@ -50,10 +50,25 @@ class AccessOptions(OptionGroup):
         ),
     ] = None
 
+    admin_listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            rich_help_panel=_PANEL,
+            help="Take changes (`engram-store admin`) there and not where lookups are; or unix:///PATH. Beyond this "
+            "host with --tokens or --tls-client-ca alone. By default they are taken where lookups are.",
+        ),
+    ] = None
+
     def settings(self) -> Mapping[str, Any]:
         """See OptionGroup."""
-        sources = tuple(self.allow_source or ())
-        return {"access": AccessConfig(tokens=self.tokens, audit_log=self.audit_log, allowed_sources=sources)}
+        access = AccessConfig(
+            tokens=self.tokens,
+            audit_log=self.audit_log,
+            allowed_sources=tuple(self.allow_source or ()),
+            admin_listen=self.admin_listen,
+        )
+        return {"access": access}
 
     def problems(self) -> Iterator[str]:
         """See OptionGroup."""
