@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 
+from engram_client.call_end import END_SECONDS, answer_to, end_call
 from engram_client.grpc_channel import open_channel
 from engram_client.grpc_errors import error_of_call
 from engram_client.lookup_stream import LookupStream
@@ -35,6 +37,7 @@ class GrpcConnection:
             self._metadata = (*KNOWS, ("authorization", f"Bearer {credentials.token}"))
         self._channel = open_channel(target, security, credentials)
         self._stream: LookupStream | None = None
+        self._calls: set[grpc.aio.UnaryUnaryCall[bytes, bytes]] = set()
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -43,12 +46,15 @@ class GrpcConnection:
         """Return the answer to a call. Raises EngramError, and CancelledError where the connection was closed."""
         # Bytes in and out: a deserializer that fails inside gRPC would only show as an answer of None.
         method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(path)
+        call = method(request, timeout=timeout, metadata=self._metadata)
+        self._calls.add(call)
         self._begin()
         try:
-            return await method(request, timeout=timeout, metadata=self._metadata)
+            return await answer_to(call)
         except grpc.aio.AioRpcError as error:
             raise error_of_call(error, self._target, self._security) from error
         finally:
+            self._calls.discard(call)
             self._end()
 
     async def fetch(self, table: TableInfo, pieces: Sequence[Piece], timeout: float, patience: float | None) -> bool:
@@ -71,6 +77,11 @@ class GrpcConnection:
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.close()
+        for call in self._calls:
+            end_call(call)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await self._idle.wait()
         await self._channel.close()
 
     def _open_stream(self) -> LookupStream:

@@ -219,7 +219,7 @@ class LookupStream:
 
     async def _read(self) -> None:
         try:
-            said = dict(await self._call.initial_metadata())
+            said = dict(tuple(await self._call.initial_metadata()))  # that of gRPC 1.64 is no mapping to dict
             self._most_lookups, self._drops_given_up = _most_lookups(said), DROPS_GIVEN_UP_KEY in said
             while isinstance(message := await self._call.read(), bytes):  # what is no bytes is the end
                 self._deliver(decode_stream_replies(message))

@@ -44,6 +44,7 @@ class FakeNode:
         self.may_list = asyncio.Event()  # a node that hangs is one whose is not set
         self.may_list.set()
         self.listed = 0
+        self.listing = asyncio.Event()  # whether somebody has asked for that
         self.table = tables.Table(
             name="t",
             version="v1",
@@ -108,6 +109,7 @@ class FakeNode:
     async def _list_tables(self, _request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         await self._let_in(context)
         self.listed += 1
+        self.listing.set()
         await self.may_list.wait()
         return tables.ListTablesResponse(
             tables=[self.table], workers=self.workers, draining=self.draining
@@ -115,6 +117,7 @@ class FakeNode:
 
     async def _stream(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         await self._let_in(context)
+        await context.send_initial_metadata((("x-said-by", "a node"),))  # real ones say something, too
         self.streams += 1
         self.open_streams += 1
         writing = asyncio.Lock()
