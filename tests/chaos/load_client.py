@@ -53,6 +53,8 @@ class LoadSettings:
     fetches_a_second: float = 40.0
     burst: int = 1
     """So many are due at once, and then none for as much longer."""
+    most_under_way: int = 1 << 20
+    """So many are made at once: what is due beyond them waits, where cores are too busy for the rate."""
     time_limit_seconds: float = 30.0
     hedge_budget: float = HedgeSettings().budget
     """0 hedges never."""
@@ -66,6 +68,7 @@ class _Load:
         self._ids = np.random.default_rng(1)
         self._num_begun = 0
         self._under_way: set[int] = set()
+        self._room = asyncio.Semaphore(settings.most_under_way)
         self._untold: list[Fetch] = []
         self._count, self._told_of = count, Counter[str]()
         self._waited_for: int | None = None  # the number of a fetch before which all must have ended
@@ -84,6 +87,7 @@ class _Load:
             while not self._is_over.is_set():
                 due = began + self._num_begun // burst * burst / self._settings.fetches_a_second
                 await asyncio.sleep(due - loop.time())
+                await self._room.acquire()
                 fetches.create_task(self._fetch(self._num_begun, due))
                 self._under_way.add(self._num_begun)
                 self._num_begun += 1
@@ -101,6 +105,7 @@ class _Load:
             seconds, outcome = time.monotonic() - due, f"{type(error).__name__}: {error}"
         self._untold.append(Fetch(due, seconds, outcome))
         self._under_way.discard(number)
+        self._room.release()
         if self._waited_for is not None and min(self._under_way, default=self._num_begun) >= self._waited_for:
             self._waited_for = None
             self._tell()

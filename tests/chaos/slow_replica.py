@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,13 +88,17 @@ def compare_hedging(
     seconds: float = 10.0,
     warm_up_seconds: float = 2.0,
     fetches_a_second: float = 60.0,
+    most_under_way: int = LoadSettings.most_under_way,
 ) -> HedgingFindings:
     """Load two nodes in turns with and without hedging."""
     results: dict[float, list[Round]] = {_WITH: [], _WITHOUT: []}
     with slow_pair(directory) as cluster:
         for _ in range(rounds):
             for budget, of_budget in results.items():
-                of_budget.append(_round(_settings(cluster, budget, fetches_a_second), warm_up_seconds, seconds))
+                settings = replace(
+                    _settings(cluster, budget), fetches_a_second=fetches_a_second, most_under_way=most_under_way
+                )
+                of_budget.append(_round(settings, warm_up_seconds, seconds))
     with_hedges, without = (_side(of_budget) for of_budget in results.values())
     return HedgingFindings(
         with_hedges=with_hedges, without=without, p99_share=round(with_hedges.p99_ms / without.p99_ms, 3)
@@ -109,7 +113,7 @@ def slow_pair(directory: Path) -> Iterator[RealCluster]:
         yield stack.enter_context(real_cluster(directory, _NUM_NODES, tables, replicas=2, network=network))
 
 
-def _settings(cluster: RealCluster, budget: float, rate: float) -> LoadSettings:
+def _settings(cluster: RealCluster, budget: float) -> LoadSettings:
     """Return a load that needs both nodes: by bursts, or the one that is a little quicker would be asked for most."""
     return LoadSettings(
         seed_address=cluster.addresses[0],
@@ -117,7 +121,6 @@ def _settings(cluster: RealCluster, budget: float, rate: float) -> LoadSettings:
         table_rows=_TABLE_ROWS,
         table_seed=_TABLE_SEED,
         rows_a_fetch=_ROWS_A_FETCH,
-        fetches_a_second=rate,
         burst=_BURST,
         hedge_budget=budget,
     )

@@ -56,6 +56,20 @@ class Measured:
         return float(np.quantile(took, 0.99)) if len(took) else float("inf")
 
 
+def least_beside_refusals(measured: Measured) -> float:
+    """Return how many accepted tries were under way beside each refused one, at least; infinite where none was refused.
+
+    Each of those that a node held when it refused had begun before its refusal came and ended after that was asked for:
+    a node that refuses before it is full shows here, however slow the cores are.
+    """
+    is_right, is_refused = measured.ended == "right", measured.ended == "refused"
+    began, ended = np.sort(measured.began[is_right]), np.sort((measured.began + measured.took)[is_right])
+    asked = measured.began[is_refused]
+    begun_by_then = np.searchsorted(began, asked + measured.took[is_refused], side="right")
+    over_before = np.searchsorted(ended, asked, side="left")
+    return float(min(begun_by_then - over_before, default=np.inf))
+
+
 def seconds_to_recover(calm_again: Measured, from_: float, calm_p99: float, *, window_seconds: float = 0.5) -> float:
     """Return after how many seconds tries take no longer than twice what they took when all was calm."""
     for number in range(40):
