@@ -106,6 +106,7 @@ COMMANDS: Final[dict[str, Command | CommandGroup]] = {
     "synth-checkpoint": Command("write a made-up checkpoint", "synth_checkpoint"),
     "compression": Command("compress a tokenizer's vocabulary", "compression"),
     "load": Command("put a store under load, check every row", "load"),
+    "top": Command("show nodes, tables, rates and latencies as they are now", "top"),
     "doctor": Command("say what is wrong with a store or a host", "doctor"),
     "plan": Command("how many nodes a model needs, or what they sustain", "plan"),
     "demo": Command("the whole path on real text", "demo"),
