@@ -31,7 +31,7 @@ class ClusterConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     """The failure domains that the node is in, such as {"zone": "a"}: one for each of DOMAIN_LABELS, or for some."""
     capacity_bytes: int = 0
-    """Bytes of rows that the node can hold; 0 for as many as the others on average."""
+    """Bytes of rows that the node can hold; 0 for as many as the others on average, or more where need be."""
     replicas: int = 2
     """How many nodes are to hold each shard; counts only for who makes the first map of a cluster."""
     lease_seconds: int = 10

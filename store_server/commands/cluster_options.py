@@ -52,7 +52,8 @@ Capacity: TypeAlias = Annotated[
         metavar="BYTES",
         parser=parse_byte_size,
         rich_help_panel=_PANEL,
-        help="Bytes of rows that this node can hold, such as 512GiB; by default as many as the others on average.",
+        help="Bytes of rows that this node can hold, such as 512GiB; by default as many as the others on average, and "
+        "what has no place with them.",
     ),
 ]
 Replicas: TypeAlias = Annotated[

@@ -20,7 +20,7 @@ from store_server.cluster.next_map.next_holders import held_shards, next_shards
 from store_server.cluster.next_map.pending_versions import without_pending_of
 from store_server.cluster.next_map.retirement import RetirementSettings, overdue, retired_versions
 from store_server.cluster.next_map.set_switch import importance, is_complete
-from store_server.cluster.placement.assignment import Assignment, assign, shard_sizes
+from store_server.cluster.placement.assignment import Assignment, assign, shard_sizes, usable_places
 from store_server.cluster.placement.failure_domains import DOMAIN_LABELS
 from store_server.cluster.placement.node_shares import capacities_of
 from store_server.cluster.placement.shard_layout import is_cut_like
@@ -126,21 +126,26 @@ def _following(
     following = replace(known, nodes=nodes, versions=versions, sets=sets)
     too_large = size_complaint(following)
     lacks = tuple(each for each in (assignment.shortage, too_large) if each)
-    missing = bool(too_large), _missing_bytes(known, members.nodes, assignment, enough), bool(lacks)
+    missing = bool(too_large), _missing_bytes(known, members.nodes, lost, assignment, enough), bool(lacks)
     return _Following(following, lacks, tuple(complaints), bool(too_large), missing)
 
 
-def _missing_bytes(known: ShardMap, nodes: Sequence[Node], assignment: Assignment, enough: int) -> int:
+def _missing_bytes(
+    known: ShardMap, nodes: Sequence[Node], lost: Collection[str], assignment: Assignment, enough: int
+) -> int:
     """Return the bytes of the versions that sets name that have no place, and those that nodes have no room for."""
     named = importance(known.sets.values())
-    load, missing = [0] * len(nodes), 0
+    load, missing, sizes = [0] * len(nodes), 0, [0]
     for key, targets in assignment.targets.items():
         for size, chosen in zip(shard_sizes(known.versions[key]), targets, strict=True):
+            sizes.append(size)
             missing += size * max(0, enough - len(chosen)) if key in named else 0
             for place in chosen:
                 load[place] += size
-    capacities = capacities_of([node.capacity_bytes for node in nodes], sum(load))
-    return missing + sum(max(0, each - capacity) for each, capacity in zip(load, capacities, strict=True))
+    usable = usable_places(nodes, lost)
+    stated = [node.capacity_bytes for node in nodes]
+    capacities = capacities_of(stated, usable, sum(sizes) * enough, max(sizes))
+    return missing + sum(max(0, load[place] - most) for place, most in zip(usable, capacities, strict=True))
 
 
 def _next_versions(

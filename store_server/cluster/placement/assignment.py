@@ -54,17 +54,13 @@ def assign(
 
     The order of the nodes makes no difference.
     """
-    usable = [
-        place
-        for place in sorted(range(len(nodes)), key=lambda place: nodes[place].id)
-        if not nodes[place].draining and nodes[place].id not in lost
-    ]
+    usable = usable_places(nodes, lost)
     sizes = [size for version in versions for size in shard_sizes(version)]
     copies = min(replicas, len(usable))
     if not copies or not sizes:
         return Assignment({version.key: tuple(() for _ in version.shards) for version in versions}, "")
-    stated = capacities_of([node.capacity_bytes for node in nodes], sum(sizes) * copies)
-    capacities = [stated[place] for place in usable]
+    stated = [node.capacity_bytes for node in nodes]
+    capacities = capacities_of(stated, usable, sum(sizes) * copies, max(sizes))
     placing = Placing(
         shard_bytes=sizes,
         version_of_shard=[number for number, version in enumerate(versions) for _ in version.shards],
@@ -79,6 +75,12 @@ def assign(
         if not _fill(placing) + settle(placing):
             break
     return Assignment(_targets(placing, versions, usable), _shortage(placing, sizes, capacities))
+
+
+def usable_places(nodes: Sequence[Node], lost: Collection[str]) -> list[int]:
+    """Return the places of the nodes that may hold something, in the order of their ids."""
+    by_id = sorted(range(len(nodes)), key=lambda place: nodes[place].id)
+    return [place for place in by_id if not nodes[place].draining and nodes[place].id not in lost]
 
 
 def shard_sizes(version: ShardedVersion) -> list[int]:

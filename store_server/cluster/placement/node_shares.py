@@ -8,11 +8,20 @@ from itertools import groupby
 from store_server.cluster.placement.failure_domains import Domain
 
 
-def capacities_of(stated: Sequence[int], most: int) -> list[int]:
-    """Return the bytes that each node can hold, at least 1: 0 stands for the average of the others, or `most`."""
+def capacities_of(stated: Sequence[int], usable: Sequence[int], most: int, largest_shard: int) -> list[int]:
+    """Return the bytes that each of the `usable` nodes (places in `stated`) can hold, at least 1; 0 says nothing.
+
+    A node that says nothing can hold as many as the others on average, and besides, what of `most` bytes has no place
+    with those that say how much they can hold. For that may be a disk that takes no more just now, and its room is no
+    measure of anybody else's. If nobody says, each can hold all.
+    """
     known = [each for each in stated if each > 0]
-    default = sum(known) // len(known) if known else max(1, most)
-    return [each if each > 0 else default for each in stated]
+    if not known:
+        return [max(1, most)] * len(usable)
+    left = most - sum(stated[place] for place in usable)
+    num_silent = sum(not stated[place] for place in usable)
+    share = -(-left // num_silent) + largest_shard if num_silent and left > 0 else 0
+    return [stated[place] or max(sum(known) // len(known), share) for place in usable]
 
 
 def fair_shares(

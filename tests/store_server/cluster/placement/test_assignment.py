@@ -82,6 +82,30 @@ def test_nodes_hold_in_proportion_to_what_they_can_hold_and_one_that_does_not_sa
         assert abs(load - 2 * 120 * SHARD_BYTES * capacity / sum(capacities)) <= SHARD_BYTES
 
 
+def test_the_little_room_of_a_node_whose_disk_takes_no_more_is_no_measure_for_those_that_do_not_say():
+    nodes = [a_node("failing", 20 * SHARD_BYTES), a_node("b"), a_node("c")]
+    current = held(a_version(30), [(0, 1)] * 10 + [(1, 2)] * 10 + [(2, 0)] * 10)
+    coming = a_version(30, version="v2")
+
+    targets, shortage = assign(nodes, [current, coming], 2)
+
+    assert not shortage
+    assert all(len(chosen) == 2 for each in (current, coming) for chosen in targets[each.key])
+    failing, *others = bytes_of([current, coming], targets, 3)
+    assert failing <= 20 * SHARD_BYTES
+    assert abs(others[0] - others[1]) <= 2 * SHARD_BYTES
+    # Its rows are read still: there is no haste to copy them away from it.
+    assert failing >= 18 * SHARD_BYTES
+
+
+def test_what_has_no_place_with_nodes_that_all_say_how_much_they_hold_has_none():
+    nodes = [a_node(f"n{i}", 10 * SHARD_BYTES) for i in range(3)]
+
+    _, shortage = assign(nodes, [a_version(31)], 1)
+
+    assert "bytes of rows have no place" in shortage
+
+
 def test_a_node_with_room_for_everything_holds_one_copy_and_the_others_share_the_second():
     nodes = [a_node("huge", 1_000_000), *(a_node(f"n{i}", 10_000) for i in range(3))]
     version = a_version(60)
