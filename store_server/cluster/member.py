@@ -34,7 +34,8 @@ _PAUSE_SECONDS: Final = 1.0
 class ClusterMember:
     """Follows the map from `start` to `close`. `holdings` returns what the node holds.
 
-    `limited` returns how much of the capacity in the settings the node really has; `new_map` is told of each map.
+    `limited` returns how much of the capacity in the settings the node really has, `disk_failure` why its disk takes no
+    more rows; `new_map` is told of each map.
 
     Belongs to the running event loop. Raises ValueError for a URL that names no source of maps.
     """
@@ -46,6 +47,7 @@ class ClusterMember:
         holdings: Callable[[], Holdings],
         *,
         limited: Callable[[int], int] = lambda capacity_bytes: capacity_bytes,
+        disk_failure: Callable[[], str] = lambda: "",
         new_map: Callable[[], None] = lambda: None,
     ) -> None:
         self._meeting = meeting_point_at(config)
@@ -55,6 +57,7 @@ class ClusterMember:
         self._address = config.address
         self._holdings = holdings
         self._limited = limited
+        self._disk_failure = disk_failure
         self._new_map = new_map
         self._incarnation = secrets.token_hex(8)
         self._source_asked = asyncio.Event()
@@ -123,6 +126,7 @@ class ClusterMember:
             bytes_used=held.num_bytes,
             read=held.read,
             replicas=self._config.replicas,
+            disk_failure=self._disk_failure(),
         )
 
     def _heard(self, found: ShardMap | None) -> None:

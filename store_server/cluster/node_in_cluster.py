@@ -41,7 +41,14 @@ class NodeInCluster:
         self._own_holdings = OwnHoldings(root)
         self._map_against_disk = MapAgainstDisk(root)
         self._reads = RecentReads(root.path, catalog.asked_for, config.retire_after_seconds)
-        self._member = ClusterMember(config, root.path, self._holdings, limited=self._limited, new_map=self._new_map)
+        self._member = ClusterMember(
+            config,
+            root.path,
+            self._holdings,
+            limited=self._limited,
+            disk_failure=self._disk_failure,
+            new_map=self._new_map,
+        )
         changed = self._member.holdings_changed
         self._holding = Holding(config, root, self._member.known, changed=changed, sources=sources)
 
@@ -96,6 +103,9 @@ class NodeInCluster:
 
     def _limited(self, capacity_bytes: int) -> int:
         return self._holding.limited(capacity_bytes)
+
+    def _disk_failure(self) -> str:
+        return self._holding.disk_failure
 
     def _new_map(self) -> None:
         self._holding.look()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.next_map.pending_versions import bytes_held, is_current, is_pending, without_pending_of
-from store_server.cluster.next_map.publishing import CannotPublish, with_pending
+from store_server.cluster.next_map.publishing import CannotPublish, NotEnoughRoom, with_pending
 from store_server.cluster.next_map.set_switch import switched
 from store_server.cluster.publisher_presence import seen_by_nodes
-from store_server.cluster.standstill import reasons_said, whom_it_waits_for
+from store_server.cluster.standstill import disks_that_fail, reasons_said, whom_it_waits_for
 
 if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap
@@ -51,7 +51,7 @@ async def publish(
     """
     async with reasons_said(cluster.why_no_map, say, quiet_seconds):
         await cluster.until_begun(min(timeout, _BEGIN_SECONDS))
-    living = (await cluster.living()).keys()
+    nodes = await cluster.living()
     publisher = publisher or secrets.token_hex(8)
     versions = {table: manifest.version for table, manifest in manifests.items()}
     was_current = False
@@ -65,7 +65,7 @@ async def publish(
             manifests,
             publisher=publisher,
             source=source,
-            living=living,
+            living=nodes.keys(),
             replicas=replicas,
             allow_change=allow_change,
         )
@@ -80,6 +80,9 @@ async def publish(
                     await publication.make_current(progress)
         except TimeoutError:
             await publication.give_up(timeout)
+        except NotEnoughRoom as error:
+            failing = disks_that_fail(nodes)
+            raise CannotPublish(f"{error}; {failing}" if failing else str(error)) from error
         except CannotPublish:
             with suppress(MapSourceFailed):  # there is something to take back only where others have removed tables
                 await publication.take_back()
@@ -108,6 +111,7 @@ class _Publication:
         self._beginning = beginning
         self._newest: ShardMap | None = None
         self._held_before = 0
+        self._failing = ""  # what was heard last of disks that fail; their nodes may be out of sight in the end
 
     async def make_current(self, progress: Callable[[int, int], None]) -> None:
         """Switch once nodes hold all that is pending; returns when it is current, whoever has seen to that."""
@@ -126,11 +130,14 @@ class _Publication:
 
     async def what_it_waits_for(self) -> str:
         """Return why nodes hold no more than when this was asked before, "" if they do or nobody is to blame."""
-        living = (await self._cluster.living()).keys()
+        living = await self._cluster.living()
+        self._failing = disks_that_fail(living) or self._failing
         if self._newest is None:
             return ""
         before, (self._held_before, _) = self._held_before, bytes_held(self._newest, self._versions)
-        return whom_it_waits_for(self._newest, self._versions, living) if self._held_before == before else ""
+        if self._held_before != before:
+            return ""
+        return whom_it_waits_for(self._newest, self._versions, living.keys()) or self._failing
 
     async def give_up(self, seconds: float) -> None:
         """Take back what did not become current in time, and say so by CannotPublish, unless it has just done so."""
@@ -138,9 +145,12 @@ class _Publication:
         if is_current(before, self._set_name, self._versions):
             return
         held, wanted = bytes_held(before, self._versions)
+        with suppress(MapSourceFailed):
+            self._failing = disks_that_fail(await self._cluster.living()) or self._failing
+        why = self._failing or "the nodes' logs say what they wait for"
         raise CannotPublish(
             f"after {seconds:g} seconds the nodes hold {held:,} of {wanted:,} bytes of the new versions of set "
-            f"{self._set_name!r}, so the old ones stay; the nodes' logs say what they wait for"
+            f"{self._set_name!r}, so the old ones stay; {why}"
         )
 
     async def take_back(self) -> ShardMap:

@@ -11,6 +11,7 @@ from engram_store.shard_map import MAX_CAPACITY_BYTES, Node, VersionKey
 
 _MOST_LABELS: Final = 100
 _MOST_BYTES_A_TEXT: Final = 1000
+_MOST_CHARACTERS_A_FAILURE: Final = 240  # of at most four bytes each
 
 BlockRanges: TypeAlias = tuple[tuple[int, int], ...]
 """Half-open ranges of blocks, rising and apart."""
@@ -44,6 +45,8 @@ class NodeRegistration:
     """Those of the versions that clients have read there lately."""
     replicas: int = 0
     """How many nodes are to hold each row if this one makes the first map; 0 if it does not say."""
+    disk_failure: str = ""
+    """Why the disk of the node takes no more rows, "" while it does."""
 
     def to_json(self) -> bytes:
         """Return what `from_json` reads; the same for the same registration."""
@@ -55,6 +58,7 @@ class NodeRegistration:
             "bytes_used": self.bytes_used,
             "read": sorted(self.read),
             "replicas": self.replicas,
+            "disk_failure": self.disk_failure[:_MOST_CHARACTERS_A_FAILURE],
         }
         return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
@@ -76,6 +80,7 @@ class NodeRegistration:
                 bytes_used=_number(values["bytes_used"]),
                 read=frozenset(VersionKey(_text(table), _text(version)) for table, version in values.get("read", [])),
                 replicas=_number(values.get("replicas", 0)),
+                disk_failure=_text(values.get("disk_failure", "")),
             )
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
             raise InvalidRegistration(f"no registration of a node: {error!r:.300}") from error

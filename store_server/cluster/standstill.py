@@ -13,6 +13,7 @@ from store_server.counted import is_or_are
 
 if TYPE_CHECKING:
     from engram_store.shard_map import ShardMap
+    from store_server.cluster.registration import NodeRegistration
 
 
 @asynccontextmanager
@@ -45,6 +46,15 @@ async def _say(why: Callable[[], Awaitable[str]], say: Callable[[str], None], ev
         if reason not in said:
             say(reason)
             said.add(reason)
+
+
+def disks_that_fail(living: Mapping[str, NodeRegistration]) -> str:
+    """Return in a sentence which nodes take no more rows, and why; "" if all do."""
+    return "; ".join(
+        f"node {name} takes no more rows: {node.disk_failure}"
+        for name, node in sorted(living.items())
+        if node.disk_failure
+    )
 
 
 def whom_it_waits_for(found: ShardMap, versions: Mapping[str, str], living: Collection[str]) -> str:

@@ -65,6 +65,11 @@ class PublishedCluster:
         """What each node says that it has on its disk."""
         return {name: each.bytes_used for name, each in asyncio.run(self._living()).items()}
 
+    @property
+    def disk_failures(self) -> dict[str, str]:
+        """Why the disks of nodes take no more rows, of those that do not."""
+        return {name: each.disk_failure for name, each in asyncio.run(self._living()).items() if each.disk_failure}
+
     def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until a function returns what is true."""
         deadline = time.monotonic() + PATIENCE_SECONDS

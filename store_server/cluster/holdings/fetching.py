@@ -129,6 +129,8 @@ class Fetching:
             if home_of(self._root, *shard.key) is None:
                 self._copies.add(shard.key)
         except StorageError as error:  # such as a name that no table can have: the other shards are to be copied
+            if isinstance(error, DiskFull):
+                self._disk_failed(error)
             self._note_failure(name, _Failed(error, self._now(), shard.sources))
             return
         future: futures.Future[_Failed | None] = futures.Future()

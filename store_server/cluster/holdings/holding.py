@@ -96,6 +96,11 @@ class Holding:
         """See Room.limited."""
         return self._room.limited(capacity_bytes)
 
+    @property
+    def disk_failure(self) -> str:
+        """See Room.failure."""
+        return self._room.failure
+
     def quarantine(self, stored: StoredVersion, block: int) -> None:
         """Hold a block no longer, if it is bad; it is fetched again. For any thread; raises StorageError."""
         if taken_out(self._root, stored, block):

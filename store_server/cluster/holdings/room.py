@@ -43,6 +43,11 @@ class Room:
         """Return how many bytes of rows the node can hold: as stated, or what its disk has room for if that is less."""
         return capacity_bytes if self._most is None else min(capacity_bytes or self._most, self._most)
 
+    @property
+    def failure(self) -> str:
+        """Why the disk takes no more rows, "" while it does."""
+        return "" if self._shut_by is None else str(self._shut_by)
+
     def measure(self, held_bytes: int) -> None:
         """Find out whether there is room for as much as is stated, beside the rows that are there. Waits for a disk."""
         room = held_bytes + bytes_free(self._root)

@@ -22,6 +22,10 @@ class CannotPublish(Exception):
     """What was asked for cannot become current; says why. What was current stays so."""
 
 
+class NotEnoughRoom(CannotPublish):
+    """The nodes cannot hold it beside what they hold."""
+
+
 def with_pending(
     known: ShardMap,
     set_name: str,
@@ -149,7 +153,7 @@ def _check_room(following: ShardMap, living: Collection[str]) -> None:
     lost = {node.id for node in following.nodes} - set(living)
     targets, shortage = assign(following.nodes, versions, following.replicas, lost=lost)
     if shortage:
-        raise CannotPublish(f"the nodes have not enough memory: {shortage}")
+        raise NotEnoughRoom(f"the nodes have not enough memory: {shortage}")
     placed = {version.key: _held_by(version, targets[version.key]) for version in versions}
     if too_large := size_complaint(replace(following, versions=placed)):
         raise CannotPublish(too_large)

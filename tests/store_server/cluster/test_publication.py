@@ -63,6 +63,7 @@ class World:
         self.loses_answers = self.nodes_go_on = self.is_away_afterwards = False
         self.times_overtaken = 0
         self.is_up = self.has_nodes = True
+        self.disk_failure = ""
 
     async def follow(self):
         seen = None
@@ -119,7 +120,8 @@ class World:
         self.say(later(without_pending_of(self.shard_map, {self.shard_map.sets["model"].publisher})))
 
     async def watch(self):
-        yield {"a": NodeRegistration(node=A, incarnation="a")} if self.has_nodes else {}
+        node = NodeRegistration(node=A, incarnation="a", disk_failure=self.disk_failure)
+        yield {"a": node} if self.has_nodes else {}
 
     @property
     def cluster(self):
@@ -151,6 +153,19 @@ async def begun(world, **options):
 
 async def ended(task):
     return await asyncio.wait_for(task, PATIENCE_SECONDS)
+
+
+async def test_a_publisher_that_gives_up_names_the_node_that_takes_no_more_rows_and_why():
+    world = World()
+    world.disk_failure = "cannot write to data root /d: Read-only file system"
+    said = []
+
+    with pytest.raises(CannotPublish) as failed:
+        await world.publish(timeout=0.2, say=said.append, quiet_seconds=0.01)
+
+    why = "node a takes no more rows: cannot write to data root /d: Read-only file system"
+    assert str(failed.value).endswith(f"so the old ones stay; {why}")
+    assert said == [why]
 
 
 async def test_a_publisher_switches_once_nodes_hold_all_and_not_before():

@@ -1,6 +1,7 @@
 """What nodes say of themselves, as text."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,11 +15,18 @@ NODE = NodeRegistration(
     bytes_used=44,
     read=frozenset({VersionKey("t", "v2")}),
     replicas=2,
+    disk_failure="disk full: /d",
 )
 
 
 def test_a_registration_comes_back_from_its_text():
     assert NodeRegistration.from_json(NODE.to_json()) == NODE
+
+
+def test_of_a_long_reason_why_a_disk_fails_the_beginning_is_told():
+    told = NodeRegistration.from_json(replace(NODE, disk_failure="\U0001f5b4" * 9_999).to_json())
+
+    assert told == replace(NODE, disk_failure="\U0001f5b4" * 240)
 
 
 def test_what_a_newer_node_says_beside_is_passed_over():
@@ -54,6 +62,7 @@ def test_what_a_newer_node_says_beside_is_passed_over():
         {"bytes_used": -1},
         {"read": [["t"]]},
         {"replicas": "x"},
+        {"disk_failure": 3},
         {"incarnation": None},
         {"incarnation": None, "node": None},
     ],

@@ -50,7 +50,9 @@ def scene(tmp_path):
 def test_a_node_that_could_not_write_promises_what_it_has_until_it_can_write_again(scene):
     scene.break_disk()
     scene.fail()
+    assert scene.room.failure == ""
     assert (scene.promised, scene.look(), scene.promised) == (STATED, True, 200)
+    assert scene.room.failure == f"cannot write to data root {scene.path}: says the disk"
     assert not scene.look()
 
     for _ in range(3):
