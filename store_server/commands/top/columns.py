@@ -134,9 +134,11 @@ def size_text(num_bytes: int) -> str:
 
 
 def _state(node: NodeLine) -> str:
-    if 0 < node.answering < node.processes:
-        return f"{node.state}, {node.answering} of {node.processes} answer"
-    return f"{node.state} ({node.processes} workers)" if node.processes > 1 else node.state
+    if node.answering == 0 or node.processes == 1:
+        return node.state
+    if node.answering < node.processes:
+        return f"{node.state}, {node.answering} of {node.processes} workers answer"
+    return f"{node.state} ({node.processes} workers)"
 
 
 def _table_state(table: TableLine) -> str:

@@ -86,6 +86,21 @@ def test_a_node_that_does_not_answer_is_shown_and_takes_nothing_from_the_others(
 
 
 @pytest.mark.parametrize(
+    ("processes", "text"),
+    [
+        ([status(2.0)], "ready"),
+        ([status(2.0)] * 2, "ready (2 workers)"),
+        ([status(2.0), None], "ready, 1 of 2 workers answer"),
+        ([None, None], "no answer"),
+    ],
+)
+def test_workers_that_do_not_answer_are_counted(processes, text):
+    (node,) = picture_of(look(), look(a=processes)).nodes
+
+    assert node_columns([node])[1].cells == [text]
+
+
+@pytest.mark.parametrize(
     ("others", "state"),
     [({}, "ready"), ({"draining": True}, "draining"), ({"draining": True, "quiet": True}, "drained")],
 )
