@@ -59,10 +59,6 @@ class SecuredCluster:
         root = self._folder / f"n{number}"
         self.nodes[number] = NodeProcess(root, *map(str, options), listen=self._addresses[number])
 
-    def stop(self, number: int) -> int:
-        """Tell a node to stop, wait until it has, and return its exit code."""
-        return self.nodes[number].stop()
-
     def publish(self, root: Path, table: str) -> None:
         """Give a table of a data root to the nodes, which read it where it lies."""
         shown = ("--ca-file", self.authority.cert, "--token-file", self._token_files["node"])

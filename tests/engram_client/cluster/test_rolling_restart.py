@@ -1,6 +1,8 @@
 """Nodes that are stopped and started again, one after the other, while clients go on fetching."""
 
 import asyncio
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -39,7 +41,7 @@ def secured(folder):
     authority = make_authority(folder, "authority")
     own = make_certificate(folder, "node", authority)
     credentials = CredentialsOnDisk(folder / "credentials.toml")
-    token = credentials.add("reader", "read")
+    token = credentials.add("reader", "read admin")
     tls = ("--tls-cert", str(own.cert), "--tls-key", str(own.key), "--node-ca", str(authority.cert))
     return (*tls, "--tokens", str(credentials.path)), Security(tls=True, ca_file=authority.cert, token=token.text())
 
@@ -66,3 +68,32 @@ async def test_each_node_is_stopped_and_started_again_under_load_and_no_fetch_fa
     # No client was cut off: all had gone to the other node.
     assert not any("clients ask still" in log for log in logs)
     assert all("nobody asks any more" in log for log in logs)
+
+
+async def test_a_node_that_was_drained_loses_no_lookup_when_it_is_stopped(served, tmp_path):
+    cluster, security = served
+    link = partial(NodeTransport, retries=False, keyring=Keyring(security))
+    transport = ClusterTransport(cluster.shard_map, link)
+    async with Store(transport, SECONDS) as store, SteadyLoad(await store.table(TABLE), ROWS) as load:
+        await load.go_on(50)
+        await asyncio.to_thread(drain, cluster.addresses[0], security, tmp_path)
+        await load.go_on(50)
+        process = cluster.process(0)
+        assert await asyncio.to_thread(cluster.stop, 0) == 0
+        await load.go_on(50)
+        await asyncio.to_thread(cluster.start, 0)
+
+    assert load.wrong == []
+    assert "nobody asks any more" in process.log
+    assert "clients ask still" not in process.log
+
+
+def drain(address, security, folder):
+    """Have a node's clients go elsewhere, and wait until they have, as an operator does before a stop."""
+    shown = ()
+    if security.tls:
+        (folder / "token").write_text(security.token)
+        shown = ("--ca-file", str(security.ca_file), "--token-file", str(folder / "token"))
+    url = f"{'grpcs' if security.tls else 'grpc'}://{address}"
+    command = [sys.executable, "-m", "store_server", "admin", url, "drain", "--wait", *shown]
+    subprocess.run(command, check=True, timeout=SECONDS, stdout=subprocess.DEVNULL)

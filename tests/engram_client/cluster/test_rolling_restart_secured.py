@@ -26,13 +26,18 @@ def cluster(tmp_path_factory):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
 async def test_each_node_is_stopped_and_started_again_under_load_and_no_fetch_fails(cluster, rounds):
+    logs = []
     async with cluster.connect(SECONDS) as store, SteadyLoad(await store.table(TABLE), ROWS) as load:
         for number in tuple(range(NUM_NODES)) * rounds:
             await load.go_on(FETCHES_BETWEEN)
-            assert await asyncio.to_thread(cluster.stop, number) == 0
+            node = cluster.nodes[number]
+            assert await asyncio.to_thread(node.stop) == 0
+            logs.append(node.log)
             await load.go_on(FETCHES_BETWEEN)
             await asyncio.to_thread(cluster.start, number)
         await load.go_on(FETCHES_BETWEEN)
 
     assert load.wrong == []
+    # No client was cut off: all had gone to other nodes.
+    assert all("nobody asks any more" in log for log in logs)
     assert load.num_right >= (2 * NUM_NODES * rounds + 1) * FETCHES_BETWEEN
