@@ -55,7 +55,8 @@ test-operate: install
 # The client must install into environments that pin old versions: its tests once more, with the lowest it is promised to
 # run with. They need no server: the nodes they speak to are scripted.
 LOWEST_VENV := .venv-lowest
-WITH_SERVERS := test_entering.py test_missing_version.py test_real_nodes.py test_rolling_restart.py
+WITH_SERVERS := test_entering.py test_missing_version.py test_real_nodes.py test_rolling_restart.py \
+	test_rolling_restart_secured.py
 $(LOWEST_VENV)/installed: Makefile pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST_VENV)
 	$(LOWEST_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt \
