@@ -7,14 +7,15 @@ table returns is of one version.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from soak.stamped import NUM_ROWS, stamp_of, stamped_rows
@@ -58,7 +59,7 @@ class Told:
 
 
 class Client:
-    """Fetches in one of the habits of HABITS."""
+    """Fetches in one of the habits of HABITS, which yield when they can be ended, and begin again when they end."""
 
     def __init__(self, address: str) -> None:
         self.told = Told()
@@ -66,33 +67,32 @@ class Client:
         self._ids = np.random.default_rng(0)
         self._turns = itertools.cycle(itertools.product(TABLES, _ROWS))
 
-    async def steady(self) -> None:
+    async def steady(self) -> AsyncGenerator[None]:
         """Keep one connection, and go to the newest version now and then."""
         self.told.connections += 1
         async with engram_client.connect(self._url, timeout=_TIME_LIMIT_SECONDS) as store:
             tables = {name: await store.table(name) for name in TABLES}
-            for _ in range(_FETCHES_A_HANDLE):
-                await self._fetch_from_each(tables)
+            for name, rows in itertools.product(TABLES * _FETCHES_A_HANDLE, _ROWS):
+                await tables[name].refresh()
+                number = 0
+                for _ in range(3):
+                    ids = self._some_ids(rows)
+                    number = self.told.check(await tables[name].fetch(ids), ids, number)
+                yield
 
-    async def _fetch_from_each(self, tables: dict[str, Any]) -> None:
-        for name, rows in itertools.product(TABLES, _ROWS):
-            await tables[name].refresh()
-            number = 0
-            for _ in range(3):
-                ids = self._some_ids(rows)
-                number = self.told.check(await tables[name].fetch(ids), ids, number)
-
-    async def reconnecting(self) -> None:
+    async def reconnecting(self) -> AsyncGenerator[None]:
         """Connect, fetch once and leave."""
         self.told.connections += 1
         name, rows = next(self._turns)
         ids = self._some_ids(rows)
         async with engram_client.connect(self._url, timeout=_TIME_LIMIT_SECONDS) as store:
             self.told.check(await (await store.table(name)).fetch(ids), ids, 0)
+        yield
 
-    async def blocking(self) -> None:
+    async def blocking(self) -> AsyncGenerator[None]:
         """Do the same without an event loop of one's own."""
         await asyncio.to_thread(self._connect_and_fetch)
+        yield
 
     def _connect_and_fetch(self) -> None:
         self.told.connections += 1
@@ -105,7 +105,7 @@ class Client:
         return self._ids.integers(0, NUM_ROWS, count)
 
 
-HABITS: Final[dict[str, Callable[[Client], Awaitable[None]]]] = {
+HABITS: Final[dict[str, Callable[[Client], AsyncGenerator[None]]]] = {
     "steady": Client.steady,
     "reconnecting": Client.reconnecting,
     "blocking": Client.blocking,
@@ -116,16 +116,33 @@ async def _main(habit: str, address: str) -> None:
     client, ended = Client(address), asyncio.Event()
     loop = asyncio.get_running_loop()
     threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(ended.set)), daemon=True).start()
-    told_at = 0.0
+    teller = _Teller(client.told)
     while not ended.is_set():
         try:
-            await HABITS[habit](client)
+            async with contextlib.aclosing(HABITS[habit](client)) as doing:
+                async for _ in doing:
+                    teller.tell_now_and_then()
+                    if ended.is_set():
+                        break
         except Exception as error:  # whatever a user of the client would see
             client.told.fail(error)
-        if time.monotonic() - told_at >= 1.0:
-            print(json.dumps(asdict(client.told)), flush=True)
-            told_at = time.monotonic()
-    print(json.dumps(asdict(client.told)), flush=True)
+            teller.tell_now_and_then()
+    teller.tell()
+
+
+class _Teller:
+    """Prints what a client has seen, each second."""
+
+    def __init__(self, told: Told) -> None:
+        self._told, self._told_at = told, 0.0
+
+    def tell_now_and_then(self) -> None:
+        if time.monotonic() - self._told_at >= 1.0:
+            self.tell()
+
+    def tell(self) -> None:
+        print(json.dumps(asdict(self._told)), flush=True)
+        self._told_at = time.monotonic()
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Findings:
             (
                 "workers killed and replaced",
                 f"{self.kills} killed, {self.worker_replaced} replaced",
-                self.kills > 0 and self.worker_replaced >= self.kills - 1,
+                self.worker_replaced > 0 and self.worker_replaced >= self.kills - 1,
             ),
             ("the node lives", f"exit status {self.node_ended_with}", self.node_ended_with is None),
             *(self._bar_of_growth(name, growth) for name, growth in self.growth.items()),

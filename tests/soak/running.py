@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -46,9 +46,12 @@ class ClientProcess:
         for line in self.process.stdout:
             self.told = Told(**json.loads(line))
 
-    def end(self) -> None:
-        """Let it finish what it is at, and hear its last word."""
+    def begin_end(self) -> None:
+        """Let it finish what it is at, and wait for nothing."""
         self.process.stdin.close()
+
+    def end(self) -> None:
+        """Wait for its end, and hear its last word."""
         try:
             self.process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -71,7 +74,12 @@ class Soak:
         self._findings.swaps += 1
 
     def kill(self) -> None:
-        """Kill the last worker; the first is left alone, so that it can be seen whether a worker grows."""
+        """Kill the last worker; the first is left alone, so that it can be seen whether a worker grows.
+
+        One that is to replace another is given the time for it: a node ends when too many die at once.
+        """
+        if self._num_replaced() < self._findings.kills:
+            return
         os.kill(_workers_of(self._node)[-1], signal.SIGKILL)
         self._findings.kills += 1
 
@@ -81,30 +89,41 @@ class Soak:
             with contextlib.suppress(OSError):  # one that has ended is found out otherwise
                 self._findings.growth.setdefault(name, Growth()).look(process, seconds)
 
+    def has_seen_all(self) -> bool:
+        """Take note of what was seen so far; tell whether every bar is met."""
+        self._findings.told = {each.habit: each.told for each in self._clients}
+        self._findings.worker_replaced = self._num_replaced()
+        return self._findings.is_right
+
+    def _num_replaced(self) -> int:
+        return self._node.log.count("worker replaced")
+
     def _watched(self) -> dict[str, int]:
         clients = {f"client, {each.habit}": each.process.pid for each in self._clients}
         return {"node, parent": self._node.process.pid, "node, worker": _workers_of(self._node)[0], **clients}
 
 
-def soak(directory: Path, *, seconds: float, swap_seconds: float, kill_seconds: float) -> Findings:
-    """Run it all for so long, and return what was found."""
+def soak(
+    directory: Path, *, seconds: float, swap_seconds: float, kill_seconds: float, is_short: bool = False
+) -> Findings:
+    """Run it all for so long, and return what was found; one that `is_short` ends as soon as every bar is met."""
     swaps = Swaps(directory / "root")
     swaps.begin()
     findings = Findings(seconds=seconds)
-    with _node(directory / "root") as node, _clients(node.address) as clients:
-        _run(Soak(node, swaps, clients, findings), seconds, {"swap": swap_seconds, "kill": kill_seconds})
+    every = {"swap": swap_seconds, "kill": kill_seconds, "look": seconds / _SAMPLES}
+    with _node(directory / "root", is_fresh=not is_short) as node, _clients(node.address) as clients:
+        running = Soak(node, swaps, clients, findings)
+        _run(running, seconds, every, running.has_seen_all if is_short else lambda: False)
         findings.node_ended_with = node.process.poll()
-    findings.told = {each.habit: each.told for each in clients}
-    findings.worker_replaced = node.log.count("worker replaced")
+    running.has_seen_all()  # what was told at the end
     return findings
 
 
-def _run(running: Soak, seconds: float, every: dict[str, float]) -> None:
+def _run(running: Soak, seconds: float, every: dict[str, float], is_enough: Callable[[], bool]) -> None:
     began = time.monotonic()
-    every = {**every, "look": seconds / _SAMPLES}
     due = dict(every)
     due["look"] = min(_WARM_UP_SECONDS, every["look"])
-    while (gone := time.monotonic() - began) < seconds:
+    while (gone := time.monotonic() - began) < seconds and not is_enough():
         what = min(due, key=lambda each: due[each])
         if due[what] > gone:
             time.sleep(min(due[what] - gone, seconds - gone))
@@ -119,8 +138,8 @@ def _run(running: Soak, seconds: float, every: dict[str, float]) -> None:
 
 
 @contextlib.contextmanager
-def _node(root: Path) -> Iterator[NodeProcess]:
-    node = NodeProcess(root, "--workers", "2", "--in-memory", IN_MEMORY, is_fresh=True)
+def _node(root: Path, *, is_fresh: bool) -> Iterator[NodeProcess]:
+    node = NodeProcess(root, "--workers", "2", "--in-memory", IN_MEMORY, is_fresh=is_fresh)
     try:
         yield node
     finally:
@@ -135,6 +154,8 @@ def _clients(address: str) -> Iterator[list[ClientProcess]]:
         clients.extend(ClientProcess(habit, address) for habit in HABITS)
         yield clients
     finally:
+        for client in clients:
+            client.begin_end()
         for client in clients:
             client.end()
 

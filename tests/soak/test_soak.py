@@ -12,7 +12,7 @@ MIB = 1 << 20
 
 
 def test_whatever_is_swapped_or_killed_no_fetch_fails_and_no_row_is_wrong(tmp_path):
-    findings = soak(tmp_path, seconds=8.0, swap_seconds=0.5, kill_seconds=3.0)
+    findings = soak(tmp_path, seconds=60.0, swap_seconds=0.2, kill_seconds=1.0, is_short=True)
 
     assert findings.is_right, findings.table()
 
@@ -62,6 +62,7 @@ def test_each_bar_is_missed_by_what_it_is_there_for():
     assert missed(findings_with(told={"steady": Told(fetches=1, wrong=1, versions_seen=3)})) == ["no wrong row"]
     assert missed(findings_with(told={"steady": Told(fetches=1, failed=1, versions_seen=3)})) == ["no failed fetch"]
     assert missed(findings_with(told={"steady": Told(fetches=1, versions_seen=1)})) == ["versions swapped and seen"]
+    assert missed(findings_with(worker_replaced=0)) == ["workers killed and replaced"]
     assert missed(findings_with(kills=3)) == ["workers killed and replaced"]
     assert missed(findings_with(node_ended_with=1)) == ["the node lives"]
     assert missed(findings_with(growth=growing, seconds=SECONDS_TO_JUDGE_GROWTH)) == ["worker: flat"]
