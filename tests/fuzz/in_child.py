@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import structlog
 from fuzz.finding import TIME_LIMIT_SECONDS, Finding
+from fuzz.opened_files import OpenedFiles
 from fuzz.target import ACCEPTED, REFUSED, Target, input_rng
 from support.growth import Growth
 
@@ -87,11 +88,14 @@ def _run(target: Target, directory: str, inputs: int, seed: int, first: int, tol
     outcomes, faults, growth, longest = Counter[str](), list[str](), Growth(), 0.0
     last_told = 0.0
     with target.opened(Path(directory)) as try_one:
+        files = OpenedFiles(Path(directory))
         for done, current in enumerate(range(first, first + inputs), 1):
             number.value = current
             rng, began = input_rng(seed, target.name, current), time.monotonic()
             try:
                 outcomes[try_one(rng)] += 1
+                if not target.opens_what_is_named:
+                    files.check()
             except Exception as error:  # whatever it is, it must not come out
                 outcomes["wrong"] += 1
                 faults.append(f"input {current} of seed {seed}: {_said(error)}")

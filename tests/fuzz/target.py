@@ -24,6 +24,8 @@ class Target(NamedTuple):
     says: str
     share: int
     opened: Callable[[Path], AbstractContextManager[TryOne]]
+    opens_what_is_named: bool = False
+    """Whether files are opened wherever they are, for the reason that the input names them."""
 
 
 def input_rng(seed: int, target: str, number: int) -> random.Random:

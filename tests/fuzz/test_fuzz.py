@@ -3,7 +3,7 @@
 import pytest
 from fuzz.finding import Finding
 from fuzz.in_child import run_in_child
-from fuzz.planted import accepting, die, hang, planted, wrong
+from fuzz.planted import accepting, die, hang, planted, snoop, wrong
 from fuzz.sentinels import Sentinels
 from fuzz.target import Target, Wrong
 from fuzz.targets import TARGETS
@@ -34,10 +34,11 @@ def test_a_node_answers_whatever_comes_and_goes_on_returning_the_right_rows():
     [
         (planted(wrong), "Wrong: other rows"),
         (planted(hang), "hangs"),
+        (planted(snoop), "somebody touched '/etc/passwd'"),
         (planted(die), "ended with status -11"),
         (Target("planted", "", 1, accepting), "no input was refused"),
     ],
-    ids=["wrong", "hanging", "dying", "accepting"],
+    ids=["wrong", "hanging", "snooping", "dying", "accepting"],
 )
 def test_a_target_that_is_not_as_it_should_be_is_found_out(target, verdict):
     finding = run_in_child(target, inputs=50, seed=1, time_limit_seconds=0.5)
