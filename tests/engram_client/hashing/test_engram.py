@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from reference import engram_hash as reference
+from support.hashing_in_pieces import rows_in_pieces
 
 from engram_client.hashing import HashSpec, NgramHasher
 
@@ -68,17 +68,6 @@ def reference_rows(
         for tokens, *packing in zip(compressed, masks, packed, strict=True)
     ]
     return np.array(rows, dtype=np.int64).reshape(*ids.shape, hasher.offsets[layer].size)
-
-
-def rows_in_pieces(
-    hasher: NgramHasher, ids: NDArray[np.int64], layer: int, cuts: list[int], **packing: NDArray[np.generic] | None
-) -> NDArray[np.int64]:
-    history, pieces = None, []
-    for start, stop in pairwise([0, *cuts, ids.shape[1]]):
-        piece = {name: None if values is None else values[:, start:stop] for name, values in packing.items()}
-        pieces.append(hasher.rows(ids[:, start:stop], layer, history=history, **piece))
-        history = hasher.advance(history, ids[:, start:stop], **piece)
-    return np.concatenate(pieces, axis=1)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from reference import longcat_hash, qwen_ple_hash, study_hash
+from support.hashing_in_pieces import rows_in_pieces
 
 from engram_client.hashing import (
     HashSpec,
@@ -91,17 +91,6 @@ LITERAL: dict[str, Callable[..., list[list[int]]]] = {
     "longcat": literal_longcat,
     "study": literal_study,
 }
-
-
-def rows_in_pieces(
-    hasher: RowHasher, ids: NDArray[np.int64], layer: int, cuts: list[int], **packing: NDArray[np.generic] | None
-) -> NDArray[np.int64]:
-    history, pieces = None, []
-    for start, stop in pairwise([0, *cuts, ids.shape[1]]):
-        piece = {name: None if values is None else values[:, start:stop] for name, values in packing.items()}
-        pieces.append(hasher.rows(ids[:, start:stop], layer, history=history, **piece))
-        history = hasher.advance(history, ids[:, start:stop], **piece)
-    return np.concatenate(pieces, axis=1)
 
 
 @pytest.mark.parametrize("family", list(LITERAL))

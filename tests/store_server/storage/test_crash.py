@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.environment import with_tests
 
-# Runs in a process of its own, without threads, so that it can fork: each child kills itself with SIGKILL at its k-th
-# step (an audit event: open, rename, mkdir, remove, truncate, ...). The parent then looks at what is left.
+# Runs in a process of its own, without threads, so that it can fork.
 SCRIPT = """
-import json, os, signal, sys
+import json, signal, sys
 from pathlib import Path
 import numpy as np
+from support.death_at_step import exit_code_of_death_at
 from store_server.storage import DataRoot, TableSpec, root_writer, verify
 
 root, backend = Path(sys.argv[1]), sys.argv[2]
@@ -28,34 +29,12 @@ def write(name, rows):
         return version_writer.publish()
 
 
-def write_and_die_at(step, name, rows):
-    steps = 0
-
-    def count(event, arguments):
-        nonlocal steps
-        if event == "open" or event.startswith(("os.", "shutil.", "fcntl.", "mmap.")):
-            steps += 1
-            if steps == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
-    write(name, rows)
-
-
-def outcome_of_death_at(step, name, rows):
-    child = os.fork()
-    if child == 0:
-        write_and_die_at(step, name, rows)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 old = write("old", rows)
 seen, step, exit_code = [], 0, -signal.SIGKILL
 while exit_code == -signal.SIGKILL:
     step += 1
     new_rows = np.roll(rows, step, axis=0)
-    exit_code = outcome_of_death_at(step, "old", new_rows)
+    exit_code = exit_code_of_death_at(step, lambda: write("old", new_rows))
     data_root = DataRoot.open(root)
     current = data_root.current_version("old")
     for version in data_root.versions("old"):
@@ -67,7 +46,7 @@ while exit_code == -signal.SIGKILL:
     if seen[-1] == "new":
         old = current
     # A table that is only now made is there whole or not at all.
-    outcome_of_death_at(step, f"new/{step}", new_rows)
+    exit_code_of_death_at(step, lambda: write(f"new/{step}", new_rows))
     for name in data_root.table_names():
         list(verify(data_root, name, data_root.current_version(name)))
     assert all((table / "CURRENT").exists() for table in (root / "tables").iterdir()), step
@@ -85,7 +64,12 @@ def test_a_writer_killed_at_any_step_leaves_the_old_version_or_the_new_and_the_n
     root: Path, backend: str
 ) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(root), backend], check=False, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", SCRIPT, str(root), backend],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=with_tests(),
+        timeout=100,
     )
 
     assert run.returncode == 0, run.stderr
@@ -98,9 +82,10 @@ def test_a_writer_killed_at_any_step_leaves_the_old_version_or_the_new_and_the_n
 
 
 ATTACH = """
-import os, signal, sys
+import signal, sys
 from pathlib import Path
 import numpy as np
+from support.death_at_step import exit_code_of_death_at
 from store_server.storage import DataRoot, root_writer
 from store_server.storage.checkpoint import SyntheticCheckpoint, read_checkpoint, synthetic_rows, write_checkpoint
 
@@ -114,28 +99,10 @@ def attach(name):
         writer.attach({f"{name}/layer-{layer}": manifest for layer, manifest in found.manifests.items()})
 
 
-def attach_and_die_at(step, name):
-    steps = 0
-
-    def count(event, arguments):
-        nonlocal steps
-        if event == "open" or event.startswith(("os.", "shutil.", "fcntl.")):
-            steps += 1
-            if steps == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
-    attach(name)
-
-
 step, exit_code, seen = 0, -signal.SIGKILL, set()
 while exit_code == -signal.SIGKILL:
     step += 1
-    child = os.fork()
-    if child == 0:
-        attach_and_die_at(step, f"t{step}")
-        os._exit(0)
-    exit_code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    exit_code = exit_code_of_death_at(step, lambda: attach(f"t{step}"))
     tables = DataRoot.open(root).table_names() if (root / "tables").exists() else []
     seen.add(tuple(name.partition("/")[2] for name in tables if name.startswith(f"t{step}/")))
     assert all((table / "CURRENT").exists() for table in (root / "tables").glob("*")), step
@@ -158,6 +125,7 @@ def test_an_attach_killed_at_any_step_leaves_whole_tables_only_and_the_next_atta
         check=False,
         capture_output=True,
         text=True,
+        env=with_tests(),
         timeout=100,
     )
 

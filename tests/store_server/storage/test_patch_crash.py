@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from support.environment import with_tests
 
-# As in test_crash: each child kills itself with SIGKILL at its k-th step, and the parent looks at what is left.
+# Runs in a process of its own, without threads, so that it can fork.
 SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
 import numpy as np
+from support.death_at_step import exit_code_of_death_at
 from support.patches import patch_table, with_rows
 from support.rows import random_rows
 from support.tables import write_table
@@ -23,20 +24,6 @@ from store_server.storage import DataRoot, root_writer, verify
 root, ids = Path(sys.argv[1]), json.loads(sys.argv[2])
 table = random_rows(3 * 4_095 + 1, 264)
 old = write_table(root, "t", table)
-
-
-def patch_and_die_at(step, rows):
-    steps = 0
-
-    def count(event, arguments):
-        nonlocal steps
-        if event == "open" or event.startswith(("os.", "shutil.", "fcntl.", "mmap.")):
-            steps += 1
-            if steps == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
-    patch_table(root, "t", ids, rows)
 
 
 def current():
@@ -54,11 +41,7 @@ seen, step, exit_code = [], 0, -signal.SIGKILL
 while exit_code == -signal.SIGKILL:
     step += 1
     rows = random_rows(len(ids), 264, seed=step)
-    child = os.fork()
-    if child == 0:
-        patch_and_die_at(step, rows)
-        os._exit(0)
-    exit_code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    exit_code = exit_code_of_death_at(step, lambda: patch_table(root, "t", ids, rows))
     version, found = current()
     patched = with_rows(table, ids, rows)
     seen.append("old" if version == old else "new")
