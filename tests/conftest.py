@@ -3,7 +3,12 @@
 import os
 import signal
 
+import pytest
 from hypothesis import settings
+
+# Folders whose files wait for seconds and more: processes that begin with them have the others' tests to compute
+# meanwhile, and none is left waiting alone in the end.
+WAITING_FOLDERS = ("soak", "upgrade", "overload", "fuzz", "chaos", "bench", "load")
 
 # How long an example takes says nothing about what is tested, on a machine that others use too.
 settings.register_profile("no-deadline", deadline=None)
@@ -17,3 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # processes that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have the files that wait come first."""
+    tests = config.rootpath / "tests"
+    items.sort(key=lambda item: item.path.relative_to(tests).parts[0] not in WAITING_FOLDERS)
