@@ -10,13 +10,16 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.credentials import CredentialsOnDisk, bearer
 from support.rows import random_rows
+from support.shard_maps import shard_map_of
 from support.tables import write_table
 
+from engram_store.shard_map import write_shard_map
 from engram_store.v1 import admin_service_pb2 as pb
 from engram_store.v1 import admin_service_pb2_grpc as stubs
 from engram_store.v1 import lookup_service_pb2 as lookup
 from engram_store.v1 import lookup_service_pb2_grpc as lookup_stubs
 from store_server.access.access_config import AccessConfig
+from store_server.cluster.cluster_config import ClusterConfig
 from store_server.config import ServerConfig
 from store_server.limits.limits import Limits
 from store_server.node import running
@@ -49,7 +52,7 @@ def written(tmp_path):
 
 
 @asynccontextmanager
-async def admin_of(root, *, listen="127.0.0.1:0", insecure=False, limits=DEFAULT_LIMITS, **access):
+async def admin_of(root, *, listen="127.0.0.1:0", insecure=False, limits=DEFAULT_LIMITS, cluster=None, **access):
     """Run a node; gives it and a stub of AdminService where lookups are."""
     given = {"audit_log": root.parent / "audit.log", "allowed_sources": (f"file://{root.parent / 'models'}",)}
     config = ServerConfig(
@@ -57,6 +60,7 @@ async def admin_of(root, *, listen="127.0.0.1:0", insecure=False, limits=DEFAULT
         listen=listen,
         insecure=insecure,
         limits=limits,
+        cluster=cluster,
         reload_seconds=3600,
         access=AccessConfig(**{**given, **access}),
     )
@@ -125,10 +129,11 @@ async def test_an_attached_checkpoint_is_served_when_the_call_returns(root, chec
 async def test_a_checkpoint_in_a_place_that_is_not_allowed_is_not_attached(root, checkpoint, sources):
     async with admin_of(root, allowed_sources=sources) as (_, admin):
         assert await code_of(admin.AttachTable(attach_request(checkpoint))) is DENIED
+        assert await code_of(admin.AttachTable(attach_request(checkpoint / "not there"))) is DENIED
 
     assert DataRoot.open(root).table_names() == ["t"]
-    (line,) = await audited(root, "refused")
-    assert "--allow-source" in line["reason"]
+    for line in await audited(root, "refused", "refused"):
+        assert "--allow-source" in line["reason"]
 
 
 @pytest.mark.parametrize("what", ["config.json", "model.safetensors.index.json", "tables", "all of it"])
@@ -167,6 +172,21 @@ async def test_a_version_is_dropped_and_let_go_of_when_the_call_returns(root):
         assert not (await admin.GetStatus(pb.GetStatusRequest())).tables
 
     await audited(root, "allowed", "failed", "allowed", "allowed", "failed", "allowed")
+
+
+async def test_what_the_map_of_a_cluster_says_is_held_is_not_dropped(root, tmp_path):
+    (tmp_path / "map.json").write_text(write_shard_map(shard_map_of()))
+    in_cluster = ClusterConfig(url=f"file://{tmp_path / 'map.json'}", node_id="a")
+    write_table(root, "layer-1", ROWS)
+    async with admin_of(root, cluster=in_cluster) as (_, admin):
+        assert (await admin.GetStatus(pb.GetStatusRequest())).map_epoch > 0
+
+        with pytest.raises(grpc.aio.AioRpcError, match="unpublish") as caught:
+            await admin.DropVersion(pb.DropVersionRequest(table="layer-1", whole_table=True))
+        assert (await admin.DropVersion(pb.DropVersionRequest(table="t", whole_table=True))).gone
+
+    assert caught.value.code() is IMPOSSIBLE
+    assert DataRoot.open(root).table_names() == ["layer-1"]
 
 
 @pytest.mark.parametrize("request_", [{"table": "t"}, {"table": "t", "version": "0" * 32, "whole_table": True}])
