@@ -33,7 +33,8 @@ def complaints_about(command: str) -> Iterator[str]:
     """Say which of the files, units and values that a command names are not there."""
     words = shlex.split(command)
     for word in words:
-        if word.startswith("../") and not (_TRY / word).resolve().exists():
+        path = word.partition("[")[0]  # what follows are the extras of a package
+        if path.startswith("..") and not (_TRY / path).resolve().exists():
             yield f"there is no {word}, as seen from the folder try"
     if "systemctl" in words or "journalctl" in words:
         yield from (f"there is no unit {name}" for name in words if _names_no_unit(name))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from docs.not_run import NOT_RUN, REPOSITORY, complaints_about, is_not_run
-from docs.pages import sections_of
+from docs.pages import Step, sections_of
 from docs.shell import shell_in
 from docs.shown import is_shown
 
@@ -80,6 +80,20 @@ def test_what_a_section_says_is_what_comes(section, folder, tmp_path):
                 assert list(complaints_about(step.command)) == [], f"docs/operate.md:{step.line}"
             elif first_word(step) not in MAY_BE_MISSING or shutil.which(first_word(step)):
                 run(shell, step)
+
+
+@pytest.mark.parametrize(
+    ("shown", "status", "printed", "said"),
+    [
+        ((), 1, "", "exit status 1"),
+        (("error: ...",), 0, "error: but all is well\n", "exit status 0"),
+        (("done",), 0, "nearly done\n", "the page shows something else"),
+        (("error: no",), 2, "error: no\n", None),
+        ((), 0, "whatever\n", None),
+    ],
+)
+def test_a_command_fails_where_the_page_shows_an_error_and_nowhere_else(shown, status, printed, said):
+    assert complaint(Step(command="x", shown=shown, line=1), status, printed) == said
 
 
 def test_what_is_not_run_is_on_the_page():
