@@ -5,6 +5,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -63,6 +64,16 @@ def test_the_nodes_of_a_cluster_are_found_by_its_map_and_one_that_is_down_is_nam
     assert found["nodes"][0]["answering"] == 1
     assert nodes[1].address not in found["nodes"][1]["failure"].split(": ")[0]
     assert found["nodes"][1]["failure"]
+
+
+def test_a_node_that_never_answers_is_waited_for_no_longer_than_was_said(root, run):
+    with node_process(root) as node, socket.create_server(("127.0.0.1", 0)) as silent:
+        mute = f"127.0.0.1:{silent.getsockname()[1]}"
+        url = f"{node.url},{mute}"
+        outcome = run("top", url, "--once", "--json", "--interval", "0.1", "--timeout", "5")
+
+    found = json.loads(outcome.out)["nodes"]
+    assert [(node["address"], node["state"]) for node in found] == [(node.address, "ready"), (mute, "no answer")]
 
 
 def test_a_store_of_which_no_node_answers_is_a_failure(run):
