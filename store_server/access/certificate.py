@@ -51,7 +51,7 @@ def parse_certificate(pem: bytes) -> Certificate | None:
             sha256=found.fingerprint(SHA256()).hex(),
             not_after=found.not_valid_after_utc.timestamp(),
         )
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return None
 
 

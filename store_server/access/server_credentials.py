@@ -95,7 +95,7 @@ class ServerCredentials:
             return
         try:
             end = _end_of_own(read.cert)
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             raise CredentialsRefused(f"the certificate in {self._tls.cert_file} cannot be read: {error}") from error
         if end <= self._today():
             expired = datetime.datetime.fromtimestamp(end, datetime.UTC).isoformat()
@@ -122,7 +122,7 @@ def _configuration(credentials: Credentials) -> grpc.ServerCertificateConfigurat
 def _first_end(pem: bytes) -> float | None:
     try:
         return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(pem))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None
 
 

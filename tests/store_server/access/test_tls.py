@@ -15,6 +15,7 @@ from support.tables import write_table
 
 import engram_client
 from engram_client import errors
+from store_server.access.certificate import parse_certificate
 from store_server.access.server_credentials import ServerCredentials
 from store_server.config import ServerConfig
 from store_server.node import running
@@ -184,6 +185,14 @@ def test_when_certificates_end_is_known(tmp_path, authority):
 
     assert ends[own.cert] == pytest.approx((NOW + 7 * DAY).timestamp(), abs=1)
     assert ends[authority.cert] == pytest.approx((NOW + DAY).timestamp(), abs=1)
+
+
+def test_a_certificate_of_a_version_that_there_is_not_is_nobodys(own):
+    der = ssl.PEM_cert_to_DER_cert(own.cert.read_text())
+    third, other = b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x42"
+
+    assert parse_certificate(ssl.DER_cert_to_PEM_cert(der).encode()) is not None
+    assert parse_certificate(ssl.DER_cert_to_PEM_cert(der.replace(third, other)).encode()) is None
 
 
 def write_as_openssl_alone_reads_it(cert):
