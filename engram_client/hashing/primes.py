@@ -24,22 +24,26 @@ def head_primes(layer_ids: Sequence[int], vocab_sizes: Sequence[int], heads: int
     `find_next_prime` loop of DeepSeek's demonstration program).
     """
     taken: set[int] = set()
+    begins: dict[int, int] = {}  # by nominal size: from there on the next order looks, all below are taken
     sizes = {}
     for layer in layer_ids:
-        sizes[layer] = np.array([_order_primes(nominal, heads, taken) for nominal in vocab_sizes], dtype=np.int64)
+        sizes[layer] = np.array(
+            [_order_primes(nominal, heads, taken, begins) for nominal in vocab_sizes], dtype=np.int64
+        )
         sizes[layer].setflags(write=False)
     return sizes
 
 
-def _order_primes(nominal: int, heads: int, taken: set[int]) -> list[int]:
+def _order_primes(nominal: int, heads: int, taken: set[int], begins: dict[int, int]) -> list[int]:
     """Take the primes of one order's heads, adding them to `taken`."""
     primes: list[int] = []
-    candidate = nominal
+    candidate = begins.get(nominal, nominal)
     while len(primes) < heads:
         if candidate not in taken and is_prime(candidate):
             primes.append(candidate)
             taken.add(candidate)
         candidate += 1
+    begins[nominal] = candidate
     return primes
 
 

@@ -12,6 +12,7 @@ from reference import engram_hash as reference
 from support.hashing_in_pieces import rows_in_pieces
 
 from engram_client.hashing import HashSpec, NgramHasher
+from engram_client.hashing.primes import head_primes
 
 DEMO = HashSpec(layer_ids=(1, 15), max_ngram=3, heads=8, vocab_sizes=(646400, 646400), pad_id=2)
 V41 = HashSpec(layer_ids=(1, 14), max_ngram=4, heads=8, vocab_sizes=(16_000_000,) * 3, pad_id=2)
@@ -487,3 +488,14 @@ def test_a_client_that_loads_fewer_layers_has_the_same_fingerprint() -> None:
     alone = NgramHasher(replace(V41, layer_ids=(1,)), token_map(129280, 99092))
 
     assert alone.fingerprint(1) == HASHERS["v41"].fingerprint(1)
+
+
+def test_orders_of_one_size_have_the_primes_above_it_one_after_the_other_however_many_heads_there_are():
+    sizes = head_primes([1, 14], [64] * 255, 8)
+
+    numbers = np.arange(50_000)
+    is_prime = np.ones(len(numbers), bool)
+    for divisor in range(2, 224):
+        is_prime[2 * divisor :: divisor] = False
+    found = np.concatenate([sizes[1].ravel(), sizes[14].ravel()])
+    np.testing.assert_array_equal(found, numbers[is_prime & (numbers >= 64)][: len(found)])
