@@ -38,6 +38,12 @@ class LookupServiceStub(object):
 
     A failed call carries a google.rpc.Status whose details hold one google.rpc.ErrorInfo with the domain "engram-store"
     and a reason from ErrorReason. A lookup that fails on a stream carries the same facts as a Failure.
+
+    A call may say in its metadata what its caller knows of the protocol that came after the first release, as words
+    parted by commas: "engram-knows: overloaded, reads-nothing". To a caller that does not say "overloaded",
+    ERROR_REASON_OVERLOADED comes with the status UNAVAILABLE, and to one that does not say "reads-nothing",
+    ERROR_REASON_READS_NOTHING does: it knows those reasons from no other, and UNAVAILABLE as what to try again. Of any
+    service here, on streams and on single calls alike. Words that a node does not know mean nothing to it.
     """
 
     def __init__(self, channel):
@@ -66,6 +72,12 @@ class LookupServiceServicer(object):
 
     A failed call carries a google.rpc.Status whose details hold one google.rpc.ErrorInfo with the domain "engram-store"
     and a reason from ErrorReason. A lookup that fails on a stream carries the same facts as a Failure.
+
+    A call may say in its metadata what its caller knows of the protocol that came after the first release, as words
+    parted by commas: "engram-knows: overloaded, reads-nothing". To a caller that does not say "overloaded",
+    ERROR_REASON_OVERLOADED comes with the status UNAVAILABLE, and to one that does not say "reads-nothing",
+    ERROR_REASON_READS_NOTHING does: it knows those reasons from no other, and UNAVAILABLE as what to try again. Of any
+    service here, on streams and on single calls alike. Words that a node does not know mean nothing to it.
     """
 
     def Lookup(self, request, context):
@@ -112,6 +124,12 @@ class LookupService(object):
 
     A failed call carries a google.rpc.Status whose details hold one google.rpc.ErrorInfo with the domain "engram-store"
     and a reason from ErrorReason. A lookup that fails on a stream carries the same facts as a Failure.
+
+    A call may say in its metadata what its caller knows of the protocol that came after the first release, as words
+    parted by commas: "engram-knows: overloaded, reads-nothing". To a caller that does not say "overloaded",
+    ERROR_REASON_OVERLOADED comes with the status UNAVAILABLE, and to one that does not say "reads-nothing",
+    ERROR_REASON_READS_NOTHING does: it knows those reasons from no other, and UNAVAILABLE as what to try again. Of any
+    service here, on streams and on single calls alike. Words that a node does not know mean nothing to it.
     """
 
     @staticmethod
