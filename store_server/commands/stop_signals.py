@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 _STOP: Final = (signal.SIGTERM, signal.SIGHUP)
-_AGAIN_SECONDS: Final = 0.01
+_AGAIN_SECONDS: Final = 0.1  # long enough to leave where nothing can be raised, also on a busy core
 
 
 class _Told(SystemExit):
@@ -58,18 +58,28 @@ def _nothing_lost() -> Iterator[None]:
     before = sys.unraisablehook
 
     def unraisable(lost: sys.UnraisableHookArgs) -> None:
-        if isinstance(lost.exc_value, _Told):
-            _send_soon(lost.exc_value.number)
-        elif isinstance(lost.exc_value, KeyboardInterrupt):
-            _send_soon(signal.SIGINT)
-        else:
+        number = _number_of(lost.exc_value)
+        if number is None:
             before(lost)
+        while number is not None:
+            try:
+                _send_soon(number)
+                number = None
+            except (_Told, KeyboardInterrupt) as told:  # it came again already, or another did
+                number = _number_of(told)
 
     sys.unraisablehook = unraisable
     try:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def _number_of(error: BaseException | None) -> int | None:
+    """Return the signal that raised an error, None if none did."""
+    if isinstance(error, _Told):
+        return error.number
+    return signal.SIGINT if isinstance(error, KeyboardInterrupt) else None
 
 
 def _send_soon(number: int) -> None:
