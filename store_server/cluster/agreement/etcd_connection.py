@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import grpc
@@ -20,7 +19,6 @@ from store_server.cluster.agreement.etcd_url import EtcdUrl
 from store_server.cluster.agreement.map_source import MapSourceFailed
 
 CALL_SECONDS: Final = 5.0
-_GRACE_SECONDS: Final = 1.0  # beyond the limit that gRPC is to keep
 # A member that lost the others ends a watch instead of staying silent.
 _REQUIRE_LEADER: Final = (("hasleader", "true"),)
 
@@ -73,8 +71,7 @@ class EtcdConnection:
             create_request=rpc.WatchCreateRequest(key=key, range_end=end, start_revision=revision)
         )
         try:
-            async with self._answers_within(self._call_seconds + _GRACE_SECONDS, endpoint):
-                metadata = (*await self._members.token(endpoint), *_REQUIRE_LEADER)
+            metadata = (*await self._members.token(endpoint), *_REQUIRE_LEADER)
             call = rpc.WatchStub(self._members.channel(endpoint)).Watch(metadata=metadata)
             try:
                 response = await self._created(call, request, endpoint)
@@ -96,19 +93,13 @@ class EtcdConnection:
 
     async def _created(self, call: Any, request: object, endpoint: str) -> Any:  # noqa: ANN401
         """Return the first answer to a watch, which says that it was begun."""
-        async with self._answers_within(self._call_seconds, endpoint):
-            await call.write(request)
-            return await call.read()
-
-    @asynccontextmanager
-    async def _answers_within(self, seconds: float, endpoint: str) -> AsyncGenerator[None, None]:
-        """Raise EtcdAway if the block takes longer, and let it be another member's turn."""
         try:
-            async with asyncio.timeout(seconds):
-                yield
+            async with asyncio.timeout(self._call_seconds):
+                await call.write(request)
+                return await call.read()
         except TimeoutError as error:
             self._members.move_on_from(endpoint)
-            raise EtcdAway(f"etcd at {endpoint} does not answer within {seconds:g} s") from error
+            raise EtcdAway(f"etcd at {endpoint} does not answer within {self._call_seconds:g} s") from error
 
     async def _call(self, method: Callable[[grpc.aio.Channel], Any], request: object) -> Any:  # noqa: ANN401
         """Return the answer of the first member that gives one."""
@@ -123,11 +114,8 @@ class EtcdConnection:
         endpoint = self._members.endpoint
 
         async def ask() -> Any:  # noqa: ANN401
-            # A call that never ended was seen in spite of its own limit. Asking for a token is another call.
-            async with self._answers_within(2 * self._call_seconds + _GRACE_SECONDS, endpoint):
-                token = await self._members.token(endpoint)
-                channel = self._members.channel(endpoint)
-                return await method(channel)(request, timeout=self._call_seconds, metadata=token)
+            token = await self._members.token(endpoint)
+            return await method(self._members.channel(endpoint))(request, timeout=self._call_seconds, metadata=token)
 
         try:
             try:
@@ -138,9 +126,6 @@ class EtcdConnection:
             return await ask()
         except grpc.aio.AioRpcError as error:
             raise self._members.failed(error, endpoint) from error
-        except EtcdAway:
-            self._members.drop_channel(endpoint)  # whatever else is asked there might not end either
-            raise
 
 
 async def _answered_once(call: Any) -> Any:  # noqa: ANN401

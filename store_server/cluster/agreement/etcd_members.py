@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import grpc
@@ -43,7 +42,6 @@ class EtcdMembers:
         self._call_seconds = call_seconds
         self._at = 0
         self._channels: dict[str, grpc.aio.Channel] = {}
-        self._closing: set[asyncio.Task[None]] = set()  # channels that were dropped
         self._tokens: dict[str, str] = {}
 
     @property
@@ -66,14 +64,6 @@ class EtcdMembers:
             )
         return self._channels[endpoint]
 
-    def drop_channel(self, endpoint: str) -> None:
-        """Connect anew the next time: gRPC did not keep a limit of its own there."""
-        channel = self._channels.pop(endpoint, None)
-        if channel is not None:
-            closing = asyncio.create_task(channel.close())
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
-
     async def token(self, endpoint: str) -> tuple[tuple[str, str], ...]:
         """Return what calls to a member bear as metadata, asking for it if need be. Raises AioRpcError."""
         if self._url.user is None:
@@ -92,6 +82,8 @@ class EtcdMembers:
         """Return the error in our words; who asks next asks another member, if this one is away."""
         if error.code() in _AWAY:
             self.move_on_from(endpoint)
+            # Or it has lost its data: etcd lets a call wait until it has stored as much as when it gave the token.
+            self.forget_token(endpoint)
             return EtcdAway(f"etcd at {endpoint} does not answer: {error.details()}")
         kind = EtcdRefused if error.code() in _REFUSALS else MapSourceFailed
         return kind(f"etcd at {endpoint}: {error.details()}")
@@ -101,5 +93,3 @@ class EtcdMembers:
         channels, self._channels = list(self._channels.values()), {}
         for channel in channels:
             await channel.close()
-        if self._closing:
-            await asyncio.wait(self._closing, timeout=self._call_seconds)

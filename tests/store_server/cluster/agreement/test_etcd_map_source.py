@@ -226,6 +226,8 @@ async def test_who_follows_hears_that_etcd_ends_and_follows_again_once_it_is_bac
 
 async def test_an_etcd_with_users_answers_who_knows_the_password_and_names_who_does_not(tmp_path):
     with running_etcd(tmp_path / "data") as etcd:
+        for _ in range(50):  # etcd lets bearers of its token wait, until it has stored as much again
+            etcd.ask("KV", "Put", rpc.PutRequest(key=b"other", value=b""))
         etcd.make_user("root", "right")
         password = tmp_path / "password"
         password.write_text("right\n")
@@ -238,10 +240,11 @@ async def test_an_etcd_with_users_answers_who_knows_the_password_and_names_who_d
             etcd.lose_data()
             etcd.start()
             etcd.make_user("root", "right")
-            while True:
-                with contextlib.suppress(EtcdAway):
-                    assert await source.compare_and_swap(0, later(FIRST))
-                    break
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while True:
+                    with contextlib.suppress(EtcdAway):
+                        assert await source.compare_and_swap(0, later(FIRST))
+                        break
             async with contextlib.aclosing(source.follow()) as maps:
                 assert await heard(maps) == later(FIRST)
 
@@ -254,21 +257,3 @@ async def test_an_etcd_with_users_answers_who_knows_the_password_and_names_who_d
             async with connection_to(url, EtcdAccess(password_file=password)) as connection:
                 with pytest.raises(EtcdRefused, match=said):
                     await heard(EtcdMapSource(connection, url).follow())
-
-
-async def test_a_call_that_grpc_never_ends_is_ended_all_the_same_and_the_next_one_goes_by_another_channel(url):
-    channels = []
-
-    async def never(_request, **_options):
-        await asyncio.Event().wait()
-
-    def asked_on(channel):
-        channels.append(channel)
-        return never
-
-    async with connection_to(url, call_seconds=0.01) as connection:
-        for _ in range(2):
-            with pytest.raises(EtcdAway, match="does not answer within 1.02 s"):
-                await asyncio.wait_for(connection._call(asked_on, None), PATIENCE_SECONDS)
-
-    assert channels[0] is not channels[1]
