@@ -1,5 +1,6 @@
 """The border that calls pass, at a real server: who may do what, and what an observer is told."""
 
+import asyncio
 from contextlib import asynccontextmanager
 
 import grpc
@@ -116,6 +117,9 @@ async def outcome(access, use):
                 return (error.code(), error.details()), recorder.calls
     finally:
         await server.stop(None)
+        # A client has its answer before the end of its call is told.
+        if handlers_at_work := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(handlers_at_work, timeout=10)
 
 
 def one(method, message, metadata=()):
