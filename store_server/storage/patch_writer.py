@@ -77,6 +77,9 @@ def write_patch(
     require_patchable(stored)
     with contextlib.closing(open_files(stored)) as files:
         blocks = _PatchedBlocks(stored, files, patch)
+        if blocks.stay_as_they_are():
+            is_switched = writer.make_current(stored.table, stored.version)
+            return PatchOutcome(stored.version, not is_switched, 0, 0, 0)
         if blocks.are_few():
             return _put_beside(writer, blocks, link)
         return _write_all(writer, blocks)
@@ -96,6 +99,14 @@ class _PatchedBlocks:
         self.rows_changed = self.blocks_changed = 0
         self._rows = np.empty((manifest.rows_in_block(0), manifest.row_bytes), np.uint8)
 
+    def stay_as_they_are(self) -> bool:
+        """Tell whether the patch changes no row: then nothing is written, though most blocks were changed before it."""
+        manifest = self.stored.manifest
+        return not any(
+            self._patch.replace_in(self._unpatched(block), block * manifest.block_rows)
+            for block in self._patch.blocks(manifest.block_rows).tolist()
+        )
+
     def are_few(self) -> bool:
         """Tell whether the blocks may lie beside the data file. One cut into other blocks is written anew: its name."""
         manifest = self.stored.manifest
@@ -106,22 +117,22 @@ class _PatchedBlocks:
 
     def rows_of(self, block: int) -> NDArray[np.uint8]:
         """Return the rows of a block (n, row_bytes); the memory is reused."""
-        manifest = self.stored.manifest
-        rows = self._rows[: manifest.rows_in_block(block)]
-        self._files.read_checked_into(block, rows)
-        num_changed = self._patch.replace_in(rows, block * manifest.block_rows)
+        rows = self._unpatched(block)
+        num_changed = self._patch.replace_in(rows, block * self.stored.manifest.block_rows)
         self.rows_changed += num_changed
         self.blocks_changed += num_changed > 0
+        return rows
+
+    def _unpatched(self, block: int) -> NDArray[np.uint8]:
+        rows = self._rows[: self.stored.manifest.rows_in_block(block)]
+        self._files.read_checked_into(block, rows)
         return rows
 
 
 def _put_beside(writer: RootWriter, blocks: _PatchedBlocks, link: Callable[[Path, Path], None]) -> PatchOutcome:
     stored = blocks.stored
     with writer.staging_directory() as staging, disk_errors_named(writer.root.path):
-        manifest = _write_changed(blocks, staging / CHANGED)
-        if manifest.changed is None or not blocks.rows_changed:
-            is_switched = writer.make_current(stored.table, stored.version)
-            return PatchOutcome(stored.version, not is_switched, 0, 0, 0)
+        manifest, changed = _write_changed(blocks, staging / CHANGED)
         with BlockWriter(stored) as held, held.kept_whole():
             is_linked = link_or_copy(stored.data_path, staging / stored.data_path.name, link=link)
         write_new_file(staging / MANIFEST, manifest.to_json())
@@ -132,12 +143,12 @@ def _put_beside(writer: RootWriter, blocks: _PatchedBlocks, link: Callable[[Path
         not is_switched,
         blocks.rows_changed,
         blocks.blocks_changed,
-        manifest.changed.file_bytes + (0 if is_linked else manifest.data_bytes),
+        changed.file_bytes + (0 if is_linked else manifest.data_bytes),
         is_copied=not is_linked,
     )
 
 
-def _write_changed(blocks: _PatchedBlocks, path: Path) -> Manifest:
+def _write_changed(blocks: _PatchedBlocks, path: Path) -> tuple[Manifest, ChangedBlocks]:
     """Write the blocks that are not as in the data file, durably; returns the manifest of the version with them."""
     manifest = blocks.stored.manifest
     block_bytes = manifest.block_rows * manifest.row_bytes
@@ -158,9 +169,8 @@ def _write_changed(blocks: _PatchedBlocks, path: Path) -> Manifest:
         file.truncate()
         file.flush()
         os.fsync(file.fileno())
-    ranges = tuple(ranges_of(are_changed))
-    changed = ChangedBlocks(ranges=ranges, file_bytes=file_bytes) if ranges else None
-    return dataclasses.replace(manifest, block_digests=tuple(digests), changed=changed)
+    changed = ChangedBlocks(ranges=tuple(ranges_of(are_changed)), file_bytes=file_bytes)
+    return dataclasses.replace(manifest, block_digests=tuple(digests), changed=changed), changed
 
 
 def _write_all(writer: RootWriter, blocks: _PatchedBlocks) -> PatchOutcome:

@@ -229,6 +229,19 @@ def test_rows_that_are_there_already_change_nothing(root: Path, publish: Callabl
     assert DataRoot.open(root).versions("t") == [base]
 
 
+def test_a_patch_that_changes_nothing_leaves_a_base_alone_of_which_half_the_blocks_were_changed_before(
+    root: Path, publish: Callable[..., str]
+) -> None:
+    publish(root, "t", TABLE)
+    base = patch_table(root, "t", [0, BLOCK_ROWS, 2 * BLOCK_ROWS], NEW[:3]).version
+    before = {path.name: path.stat().st_ino for path in directory(root).iterdir()}
+
+    outcome = patch_table(root, "t", [3 * BLOCK_ROWS], TABLE[[3 * BLOCK_ROWS]])
+
+    assert (outcome.version, outcome.is_unchanged, outcome.bytes_written) == (base, True, 0)
+    assert {path.name: path.stat().st_ino for path in directory(root).iterdir()} == before
+
+
 def test_a_patch_that_changes_nothing_leaves_its_base_alone_though_a_block_of_it_goes_meanwhile(
     root: Path, publish: Callable[..., str]
 ) -> None:
