@@ -78,11 +78,15 @@ class ClusterTransport:
 
     async def get_table(self, name: str, version: str, timeout: float) -> TableInfo:
         """Describe one version of a table; "" is the current one."""
+        limit = self._loop.time() + timeout
         newest = await self._ask_for_newest(timeout)
-        current = newest.current(name)
-        found = newest.versions.get(VersionKey(name, version or current or ""))
+        if _found(newest, name, version) is None:  # was it published a moment ago, as nodes know that lag less?
+            await self.look(limit - self._loop.time(), at_least=newest.epoch + 1)
+            newest = self.maps.newest
+        found = _found(newest, name, version)
         if found is not None:
             return _info(newest, found)
+        current = newest.current(name)
         if current is None and all(key.table != name for key in newest.versions):
             raise TableNotFound(f"cluster {newest.cluster!r} has no table {name!r}")
         if not version:
@@ -187,6 +191,11 @@ class ClusterTransport:
     def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise WrongLoop("a store belongs to the event loop that used it first; connect once in each loop")
+
+
+def _found(shard_map: ShardMap, name: str, version: str) -> ShardedVersion | None:
+    """Return a version of a table, "" for the current one, or None."""
+    return shard_map.versions.get(VersionKey(name, version or shard_map.current(name) or ""))
 
 
 def _info(shard_map: ShardMap, version: ShardedVersion) -> TableInfo:

@@ -327,6 +327,17 @@ async def test_a_description_is_that_of_the_newest_map():
 
 
 @virtually
+async def test_a_version_that_few_nodes_know_of_yet_is_found_before_it_is_said_that_there_is_none():
+    holders = [tuple(range(8))] * 4
+    cluster = FakeCluster(shard_map_of(8, sharded(holders), epoch=1))
+    newer = shard_map_of(8, sharded(holders), sharded(holders, version="v2"), epoch=2, current="v2")
+    for node in cluster.nodes[:2]:
+        node.shard_map = newer
+
+    assert (await cluster.client.get_table(TABLE, "v2", 1.0)).version == "v2"
+
+
+@virtually
 async def test_what_the_cluster_does_not_have_is_named():
     cluster = cluster_of()
 
