@@ -11,6 +11,11 @@ from typing import Final
 UNIX: Final = "unix://"
 ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
 _HIGHEST_PORT: Final = 65535
+_WHAT_TO_DO: Final = {
+    errno.EADDRINUSE: "end the process that listens there, or choose another port",
+    errno.EADDRNOTAVAIL: "it is not one of this host's",
+    errno.EACCES: "ports below 1024 are for root, and the directory of a Unix socket must be one that may be written",
+}
 # A name may stand for addresses of a kind that this host has not, such as ::1 where there is no IPv6.
 _NOT_OF_THIS_HOST: Final = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT))
 
@@ -19,6 +24,10 @@ class CannotListen(Exception):
     """The address is taken, or not one of this host."""
 
     def __init__(self, listen: str, reason: object) -> None:
+        """Use what an OSError says of itself, and what to do about it, if that is why."""
+        if isinstance(reason, OSError):
+            advice = _WHAT_TO_DO.get(reason.errno or 0)
+            reason = f"{reason.strerror or reason}{f': {advice}' if advice else ''}"
         super().__init__(f"cannot listen on {listen}: {reason}")
 
 
@@ -87,13 +96,13 @@ class ListenAddress:
             else:
                 self._require_one_that_can_be_bound()
         except OSError as error:
-            raise CannotListen(self.text, error.strerror or error) from error
+            raise CannotListen(self.text, error) from error
 
     def _require_nobody_answers(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             # gRPC would take the path from a node that is alive; it may take it from one that is dead.
             if probe.connect_ex(self.path) == 0:
-                raise CannotListen(self.text, "another process does")
+                raise CannotListen(self.text, "another process does: end it, or choose another path")
 
     def _require_one_that_can_be_bound(self) -> None:
         found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

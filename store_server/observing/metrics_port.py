@@ -53,7 +53,7 @@ class MetricsPort:
         try:
             self._server = _Server(address, exposition, tls, request_seconds)
         except OSError as error:
-            raise CannotListen(listen, error.strerror or error) from error
+            raise CannotListen(listen, error) from error
         self.address = address.for_clients(self._server.server_address[1])
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_LOOK_SECONDS,), name="metrics", daemon=True

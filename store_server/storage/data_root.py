@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 TABLES, STAGING, LOCK = "tables", "staging", "LOCK"
 VERSIONS, CURRENT, MANIFEST = "versions", "CURRENT", "table.json"
 _VERSION = re.compile(r"[0-9a-f]{32}")
+_MADE_BY = "`create` or `import` makes a data root"
 
 
 class Place(NamedTuple):
@@ -87,9 +88,9 @@ class DataRoot:
         """Return the data root at `path`; raises RootNotFound, StorageFailure."""
         root = Path(path)
         if not _is_directory(root):
-            raise RootNotFound(root, "not a directory" if root.exists() else "no such directory")
+            raise RootNotFound(root, "not a directory" if root.exists() else f"no such directory; {_MADE_BY}")
         if not _is_directory(root / TABLES):
-            raise RootNotFound(root, f"the directory has no {TABLES!r} in it; `create` or `import` makes a data root")
+            raise RootNotFound(root, f"the directory has no {TABLES!r} in it; {_MADE_BY}")
         return cls(root)
 
     def table_names(self) -> list[str]:

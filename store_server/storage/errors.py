@@ -85,7 +85,7 @@ class TableNotFound(StorageError):
 
     def __init__(self, table: str, root: Path) -> None:
         self.table, self.root = table, root
-        super().__init__(f"no table {table!r} in {root}")
+        super().__init__(f"no table {table!r} in {root}; `engram-store tables` lists what is")
 
 
 class TableExists(StorageError):

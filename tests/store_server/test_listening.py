@@ -16,6 +16,7 @@ from store_server.listen_address import CannotListen, ListenAddress
 from store_server.node import running
 
 ROWS = random_rows(10, 8)
+TAKEN = "Address already in use: end the process that listens there, or choose another port"
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_port_that_is_taken_is_refused(host, listen):
     with taken_port(host) as port, pytest.raises(CannotListen) as refused:
         ListenAddress.parse(f"{listen}:{port}").require_free()
 
-    assert str(refused.value) == f"cannot listen on {listen}:{port}: Address already in use"
+    assert str(refused.value) == f"cannot listen on {listen}:{port}: {TAKEN}"
 
 
 def test_a_node_whose_port_is_taken_says_so_in_one_line_and_grpc_says_nothing(root):
@@ -68,7 +69,7 @@ def test_a_node_whose_port_is_taken_says_so_in_one_line_and_grpc_says_nothing(ro
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == f"error: cannot listen on localhost:{port}: Address already in use\n"
+    assert ended.stderr == f"error: cannot listen on localhost:{port}: {TAKEN}\n"
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])

@@ -68,7 +68,10 @@ def test_a_place_that_is_no_place_for_a_backup_is_refused_and_left_alone(
     assert inside.error == f"error: {root / 'backup'} and {root} must lie apart: neither is to be in the other"
     assert around.error == f"error: {tmp_path} and {root} must lie apart: neither is to be in the other"
     assert strange.error.startswith(f"error: {others} is neither empty nor a data root: ")
-    assert nowhere.error == f"error: no data root at {tmp_path / 'no-root'}: no such directory"
+    assert (
+        nowhere.error
+        == f"error: no data root at {tmp_path / 'no-root'}: no such directory; `create` or `import` makes a data root"
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["others", "root"]
     assert [path.name for path in others.iterdir()] == ["file"]
 

@@ -146,7 +146,7 @@ def test_a_root_that_is_not_there_is_an_error_and_not_created(run: Callable, roo
     refused = run(command[0], root, *command[1:])
 
     assert refused.status == 1
-    assert refused.error == f"error: no data root at {root}: no such directory"
+    assert refused.error == f"error: no data root at {root}: no such directory; `create` or `import` makes a data root"
     assert not root.exists()
 
 

@@ -278,7 +278,9 @@ def test_a_check_finds_all_problems_and_not_the_first_alone(
 
     lines = checked.out.splitlines()
     assert (checked.status, checked.error) == (1, f"error: {len(lines)} problems found")
-    assert [line for line in lines if "layer-7" in line] == [f"--in-memory layer-7: no table 'layer-7' in {served}"]
+    assert [line for line in lines if "layer-7" in line] == [
+        f"--in-memory layer-7: no table 'layer-7' in {served}; `engram-store tables` lists what is"
+    ]
     for problem in (
         "there is no setting 'worker'",
         "without --cluster, --etcd-ca would mean nothing",
@@ -309,7 +311,7 @@ def test_a_check_looks_at_the_other_addresses_of_a_node_and_at_those_it_would_ha
         of_another = run("config", "check", served, "--listen", LISTEN, "--metrics-listen", listen)
     twice = run("config", "check", served, "--listen", listen, "--metrics-listen", listen)
 
-    assert of_another.out == f"--metrics-listen: cannot listen on {listen}: Address already in use\n"
+    assert of_another.out.startswith(f"--metrics-listen: cannot listen on {listen}: Address already in use: end the")
     assert twice.out == f"--metrics-listen: --listen has {listen}, too\n"
 
 
@@ -319,7 +321,9 @@ def test_a_check_of_a_root_that_is_not_there_says_so_but_for_a_node_that_would_m
     root = tmp_path / "new"
     of_cluster = ["--cluster", f"file://{tmp_path}/map", "--node-id", "a"]
 
-    assert run("config", "check", root, "--listen", LISTEN).out == f"no data root at {root}: no such directory\n"
+    assert run("config", "check", root, "--listen", LISTEN).out == (
+        f"no data root at {root}: no such directory; `create` or `import` makes a data root\n"
+    )
     assert run("config", "check", root, "--listen", LISTEN, *of_cluster).status == 0
     assert not root.exists()
     root.mkdir()  # as a volume is there, or a folder that systemd made

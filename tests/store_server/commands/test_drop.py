@@ -41,7 +41,7 @@ def test_a_whole_table_is_dropped_only_if_all_of_it_is_asked_for(run: Callable, 
     assert all("name a VERSION of a, or give --all" in refused.error for refused in unclear)
     assert (dropped.status, dropped.out) == (0, "dropped a with all its versions\n")
     assert DataRoot.open(root).table_names() == ["b"]
-    assert (again.status, again.error) == (1, f"error: no table 'a' in {root}")
+    assert (again.status, again.error) == (1, f"error: no table 'a' in {root}; `engram-store tables` lists what is")
 
 
 async def test_a_node_no_longer_finds_a_table_that_was_dropped(run: Callable, root: Path) -> None:

@@ -49,7 +49,7 @@ async def test_a_port_that_is_taken_is_said_to_be_so_and_nothing_else_is_printed
     (port,) = free_ports(1)
 
     async with serving_blocks(root, f"127.0.0.1:{port}") as address:
-        with pytest.raises(CannotListen, match=rf"^cannot listen on {address}: Address already in use$"):
+        with pytest.raises(CannotListen, match=rf"^cannot listen on {address}: Address already in use: end the"):
             async with serving_blocks(root, address):
                 pass
 
