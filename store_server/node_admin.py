@@ -41,7 +41,7 @@ class NodeAdmin:
         observer: CallObserver,
     ) -> None:
         self.address = ""
-        self._has_reflection = config.reflection
+        self._has_reflection, self._has_channelz = config.reflection, config.channelz
         self._service = admin.AdminService(status, changes)
         self._status = status
         self._listen = None if config.access.admin_listen is None else ListenAddress.parse(config.access.admin_listen)
@@ -69,9 +69,14 @@ class NodeAdmin:
         """
         if self._listen is None or self._port is None:
             return
-        handlers = [self._service.handler(self._port.calls)]
+        handlers, names = [self._service.handler(self._port.calls)], [admin.SERVICE]
+        if self._has_channelz:
+            from store_server.services import channelz  # rarely wanted: it takes memory
+
+            handlers.append(channelz.handler(self._port.calls))
+            names.append(channelz.SERVICE)
         if self._has_reflection:
-            handlers.append(reflection.ReflectionService((admin.SERVICE,)).handler(self._port.calls))
+            handlers.append(reflection.ReflectionService(names).handler(self._port.calls))
         self.address = await self._port.open(self._listen, None if self._listen.path else credentials, handlers)
         log.info("taking changes", address=self.address)
 

@@ -61,7 +61,7 @@ class NodeServices:
         if self._blocks is not None:
             yield self._blocks.handler(calls)
             names.append(blocks.SERVICE)
-        if self._config.channelz:
+        if self._config.channelz and self._config.access.admin_listen is None:  # else it is there
             from store_server.services import channelz  # rarely wanted: it takes memory
 
             yield channelz.handler(calls)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.certificates import make_authority, make_certificate
 from support.credentials import CredentialsOnDisk, bearer
 from support.rows import random_rows
 from support.shard_maps import shard_map_of
@@ -298,6 +299,29 @@ async def test_changes_are_taken_at_the_address_for_them_alone(root, checkpoint,
                 reading = lookup_stubs.LookupServiceStub(channel).Lookup(lookup.LookupRequest(table="t", rows=[1]))
                 assert await code_of(reading) is grpc.StatusCode.UNIMPLEMENTED
             assert (await beside_lookups.GetStatus(pb.GetStatusRequest())).draining
+
+
+async def test_the_address_for_changes_speaks_tls_and_wants_a_certificate_as_that_of_lookups_does(root, tmp_path):
+    authority = make_authority(tmp_path, "authority")
+    shown, operator = (make_certificate(tmp_path, name, authority) for name in ("node", "operator"))
+    tls = TlsConfig(cert_file=shown.cert, key_file=shown.key, client_ca_file=authority.cert)
+    config = ServerConfig(root=root, listen="127.0.0.1:0", tls=tls, access=AccessConfig(admin_listen="127.0.0.1:0"))
+    known, unknown = (
+        grpc.ssl_channel_credentials(authority.cert.read_bytes(), *pair)
+        for pair in ((operator.key.read_bytes(), operator.cert.read_bytes()), (None, None))
+    )
+
+    async with running(config) as node:
+        for credentials in (None, unknown):
+            async with channel_to(node.admin_address, credentials) as channel:
+                drain = stubs.AdminServiceStub(channel).Drain(pb.DrainRequest(), timeout=10)
+                assert await code_of(drain) is grpc.StatusCode.UNAVAILABLE
+        async with channel_to(node.admin_address, known) as channel:
+            assert not (await stubs.AdminServiceStub(channel).Drain(pb.DrainRequest(), timeout=10)).was_draining
+
+
+def channel_to(address, credentials):
+    return grpc.aio.secure_channel(address, credentials) if credentials else grpc.aio.insecure_channel(address)
 
 
 async def test_a_node_with_as_many_clients_as_it_takes_takes_changes_at_their_own_address(root):

@@ -92,6 +92,18 @@ async def test_channelz_shows_a_caller_on_this_host_the_connection_that_it_asks_
     assert shown[0].data.streams_started >= 3
 
 
+async def test_channelz_is_at_the_address_for_operators_alone_where_there_is_one(root):
+    access = AccessConfig(admin_listen="127.0.0.1:0")
+    config = ServerConfig(root=root, listen="127.0.0.1:0", channelz=True, access=access)
+
+    async with running(config) as node, grpc.aio.insecure_channel(node.address) as beside_lookups:
+        async with grpc.aio.insecure_channel(node.admin_address) as for_operators:
+            assert CHANNELZ in await services(for_operators)
+            assert await servers(for_operators)
+        assert CHANNELZ not in await services(beside_lookups)
+        assert await code_of(servers(beside_lookups)) is grpc.StatusCode.UNIMPLEMENTED
+
+
 async def test_channelz_says_of_what_there_is_not_that_there_is_none(root):
     async with node_with(root, channelz=True) as channel:
         asked = channelz_pb2.GetSocketRequest(socket_id=1 << 60)

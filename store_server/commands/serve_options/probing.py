@@ -42,8 +42,8 @@ class ProbingOptions(OptionGroup):
         typer.Option(
             "--channelz/--no-channelz",
             rich_help_panel=_PANEL,
-            help="Tell gRPC's tools of connections, and of what went over each. For who has the scope admin, and "
-            "without --tokens for callers on this host.",
+            help="Tell gRPC's tools of connections, and of what went over each, at --admin-listen where that is given. "
+            "For who has the scope admin, and without --tokens for callers on this host.",
         ),
     ] = False
 
