@@ -12,11 +12,13 @@ from docs.shown import is_shown
 
 WAIT_SECONDS = 60.0
 PAUSE_SECONDS = 0.1
-SECTIONS = sections_of((REPOSITORY / "docs" / "operate.md").read_text())
+PAGE = (REPOSITORY / "docs" / "operate.md").read_text()
+SECTIONS = sections_of(PAGE)
 # Of these `make test` runs each, and `make test-operate` the others as well.
 SHORT = {"First table", "Settings", "Ports", "TLS"}
 # What only looks is looked at again until it shows what the page says, which speaks of "within seconds".
 LOOK = re.compile(r"(curl|grep|tail|shown|engram-store (cluster|doctor|tables|inspect|admin \S+ status)) ")
+LEAVE = "kill $(jobs -p); wait"  # what the page says of the end of a section
 FAILED = re.compile(r"^error: ", re.MULTILINE)
 NEEDED = {"etcd": "etcd-server", "openssl": "openssl", "curl": "curl"}
 MAY_BE_MISSING = {"promtool"}  # Prometheus' own, which `make deploy-check` installs
@@ -80,6 +82,8 @@ def test_what_a_section_says_is_what_comes(section, folder, tmp_path):
                 assert list(complaints_about(step.command)) == [], f"docs/operate.md:{step.line}"
             elif first_word(step) not in MAY_BE_MISSING or shutil.which(first_word(step)):
                 run(shell, step)
+        shell.run(LEAVE)
+        assert shell.run("jobs -p").printed == "", "something runs on that the next section would meet"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,10 @@ def test_what_a_section_says_is_what_comes(section, folder, tmp_path):
 )
 def test_a_command_fails_where_the_page_shows_an_error_and_nowhere_else(shown, status, printed, said):
     assert complaint(Step(command="x", shown=shown, line=1), status, printed) == said
+
+
+def test_the_page_says_how_a_section_is_left():
+    assert f"`{LEAVE}`" in PAGE
 
 
 def test_what_is_not_run_is_on_the_page():
