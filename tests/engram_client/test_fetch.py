@@ -4,6 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
+import pytest_asyncio
 import torch
 from support.rows import random_rows
 from support.tables import write_table
@@ -13,6 +14,7 @@ from engram_client.hashing import HashSpec, NgramHasher
 from store_server.config import ServerConfig
 from store_server.node import running
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 NUM_ROWS = 20_011
 WAYS = ("grpc", "unix", "file")
 HOLDINGS = ("mmap", "lmdb", "memory")
@@ -46,13 +48,13 @@ def root(rows, tmp_path_factory):
     return root
 
 
-@pytest.fixture(params=WAYS)
-async def store(request, root, tmp_path):
-    async with opened(request.param, root, tmp_path, in_memory=("held/memory",)) as store:
+@pytest_asyncio.fixture(params=WAYS, scope="module", loop_scope="module")
+async def store(request, root, tmp_path_factory):
+    async with opened(request.param, root, tmp_path_factory.mktemp("node"), in_memory=("held/memory",)) as store:
         yield store
 
 
-@pytest.fixture(params=HOLDINGS)
+@pytest_asyncio.fixture(params=HOLDINGS, loop_scope="module")
 async def table(request, store):
     return await store.table(f"held/{request.param}")
 
