@@ -62,7 +62,10 @@ def _of_node(seen: Seen, node: Node, by_map: int) -> list[str]:
     registered = (seen.living or {}).get(node.id)
     on_disk = f", {registered.bytes_used:,} on its disk" if registered is not None else ""
     labels = [f"{key}={value}" for key, value in sorted(node.labels.items())]
-    return ["node", node.id, node.address, _state(seen, node), f"{by_map:,}{of} bytes by the map{on_disk}", *labels]
+    line = ["node", node.id, node.address, _state(seen, node), f"{by_map:,}{of} bytes by the map{on_disk}", *labels]
+    if registered is not None and registered.disk_failure:  # last, as it may be long
+        line.append(f"takes no more rows: {' '.join(registered.disk_failure.split())}")
+    return line
 
 
 def _state(seen: Seen, node: Node) -> str:

@@ -111,6 +111,16 @@ def test_nodes_are_in_the_order_of_their_ids_and_columns_below_each_other() -> N
     assert shown[-1] == "total  320 bytes in these versions, 480 bytes on all nodes by the map"
 
 
+def test_a_node_whose_disk_takes_no_more_rows_says_why_at_the_end_of_its_line() -> None:
+    shard_map, nodes = map_of((0, 1), nodes=(A, B)), living(A, B)
+    nodes["a"] = replace(nodes["a"], disk_failure="the disk is full:  0 bytes\nare left")
+
+    of_a, of_b = columns(Seen(shard_map=shard_map, answers={}, living=nodes), "node")
+
+    assert of_a[-1] == "takes no more rows: the disk is full: 0 bytes are left"
+    assert len(of_b) == len(of_a) - 1
+
+
 def test_of_pending_versions_it_is_shown_whether_their_publisher_is_alive() -> None:
     shard_map = map_of((0, 1))
     (each,) = shard_map.sets.values()
