@@ -96,11 +96,11 @@ class ServerConfig:
     def _require_safe_to_change(self, listen: ListenAddress) -> None:
         if not listen.path:
             self._require_safe(listen)
-        is_identified = self.access.tokens is not None or (self.tls is not None and self.tls.client_ca_file is not None)
-        if not (listen.is_of_this_host or is_identified):
+        if not listen.is_of_this_host and self.access.tokens is None:
             raise ValueError(
-                f"admin_listen {listen.text} can be reached from other hosts, and this node does not ask who calls: "
-                "give --tokens (or --tls-client-ca), or listen on 127.0.0.1 or unix:///PATH"
+                f"admin_listen {listen.text} can be reached from other hosts, from where nobody may change a node that "
+                "does not know who calls: give --tokens, which may name client certificates, or listen on 127.0.0.1 "
+                "or unix:///PATH"
             )
 
     def _require_safe(self, address: ListenAddress) -> None:

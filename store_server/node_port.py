@@ -9,6 +9,7 @@ import grpc
 
 from store_server.access.server_port import open_port
 from store_server.limits.connections import Connections
+from store_server.limits.half_sent import HalfSent
 from store_server.services.calls import Calls
 from store_server.services.stall_watch import StallWatch
 
@@ -38,7 +39,8 @@ class NodePort:
     """From `open` to `close`. `calls` makes the handlers of what is served here. Belongs to the event loop."""
 
     def __init__(self, limits: Limits, load: Load, access: Access, observer: CallObserver) -> None:
-        self.connections = Connections(limits.max_connections)
+        half_sent = HalfSent(load.request_bytes.most, limits.max_metadata_bytes)
+        self.connections = Connections(limits.max_connections, half_sent)
         self.calls = Calls(load, access, observer, self.connections)
         self.stall_watch = StallWatch(self.calls, self.connections, limits.stall_seconds)
         self._server = grpc.aio.server(options=(*GRPC_OPTIONS, *limits.grpc_options()))

@@ -28,6 +28,7 @@ FILES_AT_THE_BORDER = {
     "engram_client": {"call_end.py", "grpc_channel.py", "grpc_connection.py", "grpc_errors.py", "lookup_stream.py"},
     "store_server": {
         "access/access.py",
+        "access/certified_access.py",
         "access/identified_access.py",
         "cluster/blocks/block_server.py",
         "access/server_credentials.py",

@@ -54,6 +54,10 @@ class Anybody:
         self.name = "anybody" if self._is_on_this_host else "anybody elsewhere"
         self.key = connection
 
+    def fault(self, now: float) -> str:  # noqa: ARG002
+        """Say why it may no longer call: it always may."""
+        return ""
+
     def may(self, scope: Scope, table: str) -> bool:  # noqa: ARG002
         """See Caller.may."""
         return scope in _FOR_ANYBODY or self._is_on_this_host

@@ -51,10 +51,10 @@ class IdentifiedAccess:
         """`audit_of_node` takes down what each worker sees; `now` is in seconds since 1970. InvalidCredentials."""
         self.refusals = Refusals(audit)
         self._file = file
-        self._audit, self._audit_of_node = audit, audit_of_node or audit
+        self._audit_of_node = audit_of_node or audit
         self._now = now
         self._known = KnownCallers(file.first())
-        self._open = OpenCalls()
+        self._open = OpenCalls(audit)
         self._follower = CredentialFollower(file, self._take, self._end_faulty)
 
     def start(self) -> None:
@@ -108,6 +108,4 @@ class IdentifiedAccess:
         self._end_faulty()
 
     def _end_faulty(self) -> None:
-        for reason, calls in self._open.end_faulty(self._now()).items():
-            log.warning("calls ended", reason=reason, calls=calls)
-            self._audit.record(Event(action="calls", outcome="ended", details={"reason": reason, "calls": calls}))
+        self._open.end_faulty(self._now())

@@ -8,6 +8,7 @@ from store_server.access.access import Access, OpenAccess
 from store_server.access.allowed_sources import AllowedSources
 from store_server.access.audit import Audit, AuditInLog, Event
 from store_server.access.audit_file import AuditFile
+from store_server.access.certified_access import CertifiedAccess
 from store_server.access.credential_file import CredentialFile
 from store_server.access.identified_access import IdentifiedAccess
 from store_server.access.seen_changes import SeenChanges
@@ -27,8 +28,9 @@ class CannotControlAccess(ValueError):
 class NodeAccess:
     """From `start` to `close`. Raises CannotControlAccess, InvalidCredentials: without these files no node begins."""
 
-    def __init__(self, config: AccessConfig) -> None:
-        self._identified: IdentifiedAccess | None = None
+    def __init__(self, config: AccessConfig, *, asks_for_certificates: bool = False) -> None:
+        """`asks_for_certificates`: whether TLS lets nobody connect without one."""
+        self._following: IdentifiedAccess | CertifiedAccess | None = None
         self.sources = AllowedSources.parse(config.allowed_sources)
         self.audit: Audit = AuditInLog() if config.audit_log is None else _audit_file(config.audit_log)
         self._credentials = None if config.tokens is None else CredentialFile(config.tokens)
@@ -36,17 +38,19 @@ class NodeAccess:
         """For what every worker sees, of whom one alone writes it down."""
         self._changes = SeenChanges(self.audit_of_node)
         if self._credentials is not None:
-            self._identified = IdentifiedAccess(self._credentials, self.audit, audit_of_node=self.audit_of_node)
+            self._following = IdentifiedAccess(self._credentials, self.audit, audit_of_node=self.audit_of_node)
+        elif asks_for_certificates:
+            self._following = CertifiedAccess(self.audit)
 
     @property
     def callers(self) -> Access:
         """What admits callers."""
-        return self._identified or OpenAccess()
+        return self._following or OpenAccess()
 
     @property
     def is_open(self) -> bool:
-        """Whether anybody is admitted."""
-        return self._identified is None
+        """Whether anybody is admitted who may connect."""
+        return self._credentials is None
 
     def reload_failures(self) -> dict[str, float]:
         """Return how often a file could not be read again, by its path."""
@@ -58,13 +62,13 @@ class NodeAccess:
 
     def start(self) -> None:
         """Begin to follow what says who may do what."""
-        if self._identified is not None:
-            self._identified.start()
+        if self._following is not None:
+            self._following.start()
 
     async def close(self) -> None:
         """Follow no more, and write what is left of the audit log."""
-        if self._identified is not None:
-            await self._identified.close()
+        if self._following is not None:
+            await self._following.close()
         self.audit.close()
 
 

@@ -6,12 +6,19 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import structlog
+
 from store_server import failures
+from store_server.access.audit import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from store_server.access.audit import Audit
+    from store_server.access.caller import Anybody
     from store_server.access.identity import Identity
+
+log = structlog.get_logger()
 
 
 class OpenCall:
@@ -22,7 +29,7 @@ class OpenCall:
 
     __slots__ = ("_task", "caller", "ended_because", "not_after")
 
-    def __init__(self, caller: Identity, not_after: float | None) -> None:
+    def __init__(self, caller: Identity | Anybody, not_after: float | None) -> None:
         self.caller, self.not_after = caller, not_after
         self.ended_because = ""
         self._task = asyncio.current_task()
@@ -47,8 +54,9 @@ class OpenCall:
 class OpenCalls:
     """All of them. Belongs to the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, audit: Audit) -> None:
         self._calls: set[OpenCall] = set()
+        self._audit = audit
 
     @contextmanager
     def one_more(self, call: OpenCall) -> Iterator[None]:
@@ -63,11 +71,13 @@ class OpenCalls:
         finally:
             self._calls.discard(call)
 
-    def end_faulty(self, now: float) -> dict[str, int]:
-        """End the calls of who may no longer call; returns how many for each reason."""
+    def end_faulty(self, now: float) -> None:
+        """End the calls of who may no longer call."""
         ended: dict[str, int] = {}
         for call in self._calls:
             if not call.ended_because and (fault := call.fault(now)):
                 call.end(fault)
                 ended[fault] = ended.get(fault, 0) + 1
-        return ended
+        for reason, calls in ended.items():
+            log.warning("calls ended", reason=reason, calls=calls)
+            self._audit.record(Event(action="calls", outcome="ended", details={"reason": reason, "calls": calls}))

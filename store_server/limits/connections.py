@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 import structlog
+
+from store_server.limits.half_sent import Arrived, HalfSent, Traffic
 
 log = structlog.get_logger()
 _FILES: Final = Path("/proc/self/fd")
@@ -21,12 +24,14 @@ class Connections:
 
     gRPC has no limit for them and does not hand them out, so they are looked for among the open files, now and then in
     a thread. What is beyond `most` is cut off, the newest first; a call on one that is newer than the last look asks
-    `admits`. A Unix socket has one peer, `unix:`, whose connections are neither counted nor cut off: its file's mode
-    says who may connect.
+    `admits`. Connections that fill the node with halves of messages are cut off, too, where `half_sent` looks at that.
+    A Unix socket has one peer, `unix:`, whose connections are neither counted nor cut off: its file's mode says who may
+    connect.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, half_sent: HalfSent | None = None) -> None:
         self.most = most
+        self.half_sent = half_sent
         self.cut_off = 0
         """How many were cut off."""
         self._port = 0
@@ -50,6 +55,10 @@ class Connections:
         self._peers[peer] = None
         return True
 
+    def arrived(self, peer: str) -> Arrived:
+        """Return what counts what is handed out of a peer's connection."""
+        return Arrived() if self.half_sent is None else self.half_sent.of(peer)
+
     def look(self) -> None:
         """Take note of what is open, and cut off what is too much. For one thread at a time."""
         if not self._port:
@@ -62,6 +71,18 @@ class Connections:
         if beyond:
             log.warning("too many connections, the newest are cut off", limit=self.most, cut_off=len(beyond))
         for peer in beyond:
+            self._shut(found[peer], peer)
+        if self.half_sent is not None:
+            self._cut_off_half_sent(self.half_sent, {peer: found[peer] for peer in kept})
+
+    def _cut_off_half_sent(self, half_sent: HalfSent, found: dict[str, int]) -> None:
+        traffic = {}
+        for peer, file in found.items():
+            with suppress(OSError), socket.socket(fileno=os.dup(file)) as connection:  # closed meanwhile
+                traffic[peer] = Traffic.of(connection)
+        for peer, num_bytes in half_sent.too_much(traffic, time.monotonic()).items():
+            limit = half_sent.most_bytes
+            log.warning("requests that do not come to their end are cut off", peer=peer, bytes=num_bytes, limit=limit)
             self._shut(found[peer], peer)
 
     def end(self, peer: str) -> bool:

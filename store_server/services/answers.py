@@ -99,7 +99,7 @@ class Answers:
 
     def given_up_in(self, message: bytes) -> list[int] | None:
         """See Lookups.given_up_in, which is asked of every message first."""
-        self._call.observed.received()
+        self._call.received(message)
         return self._read(codec.decode_given_up, message)
 
     def reply_bytes(self, request: codec.Request) -> int | None:

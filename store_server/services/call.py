@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from store_server import failures
 from store_server.access.access import OpenAccess
+from store_server.limits.half_sent import Arrived
 from store_server.observing.call_observer import UNOBSERVED
 from store_server.storage import StorageError
 from store_server.storage.names import check_table_name
@@ -34,6 +35,7 @@ class Call:
 
     __slots__ = (
         "_access",
+        "_arrived",
         "_ending_since",
         "_room_bytes",
         "_stalled_seconds",
@@ -52,9 +54,11 @@ class Call:
         load: ClientLoad,
         observed: ObservedCall = UNOBSERVED,
         access: Access = _ANYBODY,
+        arrived: Arrived | None = None,
     ) -> None:
-        """`observed` is told of messages: here of those that are sent, by who reads them of others."""
+        """`observed` is told of messages, and `arrived` how long those are that came."""
         self._access = access
+        self._arrived = arrived or Arrived()
         self.caller = caller
         self.context = context
         self.load = load
@@ -84,6 +88,11 @@ class Call:
         if scopes and not any(self.caller.may_anywhere(scope) for scope in scopes):
             self._denied(f"no right to {scopes[0]} any table")
             raise failures.permission_denied(self.caller.name, scopes[0])
+
+    def received(self, message: bytes) -> None:
+        """Take note of a message that has come."""
+        self._arrived.message(len(message))
+        self.observed.received()
 
     async def write(self, reply: bytes) -> None:
         """Send a reply, once the client takes it. One at a time."""

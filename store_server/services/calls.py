@@ -16,6 +16,7 @@ from store_server.access.access import Access, OpenAccess
 from store_server.access.caller import Scope
 from store_server.failures import CallFailed
 from store_server.limits.connections import Connections
+from store_server.limits.half_sent import Arrived
 from store_server.limits.load import Load
 from store_server.observing.call_observer import CallObserver, Method, NobodyObserves
 from store_server.observing.request_id import REQUEST_ID_KEY
@@ -56,7 +57,7 @@ class Calls:
 
         async def handle(message: bytes, context: Context) -> None:
             async with self._passed(method, scope, context) as call:
-                call.observed.received()
+                call.received(message)
                 with call.load.admitted(len(message)):
                     reply = await answer(message, call)
                 context.set_trailing_metadata(((REQUEST_ID_KEY, call.observed.request_id),))
@@ -73,7 +74,7 @@ class Calls:
 
         async def handle(message: bytes, context: Context) -> None:
             async with self._passed(method, scope, context) as call:
-                call.observed.received()
+                call.received(message)
                 with call.load.admitted(len(message)):
                     await answer(message, call)
 
@@ -96,10 +97,11 @@ class Calls:
         call: Call | None = None
         try:
             try:
-                self._require_connection(context)
+                arrived = self._require_connection(context)
+                arrived.calls += 1
                 async with self._access.admitted(context) as caller:
                     observed.caller = caller.name
-                    call = Call(caller, context, self._load.of(caller.key), observed, self._access)
+                    call = Call(caller, context, self._load.of(caller.key), observed, self._access, arrived)
                     self.open.add(call)
                     call.require_any((scope,) if isinstance(scope, Scope) else scope)
                     with call.failed_if_stalled():
@@ -122,10 +124,15 @@ class Calls:
                 call.give_room()
             observed.ended(code)
 
-    def _require_connection(self, context: Context) -> None:
-        if self._connections is not None and not self._connections.admits(context.peer()):
+    def _require_connection(self, context: Context) -> Arrived:
+        """Return what counts what is handed out of the call's connection. Raises CallFailed for one too many."""
+        if self._connections is None:
+            return Arrived()
+        peer = context.peer()
+        if not self._connections.admits(peer):
             self._load.refused["max-connections"] += 1
             raise failures.overloaded("max-connections", self._connections.most, self._connections.number)
+        return self._connections.arrived(peer)
 
 
 def parsed(request: _Request, message: bytes) -> _Request:

@@ -35,5 +35,5 @@ class ReflectionService:
 
 async def _requests(call: Call) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
     while isinstance(message := await call.context.read(), bytes):
-        call.observed.received()
+        call.received(message)
         yield parsed(reflection_pb2.ServerReflectionRequest(), message)

@@ -117,6 +117,19 @@ async def test_who_takes_no_replies_is_cut_off_and_others_are_served(root):
         stream.cancel()
 
 
+async def test_calls_beyond_what_a_connection_may_have_wait_at_the_client(root):
+    async with node(root, max_streams=2) as served, channel_to(served) as channel:
+        open_streams = [await stuck_stream(channel, 0) for _ in range(2)]
+        for stream in open_streams:
+            await stream.write(pb.LookupStreamRequest(id=1, table="t", rows=[1]))
+            await stream.read()
+        third = stubs.LookupServiceStub(channel).Lookup(pb.LookupRequest(table="t", rows=[1]), timeout=0.5)
+        assert await third.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+        await open_streams[0].done_writing()
+        await lookup(channel)
+
+
 @CALLERS
 async def test_lookups_beyond_what_may_wait_are_refused_each_by_itself(root, says, code):
     async with node(root, max_queued=4) as address, channel_to(address) as channel:

@@ -351,12 +351,13 @@ def test_an_address_for_changes_beyond_this_host_takes_tls_and_callers_that_are_
     for admin_listen in ("127.0.0.1:50050", "[::1]:50050", f"unix://{tmp_path}/admin.sock"):
         assert config_with(tmp_path, admin_listen)
         assert config_with(tmp_path, admin_listen, tls=plain)
-    assert config_with(tmp_path, "0.0.0.0:50050", tls=mutual)
+    assert config_with(tmp_path, "0.0.0.0:50050", tls=mutual, tokens=file)
     assert config_with(tmp_path, "0.0.0.0:50050", tls=plain, tokens=file)
     assert config_with(tmp_path, "0.0.0.0:50050", insecure=True, tokens=file)
-    with pytest.raises(ValueError, match="does not ask who calls"):
-        config_with(tmp_path, "0.0.0.0:50050", tls=plain)
-    with pytest.raises(ValueError, match="does not ask who calls"):
+    for tls in (plain, mutual):
+        with pytest.raises(ValueError, match="does not know who calls: give --tokens"):
+            config_with(tmp_path, "0.0.0.0:50050", tls=tls)
+    with pytest.raises(ValueError, match="does not know who calls"):
         config_with(tmp_path, "10.0.0.1:50050", insecure=True)
     with pytest.raises(ValueError, match="plain text"):
         config_with(tmp_path, "0.0.0.0:50050", tokens=file)

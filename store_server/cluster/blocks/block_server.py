@@ -15,6 +15,7 @@ from store_server.access.node_access import NodeAccess
 from store_server.access.server_credentials import ServerCredentials
 from store_server.access.server_port import open_port, require_safe
 from store_server.limits.connections import Connections
+from store_server.limits.half_sent import HalfSent
 from store_server.limits.limits import Limits
 from store_server.limits.load import Load
 from store_server.listen_address import ListenAddress
@@ -46,14 +47,17 @@ async def serving_blocks(
     how = "give the certificate that nodes are to see, --cert-file and --key-file"
     require_safe(address, is_encrypted=tls is not None, is_allowed=insecure, how=how)
     credentials = None if tls is None else await asyncio.to_thread(ServerCredentials, tls)
-    access = NodeAccess(AccessConfig(tokens=tokens))
+    asks_for_certificates = tls is not None and tls.client_ca_file is not None
+    access = NodeAccess(AccessConfig(tokens=tokens), asks_for_certificates=asks_for_certificates)
     await asyncio.to_thread(address.require_free)
     of_others = asyncio.all_tasks()
     server = grpc.aio.server(options=_OPTIONS)
     with ThreadPoolExecutor(_THREADS) as threads:
         limits = Limits()
-        connections = Connections(limits.max_connections)
-        calls = Calls(Load(limits, _THREADS), access.callers, connections=connections)
+        load = Load(limits, _THREADS)
+        half_sent = HalfSent(load.request_bytes.most, limits.max_metadata_bytes)
+        connections = Connections(limits.max_connections, half_sent)
+        calls = Calls(load, access.callers, connections=connections)
         server.add_generic_rpc_handlers((BlockService(root, threads, lambda *_: None).handler(calls),))
         port = open_port(server, address, credentials)
         await server.start()

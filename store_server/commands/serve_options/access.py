@@ -56,7 +56,7 @@ class AccessOptions(OptionGroup):
             metavar="HOST:PORT",
             rich_help_panel=_PANEL,
             help="Take changes (`engram-store admin`) there and not where lookups are; or unix:///PATH. Beyond this "
-            "host with --tokens or --tls-client-ca alone. By default they are taken where lookups are.",
+            "host with --tokens alone. By default they are taken where lookups are.",
         ),
     ] = None
 
