@@ -30,6 +30,10 @@ Metadata: TypeAlias = Iterable[tuple[str, str | bytes]] | None
 DOMAIN: Final = "engram-store"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _RETRY_SECONDS: Final = 0.1  # for the first try; clients double it, each with a random part of its own
+# What a caller is told travels in the trailers of its call, several times over, and clients take some 8 KiB of those:
+# of more they would see nothing but that it is too much.
+_MESSAGE_BYTES: Final = 1_000
+_VALUE_BYTES: Final = 300
 # Callers that do not know these reasons go by the status, and would take it for a mistake of their own. They try again
 # what is UNAVAILABLE.
 _WORD_OF: Final = {"OVERLOADED": OVERLOADED, "READS_NOTHING": READS_NOTHING}
@@ -42,9 +46,15 @@ class CallFailed(Exception):
 
     def __init__(self, code: grpc.StatusCode, reason: str, message: str, **metadata: object) -> None:
         super().__init__(message)
-        values = {key: str(value) for key, value in metadata.items()}
-        self.failure = Failure(code.value[0], message, reason, values)
+        values = {key: _cut(str(value), _VALUE_BYTES) for key, value in metadata.items()}
+        self.failure = Failure(code.value[0], _cut(message, _MESSAGE_BYTES), reason, values)
         self.code = code
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    """Return the text, or as much of it as has so many bytes."""
+    encoded = text.encode(errors="replace")
+    return text if len(encoded) <= most_bytes else encoded[:most_bytes].decode(errors="ignore") + "..."
 
 
 def row_out_of_range(table: str, row: int, num_rows: int) -> CallFailed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ FEWEST_SAMPLES = 8
 _WARM_UP = 1 / 3  # of the samples: caches, pools and the heap fill at first
 _MOST_GROWTH = 0.03  # of what is held after the warm-up, along the whole line
 _LEAST_BYTES = 4 << 20  # that say nothing: the heap is handed out in pieces of this order
-_LEAST_DESCRIPTORS = 4
+MOST_DESCRIPTORS = 4
 
 
 class Sample(NamedTuple):
@@ -33,15 +34,24 @@ class Line(NamedTuple):
     rise: float
 
 
-def sample(process: int, at: float) -> Sample:
-    """Look at a process; raises OSError when it has gone."""
+def sample(process: int, at: float, *, with_sockets: bool = True) -> Sample:
+    """Look at a process; raises OSError when it has gone. Without sockets where clients come and go all the time."""
     folder = Path(f"/proc/{process}")
     lines = (line.split() for line in (folder / "status").read_text().splitlines())
     kilobytes = {words[0]: int(words[1]) for words in lines if words[0] in ("VmRSS:", "RssAnon:")}
     if not kilobytes:
         raise ProcessLookupError(f"process {process} has ended")
-    descriptors = sum(1 for _ in (folder / "fd").iterdir())
+    descriptors = sum(1 for _ in (folder / "fd").iterdir()) - (0 if with_sockets else num_sockets(process))
     return Sample(at, kilobytes["RssAnon:"] << 10, kilobytes["VmRSS:"] << 10, descriptors)
+
+
+def num_sockets(process: int) -> int:
+    """Return how many a process has open; raises OSError when it has gone."""
+    number = 0
+    for file in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            number += str(file.readlink()).startswith("socket:")
+    return number
 
 
 def line_through(points: Sequence[tuple[float, float]]) -> Line:
@@ -57,9 +67,9 @@ class Growth:
 
     samples: list[Sample] = field(default_factory=list)
 
-    def look(self, process: int, at: float) -> None:
+    def look(self, process: int, at: float, *, with_sockets: bool = True) -> None:
         """Take one more sample."""
-        self.samples.append(sample(process, at))
+        self.samples.append(sample(process, at, with_sockets=with_sockets))
 
     @property
     def memory(self) -> Line:
@@ -78,6 +88,6 @@ class Growth:
         memory, descriptors = self.memory, self.descriptors
         if memory.rise > max(_LEAST_BYTES, _MOST_GROWTH * memory.held):
             return f"memory grows: {memory.rise / 2**20:.1f} MiB onto {memory.held / 2**20:.0f} after the warm-up"
-        if descriptors.rise > _LEAST_DESCRIPTORS:
+        if descriptors.rise > MOST_DESCRIPTORS:
             return f"descriptors grow: {descriptors.rise:.1f} onto {descriptors.held:.0f} after the warm-up"
         return None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import random
 import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
@@ -22,10 +23,13 @@ from fuzz.wire.guarded import Guarded
 from fuzz.wire.node import FuzzedNode, fuzzed_node
 from fuzz.wire.ports import SidePorts
 from fuzz.wire.streams import Streams
+from support.growth import MOST_DESCRIPTORS, num_sockets
 
 _SAMPLES: Final = 40
 _MOST_FAULTS: Final = 20
 _LOOK_SECONDS: Final = 0.01
+_REST_LOOK_SECONDS: Final = 0.2
+_REST_SECONDS: Final = 20.0  # for connections to be closed after the last client
 _TRIES_A_CHANNEL: Final = 200  # after which a client comes again on a new connection
 TrySome: TypeAlias = Callable[[random.Random], Awaitable[Counter[str]]]
 """Sends one hostile input or several, and counts what came of each."""
@@ -131,10 +135,24 @@ async def _run_all(node: FuzzedNode, targets: Sequence[tuple[WireTarget, int]], 
 async def _run(node: FuzzedNode, target: WireTarget, inputs: int, seed: int, first: int) -> Finding:
     finding = Finding(target=target.name, seed=seed, outcomes_needed=target.outcomes_needed)
     numbers = itertools.count(first)
+    await _note_wrong_rows(node, finding)  # by an ordinary client, whose connections stay
+    open_before = num_sockets(node.pid)
     looking = asyncio.create_task(_look_on(node, finding, inputs))
     await asyncio.gather(*(_one_client(node, target, numbers, finding, inputs) for _ in range(target.at_once)))
     await looking
+    with suppress(OSError):  # the node has gone, which is found below
+        await _note_left_open(node, finding, open_before)
     return finding
+
+
+async def _note_left_open(node: FuzzedNode, finding: Finding, before: int) -> None:
+    """Once all clients have gone, the node has no more sockets than before they came, but for a few."""
+    ends = time.monotonic() + _REST_SECONDS
+    while (left := num_sockets(node.pid) - before) > MOST_DESCRIPTORS and time.monotonic() < ends:
+        gc.collect()  # gRPC's channels are closed where nothing holds them any more
+        await asyncio.sleep(_REST_LOOK_SECONDS)
+    if left > MOST_DESCRIPTORS:
+        finding.faults.append(f"{left} sockets more {_REST_SECONDS:g} s after the last client than before the first")
 
 
 async def _one_client(
@@ -176,7 +194,7 @@ async def _look_on(node: FuzzedNode, finding: Finding, inputs: int) -> None:
         await _note_wrong_rows(node, finding)
         if not _is_alive(node, finding):
             return
-        finding.growth.look(node.pid, finding.inputs)
+        finding.growth.look(node.pid, finding.inputs, with_sockets=False)
 
 
 async def _note_wrong_rows(node: FuzzedNode, finding: Finding) -> None:
