@@ -118,8 +118,11 @@ class Trials:
 
 
 async def _ask(node: LinkedNode) -> float:
-    """Ask a node for what it was asked for last; returns the units of work."""
-    if node.last_asked is None:
+    """Ask a node for what it was asked for last; returns the units of work.
+
+    One that is about to stop waits until nobody asks it for rows, and is not kept from it by trials.
+    """
+    if node.last_asked is None or node.is_stopping:
         await node.link.list_tables(_TRIAL_SECONDS)
         return 1.0
     table, rows = node.last_asked

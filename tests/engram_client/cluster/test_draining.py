@@ -64,6 +64,23 @@ def test_a_node_that_says_with_its_map_that_it_is_about_to_stop_is_not_asked_for
     run_virtually(announce_a_stop_to_who_looks_for_a_map())
 
 
+def test_a_node_that_is_about_to_stop_is_asked_for_no_rows_to_see_whether_it_is_well():
+    async def try_it_while_it_waits_for_its_clients_to_go():
+        cluster, _ = await two_replicas()
+        cluster.nodes[0].draining = True
+        await cluster.client.look(1.0)
+        cluster.nodes[0].seconds = lambda: 0.5  # far slower than the other: it goes on being tried
+        cluster.client.nodes.leave_out(cluster.client.nodes[0])
+        before = len(cluster.nodes[0].lookups)
+
+        await asyncio.sleep(60)
+
+        assert len(cluster.nodes[0].lookups) == before
+        await cluster.client.close()
+
+    run_virtually(try_it_while_it_waits_for_its_clients_to_go())
+
+
 def test_a_node_that_is_about_to_stop_gets_no_hedges():
     async def hesitate_beside_it():
         cluster, table = await two_replicas()
