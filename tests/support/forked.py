@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import json
+import contextlib
 import os
 import select
 import socket
@@ -51,7 +52,8 @@ class ForkedProcess:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and whoever forked it is about to say so
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(15)
