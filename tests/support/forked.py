@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
-import contextlib
 import os
 import select
 import socket
