@@ -75,8 +75,7 @@ class Node:
         self._catalog = Catalog(root, config, memory, self._suspects)
         self._threads = gather_threads(config.gather_threads)
         self.metrics = metrics(self._catalog, root.path)
-        asks_for_certificates = config.tls is not None and config.tls.client_ca_file is not None
-        self._access = NodeAccess(config.access, asks_for_certificates=asks_for_certificates)
+        self._access = NodeAccess(config.access, config.tls)
         self._credentials: ServerCredentials | None = None
         self._load = Load(config.limits, config.gather_threads)
         self._port = NodePort(config.limits, self._load, self._access.callers, self.metrics.calls)

@@ -14,7 +14,7 @@ from store_server.access.refusals import Refusals
 from store_server.access.shown import shown_by
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     import grpc
 
@@ -32,10 +32,8 @@ class CertifiedAccess:
     From `start` to `close` certificates that expired end the calls of their bearers within two seconds.
     """
 
-    def __init__(self, audit: Audit, *, now: Callable[[], float] = time.time) -> None:
-        """`now` is in seconds since 1970."""
+    def __init__(self, audit: Audit) -> None:
         self._refusals = Refusals(audit)
-        self._now = now
         self._open = OpenCalls(audit)
         self._watching: asyncio.Task[None] | None = None
 
@@ -55,7 +53,7 @@ class CertifiedAccess:
         """See Access.admitted."""
         caller, certificate = Anybody(context.peer()), shown_by((), context.auth_context()).certificate
         call = OpenCall(caller, None if certificate is None else certificate.not_after)
-        if fault := call.fault(self._now()):
+        if fault := call.fault(time.time()):
             self._refusals.say(fault, peer=context.peer(), caller=caller.name)
             raise failures.unauthenticated(fault)
         with self._open.one_more(call):
@@ -67,4 +65,4 @@ class CertifiedAccess:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            self._open.end_faulty(self._now())
+            self._open.end_faulty(time.time())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from store_server.access.access_config import AccessConfig
     from store_server.catalog import TableState
+    from store_server.tls_config import TlsConfig
 
 
 class CannotControlAccess(ValueError):
@@ -28,8 +29,8 @@ class CannotControlAccess(ValueError):
 class NodeAccess:
     """From `start` to `close`. Raises CannotControlAccess, InvalidCredentials: without these files no node begins."""
 
-    def __init__(self, config: AccessConfig, *, asks_for_certificates: bool = False) -> None:
-        """`asks_for_certificates`: whether TLS lets nobody connect without one."""
+    def __init__(self, config: AccessConfig, tls: TlsConfig | None) -> None:
+        """`tls` is what callers connect with, None for plain text."""
         self._following: IdentifiedAccess | CertifiedAccess | None = None
         self.sources = AllowedSources.parse(config.allowed_sources)
         self.audit: Audit = AuditInLog() if config.audit_log is None else _audit_file(config.audit_log)
@@ -39,7 +40,7 @@ class NodeAccess:
         self._changes = SeenChanges(self.audit_of_node)
         if self._credentials is not None:
             self._following = IdentifiedAccess(self._credentials, self.audit, audit_of_node=self.audit_of_node)
-        elif asks_for_certificates:
+        elif tls is not None and tls.client_ca_file is not None:
             self._following = CertifiedAccess(self.audit)
 
     @property

@@ -78,7 +78,7 @@ class HalfSent:
         for peer, counted in traffic.items():
             self._connections.setdefault(peer, _Connection()).look(counted, self._call_bytes, now)
         for peer in tuple(self._connections):
-            if peer not in traffic and self._connections[peer].is_gone():
+            if peer not in traffic and self._connections[peer].miss():
                 del self._connections[peer]
         beyond, cut_off = self.num_bytes - self.most_bytes, {}
         for peer, connection in sorted(self._connections.items(), key=lambda item: -item[1].half_sent):
@@ -114,8 +114,11 @@ class _Connection:
         self.half_sent, self._held = min(self._held, found - self._least), found - self._least
         self._was_seen = True
 
-    def is_gone(self) -> bool:
-        """Tell whether it was not seen twice: one that is newer than what was seen has calls that count already."""
+    def miss(self) -> bool:
+        """Take note that it was not among those that were looked at; tells whether it is so for the second time.
+
+        At the first it may be newer than what was looked at, and its calls count already.
+        """
         self.half_sent = 0
         was_seen, self._was_seen = self._was_seen, False
         return not was_seen

@@ -72,7 +72,7 @@ class Shell:
 
     def close(self) -> None:
         """End what was left running, and then the shell, which reaps it."""
-        os.write(self._commands, b"kill $(jobs -p); wait\0")
+        os.write(self._commands, b"jobs -p | xargs -r kill; wait\0")
         select.select([self._statuses], [], [], _END_SECONDS)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

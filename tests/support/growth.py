@@ -41,17 +41,28 @@ def sample(process: int, at: float, *, with_sockets: bool = True) -> Sample:
     kilobytes = {words[0]: int(words[1]) for words in lines if words[0] in ("VmRSS:", "RssAnon:")}
     if not kilobytes:
         raise ProcessLookupError(f"process {process} has ended")
-    descriptors = sum(1 for _ in (folder / "fd").iterdir()) - (0 if with_sockets else num_sockets(process))
+    opened = open_files(process)
+    descriptors = len(opened) if with_sockets else sum(not is_socket(file) for file in opened)
     return Sample(at, kilobytes["RssAnon:"] << 10, kilobytes["VmRSS:"] << 10, descriptors)
 
 
 def num_sockets(process: int) -> int:
     """Return how many a process has open; raises OSError when it has gone."""
-    number = 0
+    return sum(map(is_socket, open_files(process)))
+
+
+def is_socket(file: str) -> bool:
+    """Tell whether what a descriptor stands for is one."""
+    return file.startswith("socket:")
+
+
+def open_files(process: int) -> list[str]:
+    """Return what each descriptor of a process stands for; raises OSError when it has gone."""
+    found = []
     for file in Path(f"/proc/{process}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
-            number += str(file.readlink()).startswith("socket:")
-    return number
+            found.append(str(file.readlink()))
+    return found
 
 
 def line_through(points: Sequence[tuple[float, float]]) -> Line:

@@ -25,3 +25,18 @@ def with_rows(table: NDArray[np.uint8], ids: list[int], rows: NDArray[np.uint8])
     changed = table.copy()
     changed[ids] = rows
     return changed
+
+
+def held_rows(root: Path, version: str | None = None, **options: bool) -> NDArray[np.uint8]:
+    """Return all rows of a version of table `t`, by default of the current one."""
+    data_root = DataRoot.open(root)
+    backend = data_root.open_backend("t", version or data_root.current_version("t"), **options)
+    rows = np.concatenate([block.copy() for block in backend.blocks()])
+    backend.close()
+    return rows
+
+
+def directory(root: Path) -> Path:
+    """Return where the current version of table `t` lies."""
+    data_root = DataRoot.open(root)
+    return data_root.version_path("t", data_root.current_version("t"))

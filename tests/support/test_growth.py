@@ -1,9 +1,10 @@
 """What is called growth, and what is not."""
 
 import os
+import socket
 
 import pytest
-from support.growth import FEWEST_SAMPLES, Growth, Sample
+from support.growth import FEWEST_SAMPLES, Growth, Sample, num_sockets, sample
 
 MIB = 1 << 20
 
@@ -35,3 +36,12 @@ def test_this_process_has_memory_and_descriptors():
 
     assert growth.samples[0].own_bytes > MIB
     assert growth.samples[0].descriptors >= 3
+
+
+def test_sockets_are_told_from_other_descriptors():
+    process = os.getpid()
+    before, others = num_sockets(process), sample(process, 0, with_sockets=False).descriptors
+
+    with socket.socket(), socket.socket():
+        assert num_sockets(process) == before + 2
+        assert sample(process, 0, with_sockets=False).descriptors == others

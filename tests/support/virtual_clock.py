@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
 Value = TypeVar("Value")
@@ -45,3 +45,13 @@ def run_virtually(coroutine: Coroutine[object, object, Value]) -> Value:
     """Run a coroutine to its end on a clock of its own."""
     with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
         return runner.run(coroutine)
+
+
+def virtually(test: Callable[..., Coroutine[object, object, None]]) -> Callable[..., None]:
+    """Run an async test on a virtual clock."""
+
+    def run(*args: object, **kwargs: object) -> None:
+        run_virtually(test(*args, **kwargs))
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run

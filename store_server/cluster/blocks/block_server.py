@@ -47,8 +47,7 @@ async def serving_blocks(
     how = "give the certificate that nodes are to see, --cert-file and --key-file"
     require_safe(address, is_encrypted=tls is not None, is_allowed=insecure, how=how)
     credentials = None if tls is None else await asyncio.to_thread(ServerCredentials, tls)
-    asks_for_certificates = tls is not None and tls.client_ca_file is not None
-    access = NodeAccess(AccessConfig(tokens=tokens), asks_for_certificates=asks_for_certificates)
+    access = NodeAccess(AccessConfig(tokens=tokens), tls)
     await asyncio.to_thread(address.require_free)
     of_others = asyncio.all_tasks()
     server = grpc.aio.server(options=_OPTIONS)

@@ -105,9 +105,13 @@ def test_a_node_that_is_about_to_stop_is_asked_where_no_other_has_the_rows_or_al
         cluster.nodes[0].draining = True
         for _ in range(50):
             await cluster.fetch(np.arange(200))
+        with_another = len(cluster.nodes[0].lookups)
         cluster.nodes[1].is_up = False
         for _ in range(50):
             await cluster.fetch(np.arange(100, 200))
+
+        assert with_another >= 50
+        assert len(cluster.nodes[0].lookups) >= with_another + 50
         await cluster.client.close()
 
     run_virtually(leave_nobody_else())
