@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 log = structlog.get_logger()
 _MICROSECONDS: Final = 1e6
@@ -39,19 +39,23 @@ class ServiceManager:
         seconds = int(microseconds) / _MICROSECONDS if watched else None
         return cls(address=environment.get("NOTIFY_SOCKET", ""), watchdog_seconds=seconds)
 
-    def ready(self, status: str) -> None:
-        """Say that the node serves, and from now on that its event loop, the one that runs here, still turns."""
+    def ready(self, status: str, is_alive: Callable[[], bool] = lambda: True) -> None:
+        """Say that the node serves, and from now on that its event loop, the one that runs here, still turns.
+
+        Not as long as `is_alive` denies that the node is.
+        """
         self._tell(f"READY=1\nSTATUS={status}")
         if self.address and self.watchdog_seconds is not None:
-            self._beat(asyncio.get_running_loop(), self.watchdog_seconds / _BEATS_A_LIMIT)
+            self._beat(asyncio.get_running_loop(), self.watchdog_seconds / _BEATS_A_LIMIT, is_alive)
 
     def stopping(self) -> None:
         """Say that the node ends, on whoever's wish. It goes on to say that it is alive."""
         self._tell("STOPPING=1\nSTATUS=draining")
 
-    def _beat(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self._tell("WATCHDOG=1")
-        loop.call_later(seconds, self._beat, loop, seconds)
+    def _beat(self, loop: asyncio.AbstractEventLoop, seconds: float, is_alive: Callable[[], bool]) -> None:
+        if is_alive():
+            self._tell("WATCHDOG=1")
+        loop.call_later(seconds, self._beat, loop, seconds, is_alive)
 
     def _tell(self, message: str) -> None:
         if not self.address:

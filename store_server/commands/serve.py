@@ -25,6 +25,7 @@ from store_server.storage.root_lock import root_lock
 from store_server.workers.supervisor import WorkersFailed, supervise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from store_server.commands.checked_settings import CheckedSettings
@@ -85,8 +86,8 @@ def _make_root(root: Path) -> None:
 def _serve_with_workers(settings: CheckedSettings) -> int:
     manager = ServiceManager.of(os.environ)
 
-    def say_listening(address: str) -> None:
-        _say_listening(address, manager)
+    def say_listening(address: str, is_alive: Callable[[], bool]) -> None:
+        _say_listening(address, manager, is_alive)
 
     return asyncio.run(
         supervise(settings.configs, settings.placements, say_listening, settings.config, stops=manager.stopping)
@@ -108,7 +109,7 @@ def _serve_here(config: ServerConfig, placement: Placement | None) -> int:
     return 0
 
 
-def _say_listening(address: str, manager: ServiceManager) -> None:
+def _say_listening(address: str, manager: ServiceManager, is_alive: Callable[[], bool] = lambda: True) -> None:
     typer.echo(f"listening on {address}")
     sys.stdout.flush()
-    manager.ready(f"listening on {address}")
+    manager.ready(f"listening on {address}", is_alive)

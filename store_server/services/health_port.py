@@ -1,7 +1,8 @@
 """A port in plain text that answers the standard health service and nothing else: for probes, which speak no TLS.
 
 It is there before tables are loaded, and knows three names: "" tells whether clients are served, "startup" whether the
-tables were opened, "liveness" that somebody answers at all. Names of tables stay inside.
+tables were opened, "liveness" that somebody answers at all: in a node of several processes a worker, or one that can
+take its place. Names of tables stay inside.
 """
 
 from __future__ import annotations
@@ -66,7 +67,11 @@ class HealthPort:
 
     def tell(self, is_ready: bool) -> None:
         """Say whether clients are served; to say either also tells that the tables were opened. See Readiness."""
-        self._servicer.become({READY: is_ready, STARTED: True, ALIVE: True})
+        self._servicer.become({READY: is_ready, STARTED: True})
+
+    def tell_alive(self, is_alive: bool) -> None:
+        """Say whether a node of several processes lives; that of one does as long as it answers."""
+        self._servicer.become({ALIVE: is_alive})
 
     async def look_after(self) -> None:
         """Keep to the number of connections until cancelled."""
@@ -107,7 +112,8 @@ class _ProbeServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # i
         self._changed = asyncio.Event()  # another one after each change
 
     def become(self, are_served: dict[str, bool]) -> None:
-        """Say from now on which of the names are served."""
+        """Say from now on whether these names are served."""
+        are_served = {**self._are_served, **are_served}
         if are_served != self._are_served:
             self._are_served = are_served
             self._changed.set()

@@ -60,6 +60,8 @@ class WorkerProcess:
         self.listening: asyncio.Future[str] = loop.create_future()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
+        self._questions = 0  # since it last answered
+        self._has_answered = False
         self._process = process
         self._pidfd = pidfd
         self._control = control
@@ -128,6 +130,18 @@ class WorkerProcess:
         """How long ago it was started."""
         return time.monotonic() - self._began
 
+    @property
+    def unanswered(self) -> int:
+        """How often it was asked for life in vain since it last showed some; 0 before the first time, as it starts."""
+        return self._questions if self._has_answered else 0
+
+    def ask_for_life(self) -> None:
+        """Ask it to say that its event loop turns."""
+        if self._questions == 0:  # one question waits for it at a time
+            with contextlib.suppress(OSError):
+                self._control.send({"alive": True})
+        self._questions += 1
+
     def name_workers(self, node_id: str, listen: Sequence[str]) -> None:
         """Tell it what to tell clients; `ready` follows."""
         with contextlib.suppress(OSError):  # it has just died
@@ -186,6 +200,8 @@ class WorkerProcess:
             case {"serving": bool(is_serving)}:
                 self.is_serving = is_serving
                 self.serving_changed()
+            case {"alive": True}:
+                self._questions, self._has_answered = 0, True
             case {"drain": True}:
                 self.drain_asked()
             case {"failed": str(reason)}:

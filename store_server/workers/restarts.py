@@ -1,4 +1,4 @@
-"""Whether a worker that died is started again, and when."""
+"""When a worker that died is started again, and whether that has become hopeless."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ class Restarts:
     def __init__(self) -> None:
         self.deaths = 0
 
-    def delay_after(self, lived_seconds: float) -> float | None:
-        """Return the seconds until the worker is to be started again, None when it has died too often."""
+    @property
+    def are_hopeless(self) -> bool:
+        """Whether it has died so often in a row that starting it once more is not likely to help."""
+        return self.deaths >= MOST_DEATHS
+
+    def delay_after(self, lived_seconds: float) -> float:
+        """Take note of a death; returns the seconds until the worker is to be started again."""
         self.deaths = 1 if lived_seconds >= STEADY_SECONDS else self.deaths + 1
-        if self.deaths >= MOST_DEATHS:
-            return None
+        if self.are_hopeless:
+            return LONGEST_DELAY_SECONDS
         return float(min(FIRST_DELAY_SECONDS * 2 ** (self.deaths - 1), LONGEST_DELAY_SECONDS))

@@ -16,10 +16,11 @@ from store_server.listen_address import ListenAddress
 from store_server.workers.deadly_versions import DeadlyVersions
 from store_server.workers.kept_files import KeptFiles
 from store_server.workers.process import WorkerProcess, how_it_ended, with_listen
-from store_server.workers.restarts import FIRST_DELAY_SECONDS, MOST_DEATHS, Restarts
+from store_server.workers.restarts import FIRST_DELAY_SECONDS, Restarts
+from store_server.workers.silence import ask_again_and_again, is_lost, serves
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from store_server.config import ServerConfig
     from store_server.placement import Placement
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _SECONDS_TO_END: Final = 15.0  # beyond those for what is under way: for closing, and for a disk that does not answer
+_SECONDS_TO_DIE: Final = 5.0  # once killed; who waits for a dead disk inside the kernel does not even die
 _TOLD_TO_END: Final = (0, -signal.SIGTERM, -signal.SIGINT)  # by a signal where it could not yet be heard
 
 
@@ -64,7 +66,9 @@ class Supervisor:
         self._start_process = start
         self._sleep = sleep
         self.readiness: Readiness = lambda _: None
-        """Is told whether any worker serves clients."""
+        """Is told whether any worker serves clients, again and again."""
+        self.liveness: Readiness = lambda _: None
+        """Is told whether there is anything to hope for, again and again; see `is_alive`."""
         self._node_id = secrets.token_hex(8)
         self._files = KeptFiles()
         self._deadly = DeadlyVersions(configs[0].root)
@@ -84,14 +88,17 @@ class Supervisor:
         """
         self._hear_signals()
         try:
-            if await self._start_all():
-                is_ready(self._configs[0].listen)
-                await self._keep_all()
+            if await self._listen_all():
+                await self._keep_all(lambda: is_ready(self._configs[0].listen))
         finally:
             stops()
             codes = await self._end_all()
             self._files.close()
         return self._exit_code(codes)
+
+    def is_alive(self) -> bool:
+        """Tell whether any worker runs or can be replaced: not if all are stuck and cannot even be ended."""
+        return not self._workers or not all(is_lost(worker) for worker in self._workers.values())
 
     @property
     def num_workers(self) -> int:
@@ -118,24 +125,28 @@ class Supervisor:
             # A terminal that was closed ends a node as SIGTERM does: what is under way is finished.
             worker.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
-    async def _start_all(self) -> bool:
-        """Start the workers and wait until all of them are ready; False if told to stop meanwhile."""
+    async def _listen_all(self) -> bool:
+        """Start the workers and wait until all of them listen; False if told to stop meanwhile."""
         for number in range(len(self._configs)):
             try:
                 self._start(number)
             except OSError as error:
                 raise WorkersFailed(f"{self._name(number)} could not be started: {error}") from error
-        for worker in list(self._workers.values()):
-            if not await self._has_come(worker.listening):
+        workers = list(self._workers.values())
+        for worker in workers:
+            await _first_of(self._stop, worker.listening, *(each.ended for each in workers))
+            if self._stop.done():
                 return False
+            for each in workers:
+                self._require_running(each)
             # Picked by the worker, perhaps: whoever takes its place listens there, too.
             self._configs[worker.number] = with_listen(self._configs[worker.number], worker.listening.result())
-        for worker in list(self._workers.values()):
-            worker.name_workers(self._node_id, self._listen_names())
-            if not await self._has_come(worker.ready):
-                return False
-            log.info("worker ready", worker=worker.number, address=worker.listening.result(), pid=worker.pid)
         return True
+
+    def _require_running(self, worker: WorkerProcess) -> None:
+        if worker.ended.done():
+            how = worker.failure or f"did not start: {how_it_ended(worker.ended.result())}"
+            raise WorkersFailed(f"{self._name(worker.number)}: {how}")
 
     def _start(self, number: int) -> WorkerProcess:
         worker = self._start_process(
@@ -155,41 +166,46 @@ class Supervisor:
             worker.drain()
 
     def _tell_readiness(self) -> None:
-        is_serving = any(worker.is_serving for worker in self._workers.values())
-        self.readiness(is_serving and not self._stop.done())
+        self.readiness(self._is_serving() and not self._stop.done())
 
-    async def _has_come(self, event: asyncio.Future[Any]) -> bool:
-        """Wait for what a worker says; False if told to stop. Raises WorkersFailed if any of them ends before."""
-        await _first_of(self._stop, event, *(worker.ended for worker in self._workers.values()))
-        if self._stop.done():
-            return False
-        for worker in self._workers.values():
-            if worker.ended.done():
-                how = worker.failure or f"did not start: {how_it_ended(worker.ended.result())}"
-                raise WorkersFailed(f"{self._name(worker.number)}: {how}")
-        return True
+    def _is_serving(self) -> bool:
+        return any(serves(worker) for worker in self._workers.values())
 
-    async def _keep_all(self) -> None:
-        """Start again what dies, until told to stop. Raises WorkersFailed when one dies too often."""
+    def _tell_health(self) -> None:
+        self._tell_readiness()
+        self.liveness(self.is_alive())
+
+    async def _keep_all(self, is_ready: Callable[[], None]) -> None:
+        """Start again what dies, until told to stop; `is_ready` is called once all workers serve.
+
+        Raises WorkersFailed when one ends before it first served, or dies too often with no other that serves.
+        """
+        workers = list(self._workers.values())
         keeping = [asyncio.create_task(self._keep(number)) for number in self._workers]
+        asking = asyncio.create_task(ask_again_and_again(self._workers.values, self._tell_health))
+        all_ready = asyncio.create_task(_all_of(worker.ready for worker in workers))
         try:
-            await _first_of(self._stop, *keeping)
+            await _first_of(self._stop, all_ready, *keeping)
+            if all_ready.done() and not self._stop.done():
+                is_ready()
+                await _first_of(self._stop, *keeping)
             for task in keeping:
                 if task.done():
                     task.result()
         finally:
-            for task in keeping:
+            for task in (*keeping, asking, all_ready):
                 task.cancel()
-            await asyncio.gather(*keeping, return_exceptions=True)
+            await asyncio.gather(*keeping, asking, all_ready, return_exceptions=True)
 
     async def _keep(self, number: int) -> None:
+        await self._serve_first(self._workers[number])
         restarts = Restarts()
         death = await self._death_of(number)
         while not self._stop.done():
             is_explained = await self._is_explained(death)
             delay = FIRST_DELAY_SECONDS if is_explained else restarts.delay_after(death.lived_seconds)
-            if delay is None:
-                raise WorkersFailed(f"worker {number} {death.event} {MOST_DEATHS} times in a row: {death.reason}")
+            if restarts.are_hopeless and not self._is_serving():
+                raise WorkersFailed(f"worker {number} {death.event} {restarts.deaths} times in a row: {death.reason}")
             log.error(
                 f"worker {death.event}, another takes its place", worker=number, reason=death.reason, seconds=delay
             )
@@ -202,6 +218,14 @@ class Supervisor:
                 death = _Death("could not be started", str(error), lived_seconds=0.0)
             else:
                 death = await self._death_of(number)
+
+    async def _serve_first(self, worker: WorkerProcess) -> None:
+        """Wait until a worker of those that the node starts with serves; raises WorkersFailed if it ends before."""
+        worker.name_workers(self._node_id, self._listen_names())
+        await _first_of(worker.ready, worker.ended)
+        if not worker.ready.done():
+            self._require_running(worker)
+        log.info("worker ready", worker=worker.number, address=worker.listening.result(), pid=worker.pid)
 
     async def _is_explained(self, death: _Death) -> bool:
         """Tell whether a worker that died was itself sound; a version that ended workers before is served no more."""
@@ -242,8 +266,11 @@ class Supervisor:
                 if worker.ended in late:
                     log.error("worker does not end, killed", worker=worker.number, seconds=seconds)
                     worker.send_signal(signal.SIGKILL)
-            await asyncio.wait(ends)
-        return [end.result() for end in ends]
+            _, lost = await asyncio.wait(ends, timeout=_SECONDS_TO_DIE)
+            for worker in workers:
+                if worker.ended in lost:
+                    log.error("worker was killed and does not end, left behind", worker=worker.number, pid=worker.pid)
+        return [end.result() if end.done() else -signal.SIGKILL for end in ends]
 
     def _exit_code(self, codes: list[int]) -> int:
         first, *more = self._signals
@@ -265,16 +292,21 @@ async def _first_of(*events: asyncio.Future[Any]) -> None:
     await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
 
 
+async def _all_of(events: Iterable[asyncio.Future[Any]]) -> None:
+    await asyncio.wait(list(events))  # which, unlike gather, leaves them as they are when it is cancelled
+
+
 async def supervise(
     configs: Sequence[ServerConfig],
     placements: Sequence[Placement | None],
-    is_ready: Callable[[str], None],
+    is_ready: Callable[[str, Callable[[], bool]], None],
     whole: ServerConfig,
     *,
     stops: Callable[[], None] = lambda: None,
 ) -> int:
     """Run a worker for each of `configs` until told to stop, show their metrics and answer probes; see Supervisor.run.
 
+    `is_ready` is given what tells whether the node is alive, too: see Supervisor.is_alive.
     `whole` are the settings of the node, of which each worker has its part. Raises CannotListen.
     """
     supervisor = Supervisor(configs, placements)
@@ -284,10 +316,10 @@ async def supervise(
             from store_server.services.health_port import health_port
 
             port = await stack.enter_async_context(health_port(whole.health_listen))
-            supervisor.readiness = port.tell
+            supervisor.readiness, supervisor.liveness = port.tell, port.tell_alive
         if whole.metrics_listen is not None:
             from store_server.observing.metrics_port import metrics_shown
             from store_server.workers.worker_metrics import WorkerMetrics
 
             await stack.enter_async_context(metrics_shown(whole, WorkerMetrics(supervisor).text))
-        return await supervisor.run(is_ready, stops)
+        return await supervisor.run(lambda address: is_ready(address, supervisor.is_alive), stops)

@@ -117,6 +117,8 @@ class Talk:
         if received is None:  # nobody would end this process, or take notice of it
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             os.kill(os.getpid(), signal.SIGTERM)
+        elif received.message == {"alive": True}:
+            self._say(received.message)
         elif self._node is None:
             self._told.append(received.message)
         else:

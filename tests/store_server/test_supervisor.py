@@ -24,15 +24,23 @@ class FakeWorker:
     pid = 1
     failure = ""
     culprit = None
-    is_serving = True
     lived_seconds = 1.0
+    unanswered = 0
 
-    def __init__(self, number, config):
+    def __init__(self, number, config, *, serves):
         loop = asyncio.get_running_loop()
+        self.serves = serves
         self.number = number
         self.quarantined = []
         self.listening, self.ready, self.ended, self.told_to_end = (loop.create_future() for _ in range(4))
         self.listening.set_result(config.listen)
+
+    @property
+    def is_serving(self):
+        return self.serves and not self.ended.done()
+
+    def ask_for_life(self):
+        pass
 
     def name_workers(self, _node_id, _listen):
         self.ready.set_result(None)
@@ -53,8 +61,9 @@ class FakeWorker:
 class Starts:
     """Starts fake workers, except for those starts that `failures` gives a reason for."""
 
-    def __init__(self, failures=None):
+    def __init__(self, failures=None, *, serves=True):
         self.failures = failures or {}
+        self.serves = serves
         self.workers = []
         self.tries = 0
 
@@ -62,7 +71,7 @@ class Starts:
         self.tries += 1
         if self.tries in self.failures:
             raise self.failures[self.tries]
-        self.workers.append(FakeWorker(number, config))
+        self.workers.append(FakeWorker(number, config, serves=self.serves))
         return self.workers[-1]
 
 
@@ -91,8 +100,32 @@ async def test_a_worker_that_cannot_be_started_again_is_tried_once_more(configs)
     assert [worker.number for worker in starts.workers] == [0, 1, 1]
 
 
-async def test_a_worker_that_can_never_be_started_again_ends_the_node_with_the_reason(configs):
-    starts, ready = Starts(dict.fromkeys(range(3, 100), NO_MORE_FILES)), asyncio.Event()
+async def test_a_worker_that_dies_again_and_again_does_not_end_those_that_serve(configs):
+    starts, ready, pauses = Starts(), asyncio.Event(), []
+
+    async def note(seconds):
+        pauses.append(seconds)
+
+    supervisor = Supervisor(configs, [None, None], start=starts, sleep=note)
+    running = asyncio.create_task(supervisor.run(lambda _: ready.set()))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await ready.wait()
+        for deaths in range(20):
+            starts.workers[-1].failure = "tokens.toml cannot be read"
+            starts.workers[-1].ended.set_result(1)
+            while len(starts.workers) < deaths + 3:
+                await asyncio.sleep(0)
+        assert not starts.workers[0].ended.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert await running == 0
+
+    assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert set(pauses[4:]) == {5.0}
+
+
+async def test_a_worker_that_can_never_be_started_again_where_no_other_serves_ends_the_node_with_the_reason(configs):
+    starts, ready = Starts(dict.fromkeys(range(3, 100), NO_MORE_FILES), serves=False), asyncio.Event()
     running = asyncio.create_task(
         Supervisor(configs, [None, None], start=starts, sleep=no_pause).run(lambda _: ready.set())
     )
@@ -127,9 +160,9 @@ async def test_versions_that_end_workers_do_not_end_the_node_before_all_are_in_q
     assert starts.workers[0].quarantined == [(version, False) for version in versions]
 
 
-async def test_workers_that_die_of_a_version_in_quarantine_end_the_node(configs):
+async def test_workers_that_die_of_a_version_in_quarantine_end_a_node_that_serves_nobody(configs):
     version = PlacedVersion("a", "0" * 32, Place(1, 2, 3))
-    starts, ready = Starts(), asyncio.Event()
+    starts, ready = Starts(serves=False), asyncio.Event()
     supervisor = Supervisor(configs, [None, None], start=starts, sleep=no_pause)
     running = asyncio.create_task(supervisor.run(lambda _: ready.set()))
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -143,6 +176,42 @@ async def test_workers_that_die_of_a_version_in_quarantine_end_the_node(configs)
             await running
 
     assert len(starts.workers) == 2 + 2 + 4
+
+
+async def test_a_worker_that_dies_while_others_load_their_tables_is_replaced(configs):
+    starts, is_ready = Starts(), asyncio.Event()
+    running = asyncio.create_task(
+        Supervisor(configs, [None, None], start=starts, sleep=no_pause).run(lambda _: is_ready.set())
+    )
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(starts.workers) < 2:
+            await asyncio.sleep(0)
+        starts.workers[1].name_workers = lambda *_: None
+        await starts.workers[0].ready
+        starts.workers[0].ended.set_result(-signal.SIGKILL)
+        while len(starts.workers) < 3:
+            await asyncio.sleep(0)
+        assert not is_ready.is_set()
+        starts.workers[1].ready.set_result(None)
+        await is_ready.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert await running == 0
+
+
+async def test_a_worker_that_ends_before_it_ever_served_ends_the_node_with_the_reason(configs):
+    starts = Starts()
+    running = asyncio.create_task(Supervisor(configs, [None, None], start=starts, sleep=no_pause).run(lambda _: None))
+    while len(starts.workers) < 2:
+        await asyncio.sleep(0)
+    starts.workers[1].name_workers = lambda *_: None
+    starts.workers[1].failure = "no table"
+    starts.workers[1].ended.set_result(1)
+
+    with pytest.raises(WorkersFailed, match="worker 1 of 2: no table"):
+        await running
+
+    assert starts.workers[0].told_to_end.done()
 
 
 async def test_a_first_worker_that_cannot_be_started_ends_those_before_it(configs):

@@ -1,0 +1,56 @@
+"""Workers that run and do nothing: stopped, or stuck in a page that never comes. A process table does not tell them.
+
+Each is asked every second for a sign of its event loop. Who was asked in vain for some time does not count as serving;
+after longer it is ended, for another to take its place; and if not even that ends it, it counts as dead. Times are
+counted in questions, so that a parent that was itself stopped for an hour blames nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from store_server.workers.process import WorkerProcess
+
+log = structlog.get_logger()
+_ASK_SECONDS: Final = 1.0
+_MOST_TO_SERVE: Final = 5
+_MOST_TO_LIVE: Final = 20
+_MOST_TO_COUNT: Final = 30  # it was killed a while ago and is still there: it waits for a disk, say
+
+
+def serves(worker: WorkerProcess) -> bool:
+    """Tell whether a worker serves clients and shows it."""
+    return bool(worker.is_serving) and worker.unanswered < _MOST_TO_SERVE
+
+
+def is_lost(worker: WorkerProcess) -> bool:
+    """Tell whether nothing is to be hoped of a worker, not even its end."""
+    return worker.unanswered >= _MOST_TO_COUNT
+
+
+async def ask_again_and_again(workers: Callable[[], Iterable[WorkerProcess]], asked: Callable[[], None]) -> None:
+    """Ask all workers that run until cancelled; `asked` is called each time, when the counts have changed."""
+    while True:
+        await asyncio.sleep(_ASK_SECONDS)
+        for worker in workers():
+            if not worker.ended.done():
+                worker.ask_for_life()
+                _heed(worker)
+        asked()
+
+
+def _heed(worker: WorkerProcess) -> None:
+    if worker.unanswered == _MOST_TO_SERVE:
+        log.error("worker does not answer, does not count as serving", worker=worker.number, pid=worker.pid)
+    elif worker.unanswered == _MOST_TO_LIVE:
+        worker.failure = f"did not answer for {_MOST_TO_LIVE * _ASK_SECONDS:g} s, so it was killed"
+        worker.send_signal(signal.SIGKILL)
+    elif worker.unanswered == _MOST_TO_COUNT:
+        log.error("worker was killed and does not end; its disk may not answer", worker=worker.number, pid=worker.pid)
