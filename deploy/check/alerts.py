@@ -32,6 +32,7 @@ def problems(deploy: Path) -> Iterator[str]:
     tests = sorted((deploy / "alert_tests").glob("*.yaml"))
     yield from complaints("promtool", "test", "rules", *tests)
     tried = [test for each in tests for test in yaml.safe_load(each.read_text())["tests"]]
+    yield from _unknown_reasons(tried)
     for rule in rules:
         yield from (f"{rule['alert']}: {problem}" for problem in _series(rule["alert"], tried))
 
@@ -48,6 +49,23 @@ def _of_rule(rule: dict[str, Any]) -> Iterator[str]:
     # The page comes after the rules; from then on it must answer all of them.
     if _OPERATE.exists() and not re.search(rf"^#+ {rule['alert']}$", _OPERATE.read_text(), re.MULTILINE):
         yield f"docs/operate.md has no section {rule['alert']}"
+
+
+def _unknown_reasons(tests: list[dict[str, Any]]) -> Iterator[str]:
+    """Say which series have a reason that no node gives: a rule that is tried on those may never fire in earnest."""
+    from engram_store.v1.error_reason_pb2 import ErrorReason
+    from store_server.limits.limits import Limits
+    from store_server.limits.load import Load
+
+    known = {
+        "engram_lookup_failures_total": {name.removeprefix("ERROR_REASON_") for name, _ in ErrorReason.items()},
+        "engram_refused_total": set(Load(Limits(), disk_turns=1).refused),
+        "engram_cut_off_total": {"connection", "stalled"},
+    }
+    for series in (each["series"] for test in tests for each in test["input_series"]):
+        name, reason = series.partition("{")[0], re.search(r'reason="([^"]*)"', series)
+        if name in known and (reason is None or reason[1] not in known[name]):
+            yield f"alert_tests: no node has {series}; reasons are {', '.join(sorted(known[name]))}"
 
 
 def _series(alert: str, tried: list[dict[str, Any]]) -> Iterator[str]:

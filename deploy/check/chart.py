@@ -75,6 +75,7 @@ def _refusals(chart: Path) -> Iterator[str]:
             "serviceMonitor": {"enabled": True},
             "networkPolicy": {"enabled": True},
         },
+        "cores and sockets": {"insecure": True, "numa": {"nodes": "0", "pinCores": "0-7"}},
         "no workers": {"insecure": True, "workers": 0},
     }
     for name, values in mistakes.items():

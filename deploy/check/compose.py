@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from check import settings
 from check.conventions import JOB, PORTS, USER_ID
 from check.options import unknown_options, value_of, wrong_ports
 from check.programs import complaints, run
@@ -43,16 +44,18 @@ def problems(deploy: Path) -> Iterator[str]:
 def _node(name: str, service: Mapping[str, Any]) -> Iterator[str]:
     arguments = service["command"]
     yield from unknown_options(arguments)
+    yield from settings.problems(arguments, service["environment"])
     yield from wrong_ports(arguments, PORTS)
     if "--supervise" not in arguments:
         yield "--supervise is missing: nobody would replace a worker that dies, or put aside what ended it"
     for variable in service.get("environment", {}):
         yield from unknown_options([f"--{variable.removeprefix('ENGRAM_').lower().replace('_', '-')}"])
-    if service["environment"].get("ENGRAM_ADVERTISE") != f"{name}:{PORTS['lookups']}":
-        yield f"ENGRAM_ADVERTISE must be {name}:{PORTS['lookups']}, where other nodes reach it"
+    port = service["environment"].get("ENGRAM_LISTEN", "").rpartition(":")[2]
+    if service["environment"].get("ENGRAM_ADVERTISE") != f"{name}:{port}":
+        yield f"ENGRAM_ADVERTISE must be {name}:{port}, where other nodes reach it"
     for published in service["ports"]:
-        if not published.startswith("127.0.0.1:") or not published.endswith(f":{PORTS['lookups']}"):
-            yield f"publishes {published}, not lookups ({PORTS['lookups']}) on loopback"
+        if published != f"127.0.0.1:{port}:{port}":
+            yield f"publishes {published}, not lookups on loopback, at the port that others are told of: {port}"
     if f'"127.0.0.1:{PORTS["health"]}"' not in " ".join(service["healthcheck"]["test"]):
         yield f"its healthcheck must ask the health port, {PORTS['health']}"
     if service["user"] != f"{USER_ID}:{USER_ID}":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
-from check import network
+from check import network, settings
 from check.conventions import HEALTH_SERVICES, JOB, USER_ID
 from check.options import unknown_options, value_of, wrong_ports
 
@@ -55,6 +55,7 @@ def _selectors(kinds: dict[str, list[Manifest]], nodes: Manifest, labels: dict[s
 def _arguments(container: Manifest, pod: Manifest, values: Manifest) -> Iterator[str]:
     arguments = container["args"]
     yield from unknown_options(arguments)
+    yield from settings.problems(arguments)
     yield from wrong_ports(arguments, values["ports"])
     opened = {each["name"]: each["containerPort"] for each in container["ports"]}
     workers = int(value_of(arguments, "--workers"))
@@ -124,6 +125,8 @@ def _services(kinds: dict[str, list[Manifest]], nodes: Manifest, container: Mani
 
 def _confinement(pod: Manifest, container: Manifest) -> Iterator[str]:
     found = {**pod["securityContext"], **container["securityContext"]}
+    # Without it the default profile of seccomp refuses set_mempolicy(), and the node does not start.
+    chooses_memory = bool(value_of(container["args"], "--numa-nodes"))
     wanted = {
         "runAsNonRoot": True,
         "runAsUser": USER_ID,
@@ -131,7 +134,7 @@ def _confinement(pod: Manifest, container: Manifest) -> Iterator[str]:
         "seccompProfile": {"type": "RuntimeDefault"},
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
+        "capabilities": {"drop": ["ALL"]} | ({"add": ["SYS_NICE"]} if chooses_memory else {}),
     }
     yield from (
         f"{key} must be {value}, got {found.get(key)}" for key, value in wanted.items() if found.get(key) != value

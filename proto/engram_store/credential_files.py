@@ -65,6 +65,8 @@ class CredentialFiles:
     ) -> None:
         self.num_refused = 0
         """How often files were changed to something that cannot be used."""
+        self.are_refused = False
+        """Whether that is how they are now."""
         self._paths = paths
         self._token = token
         self._refused = refused
@@ -101,7 +103,7 @@ class CredentialFiles:
         try:
             read, seen = self._settled()
             self._check_next(read)
-            self._current, self._seen = read, seen
+            self._current, self._seen, self.are_refused = read, seen, False
         except CredentialsRefused as error:
             if found != self._doubted:
                 self._doubted, self._doubted_since = found, self._now()
@@ -109,6 +111,7 @@ class CredentialFiles:
                 return
             self._seen = found
             self.num_refused += 1
+            self.are_refused = True
             self._refused(str(error))
 
     def _settled(self) -> tuple[Credentials, _Signature]:

@@ -28,6 +28,11 @@ class CredentialFile:
         self._failure = ""
         self._warned_of = 0
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the last look at it gave nothing, so that what it said before counts."""
+        return bool(self._failure)
+
     def first(self) -> Credentials:
         """Return what it says now; raises InvalidCredentials, which names the file. Waits for a disk."""
         try:

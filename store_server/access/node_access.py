@@ -57,6 +57,10 @@ class NodeAccess:
         """Return how often a file could not be read again, by its path."""
         return {} if self._credentials is None else {str(self._credentials.path): self._credentials.failures}
 
+    def stale_files(self) -> dict[str, bool]:
+        """Return whether a file says something that cannot be read, by its path."""
+        return {} if self._credentials is None else {str(self._credentials.path): self._credentials.is_stale}
+
     def looked(self, tables: Mapping[str, TableState], epoch: int) -> None:
         """Write down what has become of tables and the shard map since the last look; `epoch` is 0 for no map."""
         self._changes.look({name: state.current for name, state in tables.items()}, epoch)

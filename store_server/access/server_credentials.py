@@ -57,6 +57,10 @@ class ServerCredentials:
         """Return how often the files were changed to something that cannot be used, by that of the certificate."""
         return {str(self._tls.cert_file): self.num_refused}
 
+    def stale_files(self) -> dict[str, bool]:
+        """Return whether the files are such as cannot be used, by that of the certificate."""
+        return {str(self._tls.cert_file): self._files.are_refused}
+
     def look(self) -> None:
         """See whether the files have changed, so that it is said before a client comes."""
         with self._asking:

@@ -21,6 +21,12 @@ class Pool:
         mine, left = self._taken_by.get(client, 0), self.most - self.taken
         return mine + amount <= left or (mine == 0 and amount <= left)
 
+    @property
+    def fullness(self) -> float:
+        """How near it is to refusing somebody, 1 where it does: whoever holds most, or a stranger. For any thread."""
+        most_of_one, left = max([*self._taken_by.values()], default=0), self.most - self.taken
+        return max(min(1.0, most_of_one / left) if left > 0 else 1.0, self.taken / self.most)
+
     def take(self, client: str, amount: int) -> None:
         """Count it as taken, whether it fits or not."""
         self.taken += amount

@@ -18,6 +18,10 @@ def read_access(readings: Readings, access: NodeAccess, shown: Callable[[], Serv
     `shown` returns what the node shows over TLS, once that was read; None for nothing.
     """
 
+    def stale() -> dict[str, bool]:
+        own = shown()
+        return access.stale_files() | ({} if own is None else own.stale_files())
+
     def failures() -> dict[str, float]:
         own = shown()
         return access.reload_failures() | ({} if own is None else own.reload_failures())
@@ -27,6 +31,12 @@ def read_access(readings: Readings, access: NodeAccess, shown: Callable[[], Serv
         "Looks at a file of credentials or a certificate that gave nothing: what it last said counts.",
         "file",
         failures,
+    )
+    readings.gauges(
+        "engram_credentials_stale",
+        "Whether a file of credentials or a certificate cannot be used as it is now: what it said before counts.",
+        "file",
+        stale,
     )
     readings.gauges(
         "engram_certificate_expiry_timestamp_seconds",

@@ -24,6 +24,16 @@ def read_load(readings: Readings, load: Load) -> None:
     )
     readings.gauge("engram_queued", "Lookups that wait to be begun.", lambda: load.waiting.taken)
     readings.gauge("engram_queued_limit", "The most that there may be of them.", lambda: load.waiting.most)
+    readings.gauge(
+        "engram_queued_fullness_ratio",
+        "How near the queue is to refusing a client more: at 1 it does. One client alone may fill half of it.",
+        lambda: load.waiting.fullness,
+    )
+    readings.gauge(
+        "engram_in_flight_fullness_ratio",
+        "How near requests or replies are to the bytes at which a client waits or is refused: at 1 it is so.",
+        lambda: max(pool.fullness for pool in pools),
+    )
     readings.counters(
         "engram_refused_total", "What was refused, by the limit that was reached.", "reason", load.refused.copy
     )

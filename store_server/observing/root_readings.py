@@ -1,27 +1,120 @@
-"""What a node shows of the place where its data root lies."""
+"""What a node shows of the place where its data root lies, which may be a disk that does not answer."""
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING
+import threading
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from store_server.observing.readings import Readings
 
+_LOOK_SECONDS: Final = 30.0
+_WAIT_SECONDS: Final = 0.25  # for a look: all that a worker shows has to come within a second
+_STUCK_SECONDS: Final = 5.0
+_NO_NAMELESS_FILES: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+
+
+class RootState(NamedTuple):
+    """What one look at a data root found."""
+
+    all_bytes: int
+    free_bytes: int
+    is_writable: bool
+
+
+def look_at(root: Path) -> RootState:
+    """Ask the disk, and write to it. Raises OSError; waits for the disk."""
+    found = os.statvfs(root)
+    return RootState(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, _can_be_written(root))
+
+
+class RootReadings:
+    """Looks at a data root every 30 s, in threads that nobody waits for when the disk does not answer. For any thread.
+
+    A disk that has not answered for 5 s takes no writes either; its sizes are those that were seen last.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        look: Callable[[Path], RootState] = look_at,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._root = root
+        self._look = look
+        self._now = now
+        self._lock = threading.Lock()
+        self._seen: RootState | None = None
+        self._failure: OSError | None = None
+        self._looking: threading.Thread | None = None
+        self._began = 0.0
+
+    def newest(self) -> RootState:
+        """Return what was seen last. Raises OSError where there is no such place, or nothing was seen yet."""
+        with self._lock:
+            if self._looking is None or (not self._looking.is_alive() and self._now() >= self._began + _LOOK_SECONDS):
+                self._began = self._now()
+                self._looking = threading.Thread(target=self._look_once, name="root", daemon=True)
+                self._looking.start()
+            looking = self._looking
+        looking.join(_WAIT_SECONDS)
+        if self._failure is not None:
+            raise self._failure
+        if self._seen is None:
+            raise TimeoutError(f"{self._root} was not seen yet: its disk does not answer")
+        is_stuck = looking.is_alive() and self._now() >= self._began + _STUCK_SECONDS
+        return self._seen._replace(is_writable=False) if is_stuck else self._seen
+
+    def _look_once(self) -> None:
+        try:
+            self._seen, self._failure = self._look(self._root), None
+        except OSError as error:
+            self._failure = error
+
 
 def read_root(root: Path, readings: Readings) -> None:
     """Show how large it is, how much can still be written there, and whether anything can."""
+    looks = RootReadings(root)
 
-    def free_bytes() -> float:
-        found = os.statvfs(root)
-        return found.f_bavail * found.f_frsize
+    def is_writable() -> bool:
+        try:
+            return looks.newest().is_writable
+        except OSError:
+            return False
 
-    def all_bytes() -> float:
-        found = os.statvfs(root)
-        return found.f_blocks * found.f_frsize
+    readings.gauge(
+        "engram_root_bytes",
+        "Size of the file system that the data root lies on.",
+        lambda: looks.newest().all_bytes,
+    )
+    readings.gauge(
+        "engram_root_free_bytes",
+        "Bytes that can still be written below the data root.",
+        lambda: looks.newest().free_bytes,
+    )
+    readings.gauge(
+        "engram_root_writable", "Whether the data root can be written to, tried twice a minute.", is_writable
+    )
 
-    readings.gauge("engram_root_bytes", "Size of the file system that the data root lies on.", all_bytes)
-    readings.gauge("engram_root_free_bytes", "Bytes that can still be written below the data root.", free_bytes)
-    readings.gauge("engram_root_writable", "Whether the data root can be written to.", lambda: os.access(root, os.W_OK))
+
+def _can_be_written(root: Path) -> bool:
+    """Tell whether a block reaches the disk, in a file without a name, of which nothing stays."""
+    try:
+        descriptor = os.open(root, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        return error.errno in _NO_NAMELESS_FILES and os.access(root, os.W_OK)
+    try:
+        os.write(descriptor, bytes(4096))
+        os.fdatasync(descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

@@ -94,9 +94,25 @@ def test_what_cannot_be_used_is_told_of_once_and_what_was_before_stays(own):
         assert files.look() is first
         told.append(files.num_refused)
     assert told == [0, 0, 1, 1]
+    assert files.are_refused
     (said,) = refused
     assert str(own.key) in said
     assert "no certificate and its key" in said
+
+
+def test_files_that_were_mended_are_refused_no_longer(own):
+    clock = Clock()
+    files, key = pair_files(own, now=clock), own.key.read_bytes()
+    files.newest()
+    own.key.write_text("no key")
+    for clock.seconds in (2.0, 4.0):
+        files.look()
+    assert files.are_refused
+
+    replace(own.key, key)
+    files.look()
+
+    assert not files.are_refused
 
 
 def test_the_key_of_another_certificate_is_named(tmp_path, authority, own):

@@ -47,6 +47,7 @@ def test_a_node_with_a_certificate_shows_its_metrics_to_those_who_have_one_and_s
     assert {sample.value for sample in shown.where(expiry, file=str(served.cert))} == {ends}
     assert shown.labels("engram_credentials_reload_failures_total", "file") == {str(served.cert)}
     assert shown.total("engram_credentials_reload_failures_total") == 0
+    assert {sample.value for sample in shown.where("engram_credentials_stale", file=str(served.cert))} == {0}
 
 
 def test_metrics_go_beyond_this_host_in_plain_text_only_where_that_is_allowed(tmp_path):

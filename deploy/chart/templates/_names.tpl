@@ -35,6 +35,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and .Values.networkPolicy.enabled .Values.serviceMonitor.enabled (not .Values.networkPolicy.metrics) -}}
 {{- fail "networkPolicy keeps Prometheus out: say in networkPolicy.metrics where it is, or serviceMonitor.enabled: false" -}}
 {{- end -}}
+{{- if and .Values.numa.nodes .Values.numa.pinCores -}}
+{{- fail "give numa.nodes or numa.pinCores, not both: cores decide the node, and a node its cores" -}}
+{{- end -}}
 {{- if and .Values.cluster.url (lt (int .Values.replicas) (int .Values.cluster.copies)) -}}
 {{- fail (printf "%d replicas cannot hold %d copies of each row" (int .Values.replicas) (int .Values.cluster.copies)) -}}
 {{- end -}}

@@ -116,7 +116,12 @@ def test_a_file_that_broke_can_be_seen_in_the_metrics(node, written):
             for worker in "01"
         )
     )
+    assert scrape(node).total("engram_credentials_stale", file=str(written.path)) == 2
     assert node.logged("the credentials cannot be read; what they last said counts")
+
+    written.path.write_text("")
+
+    assert comes_true(lambda: scrape(node).total("engram_credentials_stale") == 0)
 
 
 def test_a_client_shows_its_token(node, written):

@@ -1,5 +1,7 @@
 """An amount that clients share."""
 
+import pytest
+
 from store_server.limits.pool import Pool
 
 
@@ -34,3 +36,27 @@ def test_what_is_given_back_can_be_taken_again():
 
     assert pool.taken == 0
     assert taken_by(pool, "b") == 50
+
+
+@pytest.mark.parametrize("clients", [1, 2, 3, 9])
+def test_a_pool_is_as_full_as_the_client_is_near_to_being_refused(clients):
+    pool, names = Pool(9000), [str(number) for number in range(clients)]
+    found = []
+    while pool.fits(names[-1], 1):
+        for name in names:
+            pool.take(name, 1)
+        found.append(pool.fullness)
+
+    assert found == sorted(found)
+    assert found[0] < 0.01
+    assert 0.99 <= found[-1] <= 1
+
+
+def test_a_pool_full_of_many_small_clients_is_full_though_none_is_near_its_limit():
+    pool = Pool(100)
+    for number in range(98):
+        pool.take(str(number), 1)
+
+    assert pool.fullness == 0.98
+    pool.take("last", 2)
+    assert pool.fullness == 1
