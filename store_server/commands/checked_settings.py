@@ -46,7 +46,7 @@ def checked(options: ServeOptions, layers: Layer) -> CheckedSettings:
     placements: list[Placement | None] = []
     configs: list[ServerConfig] = []
     for group in options.groups():
-        with _noting(problems):
+        with _noting(problems, group):
             config = dataclasses.replace(config, **group.settings())  # each by itself: one that is wrong is left out
         problems += group.problems()
     with _noting(problems):
@@ -59,8 +59,11 @@ def checked(options: ServeOptions, layers: Layer) -> CheckedSettings:
 
 
 @contextmanager
-def _noting(problems: list[str]) -> Iterator[None]:
+def _noting(problems: list[str], group: object = None) -> Iterator[None]:
+    """Add what is wrong, with the name of an option of this group where it begins with that of a setting."""
     try:
         yield
     except ValueError as error:
-        problems.append(str(error))
+        name, space, rest = str(error).partition(" ")
+        option = f"--{name.replace('_', '-')}" if hasattr(group, name) else name
+        problems.append(f"{option}{space}{rest}")

@@ -35,7 +35,8 @@ def cluster(
     """Show the nodes, sets and versions of a cluster, and how many shards lack copies or are being copied.
 
     A node is alive if it is registered in etcd. Each one is asked, too: it may answer though it is away for the others,
-    and goes by the map of some epoch. A living copy is on a node that is alive or, where the map is a file, answers.
+    and goes by the map of some epoch. A living copy is on a node that is alive and answers; where the map is a file,
+    on one that answers.
     """
     with cluster_failures():
         config = access_of(url, password_file, etcd_ca, etcd_cert, etcd_key)

@@ -30,11 +30,9 @@ class Seen:
     publishers: Collection[str] = ()
     """Who is registered as publishing."""
 
-    def is_alive(self, node: Node) -> bool:
-        """Tell whether others count on a node."""
-        if self.living is None:
-            return node.id in self.answers
-        return node.id in self.living
+    def gives_rows(self, node: Node) -> bool:
+        """Tell whether a copy on a node is a living one: others count on the node, and it answers who asks."""
+        return node.id in self.answers and (self.living is None or node.id in self.living)
 
 
 def lines(seen: Seen) -> Iterator[str]:
@@ -48,7 +46,7 @@ def lines(seen: Seen) -> Iterator[str]:
         [line for _, each in sorted(shard_map.sets.items()) for line in _of_set(each, seen.publishers, seen.living)]
     )
     rank = importance(shard_map.sets.values())
-    alive = {place for place in places if seen.is_alive(shard_map.nodes[place])}
+    alive = {place for place in places if seen.gives_rows(shard_map.nodes[place])}
     versions = [shard_map.versions[key] for key in sorted(shard_map.versions)]
     yield from _aligned(
         [_of_version(each, shard_map.replicas, alive, is_retired=each.key not in rank) for each in versions]

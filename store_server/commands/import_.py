@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,8 +23,11 @@ from store_server.commands.progress import progress_bar
 from store_server.commands.published import print_published
 from store_server.commands.quantize import ITEM_BYTES, QuantizedRows, quantized
 from store_server.commands.row_format_label import OWN, check_row_format, is_decodable
-from store_server.storage import TableSpec, check_table_name, root_writer
+from store_server.storage import DataRoot, StorageError, TableSpec, check_table_name, root_writer
 from store_server.storage.sources import RowsInFile, open_source
+
+if TYPE_CHECKING:
+    from store_server.storage.manifest import Manifest
 
 EXAMPLES = (
     "engram-store import ./data demo/layer-1 table.npy",
@@ -80,6 +84,7 @@ def import_table(
     spec = TableSpec(
         num_rows=rows.num_rows, row_bytes=rows.row_bytes, row_format=rows.row_format, fingerprint=fingerprint
     )
+    before_it = _current(root, name)
     with (
         BeforePublishing() as before,
         root_writer(root) as writer,
@@ -92,10 +97,32 @@ def import_table(
         before.end()
         version = version_writer.publish()
     print_published(name, version, spec, is_unchanged=version_writer.is_unchanged)
+    if before_it is not None:
+        _note_changes(before_it, spec)
     if isinstance(rows, QuantizedRows):
         _print_error(rows)
     elif rows.row_format != given.row_format:
         typer.echo(f"note     {_unlabelled(given.row_format)}")
+    elif not rows.row_format and row_bytes is None and row_format is None:
+        typer.echo("note     the file holds no floats: clients get the rows as plain bytes, without a row format")
+
+
+def _current(root: Path, name: str) -> Manifest | None:
+    """Return what is said of the current version, None where there is none that can be read."""
+    with suppress(StorageError):
+        data_root = DataRoot.open(root)
+        return data_root.manifest(name, data_root.current_version(name))
+    return None
+
+
+def _note_changes(before: Manifest, spec: TableSpec) -> None:
+    """Say what clients that use the table may not expect of its new version."""
+    for what, was, is_now in (
+        ("row bytes", f"{before.row_bytes:,}", f"{spec.row_bytes:,}"),
+        ("row format", before.row_format or "none", spec.row_format or "none"),
+    ):
+        if was != is_now:
+            typer.echo(f"note     {what} {is_now}, before {was}: clients see that when they look again, see refresh()")
 
 
 def _labelled(source: RowsInFile, row_format: str) -> RowsInFile:

@@ -15,6 +15,7 @@ from store_server.commands.failure import CommandFailed
 from store_server.commands.option_groups import takes_groups
 from store_server.commands.serve_options import ServeOptions
 from store_server.commands.setting_layers.layers import layers_of
+from store_server.commands.start_problems import expiry_problems
 from store_server.listen_address import CannotListen
 from store_server.logs import log_to_stderr
 from store_server.notify import ServiceManager
@@ -66,6 +67,8 @@ def serve(context: typer.Context, options: ServeOptions) -> None:
             _make_root(settings.config.root)
         for remark in layers.remarks:
             log.warning("setting ignored", reason=remark)
+        for problem in expiry_problems(options):
+            log.error("certificate has expired", reason=problem)
         if len(settings.configs) > 1 or options.processes.supervise:
             code = _serve_with_workers(settings)
         else:

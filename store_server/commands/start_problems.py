@@ -6,11 +6,12 @@ A node finds the same by the same means when it starts: what it needs may come l
 from __future__ import annotations
 
 import dataclasses
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from store_server.commands.checked_settings import SettingsRefused, checked
-from store_server.commands.host_checks import not_free
+from store_server.commands.host_checks import expired, not_free
 from store_server.listen_address import ListenAddress
 from store_server.storage import StorageError
 from store_server.storage.data_root import TABLES, DataRoot
@@ -29,6 +30,15 @@ def setting_problems(options: ServeOptions, layers: Layer) -> Iterator[str]:
     except SettingsRefused as error:
         yield from error.problems
     yield from _root_problems(options)
+
+
+def expiry_problems(options: ServeOptions) -> Iterator[str]:
+    """Say which certificates are over. A node starts with them, and goes on with others once they are renewed."""
+    now = time.time()
+    yield from expired("--tls-cert", options.transport.tls_cert, now)
+    yield from expired("--tls-client-ca", options.transport.tls_client_ca, now)
+    yield from expired("--node-cert", options.cluster.node_cert, now)
+    yield from expired("--node-ca", options.cluster.node_ca, now)
 
 
 def address_problems(options: ServeOptions) -> Iterator[str]:

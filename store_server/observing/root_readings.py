@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from store_server.storage.writable import can_be_written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 _LOOK_SECONDS: Final = 30.0
 _WAIT_SECONDS: Final = 0.25  # for a look: all that a worker shows has to come within a second
 _STUCK_SECONDS: Final = 5.0
-_NO_NAMELESS_FILES: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 
 
 class RootState(NamedTuple):
@@ -31,7 +31,7 @@ class RootState(NamedTuple):
 def look_at(root: Path) -> RootState:
     """Ask the disk, and write to it. Raises OSError; waits for the disk."""
     found = os.statvfs(root)
-    return RootState(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, _can_be_written(root))
+    return RootState(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, can_be_written(root))
 
 
 class RootReadings:
@@ -102,19 +102,3 @@ def read_root(root: Path, readings: Readings) -> None:
     readings.gauge(
         "engram_root_writable", "Whether the data root can be written to, tried twice a minute.", is_writable
     )
-
-
-def _can_be_written(root: Path) -> bool:
-    """Tell whether a block reaches the disk, in a file without a name, of which nothing stays."""
-    try:
-        descriptor = os.open(root, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        return error.errno in _NO_NAMELESS_FILES and os.access(root, os.W_OK)
-    try:
-        os.write(descriptor, bytes(4096))
-        os.fdatasync(descriptor)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True

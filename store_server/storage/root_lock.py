@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_BLOCK_BYTES = 512  # in which st_blocks counts
 _STAGING_NAME = re.compile(r"[0-9a-f]{16}")
 
 
@@ -47,6 +48,26 @@ def root_lock(root: Path) -> Iterator[None]:
             raise
     finally:
         os.close(lock)  # lets go of the lock
+
+
+def unfinished_bytes(root: Path) -> int:
+    """Return what writers that died have left in a data root, until the next one removes it; 0 while one is at work."""
+    try:
+        lock = os.open(root / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return sum(_bytes_of(entry) for entry in (root / STAGING).iterdir() if _STAGING_NAME.fullmatch(entry.name))
+    except OSError:  # BlockingIOError if somebody writes
+        return 0
+    finally:
+        os.close(lock)
+
+
+def _bytes_of(entry: Path) -> int:
+    files = [path for path in entry.rglob("*") if path.is_file()] if entry.is_dir() else [entry]
+    return sum(file.stat().st_blocks * _BLOCK_BYTES for file in files)
 
 
 def _take(root: Path, lock: int) -> None:

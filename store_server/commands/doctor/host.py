@@ -50,6 +50,9 @@ def judge_root(facts: RootFacts) -> Iterator[Finding]:
     else:
         change = "give it to the user that runs the node, or mount it for writing"
         yield warn("root", root, "cannot be written: it is served, but nothing is published, copied or dropped", change)
+    if facts.unfinished_bytes:
+        change = "nothing to repair: the next command that writes there removes them; drop, import and publish do"
+        yield warn("unfinished", root, f"{facts.unfinished_bytes:,} bytes of versions whose writer is gone", change)
     if facts.filesystem in _OVER_NETWORK:
         change = "put the root on a local disk: a network that fails ends every worker that reads a mapped page"
         yield warn("file system", root, f"lies on {facts.filesystem}", change)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from store_server.storage.root_lock import unfinished_bytes
+from store_server.storage.writable import can_be_written
+
 _TIMEX_BYTES: Final = 512  # more than any kernel's struct timex
 _TIME_ERROR: Final = 5
 _CGROUP_LIMITS: Final = ("memory.max", "memory/memory.limit_in_bytes")
@@ -43,6 +46,8 @@ class RootFacts:
     free_bytes: int
     total_bytes: int
     is_writable: bool
+    unfinished_bytes: int
+    """Of versions that somebody began to write who is gone."""
     filesystem: str
 
 
@@ -69,7 +74,8 @@ def look_at_root(root: Path, mounts: Path = Path("/proc/self/mounts")) -> RootFa
         path=root,
         free_bytes=room.f_bavail * room.f_frsize,
         total_bytes=room.f_blocks * room.f_frsize,
-        is_writable=os.access(root, os.W_OK) and not room.f_flag & os.ST_RDONLY,
+        is_writable=can_be_written(root),
+        unfinished_bytes=unfinished_bytes(root),
         filesystem=_filesystem_of(root.resolve(), _text(mounts) or ""),
     )
 

@@ -41,6 +41,7 @@ class WireTarget(NamedTuple):
     name: str
     says: str
     share: int
+    """Large enough for a third of it to be a warm-up: a node fills its pools for some 20,000 inputs of one kind."""
     at_once: int
     try_some: Callable[[FuzzedNode, grpc.aio.Channel], TrySome]
     outcomes_needed: tuple[str, ...]
@@ -76,7 +77,7 @@ WIRE_TARGETS: Final = (
     WireTarget(
         "wire-methods",
         "all other methods, unknown ones and metadata",
-        30,
+        90,
         32,
         lambda node, channel: Calls(node, channel).call_any,
         ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"),
@@ -84,7 +85,7 @@ WIRE_TARGETS: Final = (
     WireTarget(
         "wire-frames",
         "connections that break HTTP/2, compress bombs, never read or never speak",
-        30,
+        90,
         64,
         lambda node, _: Connections(node).speak,
         ("answered", "broken", "unread", "babbled"),

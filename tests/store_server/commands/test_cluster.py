@@ -45,7 +45,8 @@ def test_copies_on_nodes_that_are_away_are_no_living_ones() -> None:
     shard_map = map_of((0, 1), (1, 2), (0, 2), (1,))
 
     def shown(*nodes: Node) -> str:
-        return columns(Seen(shard_map=shard_map, answers={}, living=living(*nodes)), "version")[0][3]
+        answers = {node.id: SERVES for node in (A, B, C)}
+        return columns(Seen(shard_map=shard_map, answers=answers, living=living(*nodes)), "version")[0][3]
 
     assert shown(A, B, C) == (
         "4 shards, 1 has fewer than 2 living copies, 1 lacks replicas in the map, 0 are being copied"
@@ -53,6 +54,12 @@ def test_copies_on_nodes_that_are_away_are_no_living_ones() -> None:
     assert shown(A, C) == (
         "4 shards, 3 have fewer than 2 living copies, 1 has none, 1 lacks replicas in the map, 0 are being copied"
     )
+
+
+def test_copies_on_nodes_that_are_registered_and_do_not_answer_are_no_living_ones() -> None:
+    seen = Seen(shard_map=map_of((0, 1)), answers={"a": SERVES}, living=living(A, B, C))
+
+    assert columns(seen, "version")[0][3].startswith("1 shard, 1 has fewer than 2 living copies")
 
 
 def test_where_nodes_do_not_register_those_are_alive_that_answer() -> None:

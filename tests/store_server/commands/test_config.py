@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.certificates import Certificate, make_authority, make_certificate, make_expired
 from support.processes import node_process
 from support.rows import random_rows
 from support.tables import write_table
@@ -286,12 +287,27 @@ def test_a_check_finds_all_problems_and_not_the_first_alone(
         "without --cluster, --etcd-ca would mean nothing",
         f"--etcd-ca {tmp_path}/ca.pem: No such file or directory",
         "--memory-budget must be at least 16,777,216 bytes, got 1",
-        "drain_seconds must be above 0 and at most 3600, got 0",
-        "stall_seconds must be above 0 and at most 3600, got -1",
+        "--drain-seconds must be above 0 and at most 3600, got 0",
+        "--stall-seconds must be above 0 and at most 3600, got -1",
         "give numbers and ranges such as 0,2,4-7, got 'all'",
         f"cannot listen on {listen}: Address already in use",
     ):
         assert any(problem in line for line in lines), problem
+
+
+def test_a_check_finds_certificates_that_have_expired_with_which_a_node_would_start(
+    run: Callable, served: Path, tmp_path: Path
+) -> None:
+    authority = make_authority(tmp_path, "authority")
+    old, new = make_expired(tmp_path, "old", authority), make_certificate(tmp_path, "new", authority)
+
+    def problems(own: Certificate) -> list[str]:
+        given = ("--listen", LISTEN, "--tls-cert", own.cert, "--tls-key", own.key)
+        return run("config", "check", served, *given).out.splitlines()
+
+    (problem,) = problems(old)
+    assert re.fullmatch(f"--tls-cert {old.cert}: the certificate expired at .*, who connects refuses it; .*", problem)
+    assert problems(new) == ["settings are sound"]
 
 
 def test_a_check_looks_at_the_address_of_every_worker(run: Callable, served: Path) -> None:

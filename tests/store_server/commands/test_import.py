@@ -58,6 +58,37 @@ def test_importing_again_adds_a_version_that_becomes_current(run: Callable, root
     assert stored_rows(root, "t").tobytes() == (ARRAY * 2).tobytes()
 
 
+def test_a_new_version_whose_rows_are_not_like_those_before_says_so(run: Callable, root: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "old.npy", ARRAY)
+    np.save(tmp_path / "same.npy", ARRAY * 2)
+    np.save(tmp_path / "narrow.npy", ARRAY[:, :32].astype("float16"))
+
+    said = [
+        [line for line in run("import", root, "t", tmp_path / name).out.splitlines() if line.startswith("note")]
+        for name in ("old.npy", "same.npy", "narrow.npy")
+    ]
+
+    after = "clients see that when they look again, see refresh()"
+    assert said == [
+        [],
+        [],
+        [f"note     row bytes 64, before 264: {after}", f"note     row format float16, before float32: {after}"],
+    ]
+
+
+def test_numbers_that_clients_have_no_name_for_are_said_to_be_plain_bytes(
+    run: Callable, root: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", np.ones((5, 8), "int64"))
+
+    assert (
+        "note     the file holds no floats: clients get the rows as plain bytes"
+        in run("import", root, "t", tmp_path / "a.npy").out
+    )
+    np.save(tmp_path / "b.npy", np.ones((5, 8), "float32"))
+    assert "no floats" not in run("import", root, "u", tmp_path / "b.npy", "--row-format", "").out
+
+
 def test_importing_what_is_current_changes_nothing_and_says_so(run: Callable, root: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", ARRAY)
     first = run("import", root, "t", tmp_path / "a.npy")

@@ -7,6 +7,7 @@ import pytest
 
 from store_server.commands.doctor.host import Wanted, judge_host, judge_root
 from store_server.commands.doctor.host_facts import HostFacts, RootFacts, look_at_host, look_at_root
+from store_server.storage.root_lock import root_lock
 
 GIB = 1 << 30
 GOOD = HostFacts(
@@ -19,7 +20,14 @@ GOOD = HostFacts(
     numa_nodes=(0,),
     is_clock_set=True,
 )
-ROOM = RootFacts(path=Path("/data"), free_bytes=50 * GIB, total_bytes=100 * GIB, is_writable=True, filesystem="ext4")
+ROOM = RootFacts(
+    path=Path("/data"),
+    free_bytes=50 * GIB,
+    total_bytes=100 * GIB,
+    is_writable=True,
+    unfinished_bytes=0,
+    filesystem="ext4",
+)
 
 
 def judged(facts=GOOD, wanted=None, **changed):
@@ -69,6 +77,7 @@ def test_what_a_host_lacks_for_what_is_wanted_is_found(changed, wanted, expected
         ({"is_writable": False}, {"root": "warn"}),
         ({"free_bytes": GIB}, {"free space": "warn"}),
         ({"filesystem": "nfs4"}, {"file system": "warn"}),
+        ({"unfinished_bytes": 4096}, {"unfinished": "warn"}),
     ],
 )
 def test_what_is_wrong_with_the_place_of_a_root_is_found(changed, expected):
@@ -96,6 +105,19 @@ def test_facts_are_read_where_the_kernel_writes_them(tmp_path):
 
     assert (facts.memory_bytes, facts.swap_bytes, facts.cgroup_bytes) == (1 << 20, 8 << 10, 1_000_000)
     assert (facts.thp, facts.thp_shared, facts.numa_nodes) == ("madvise", "never", (0, 1))
+
+
+def test_what_a_writer_left_is_found_once_it_is_gone_and_until_the_next_one_comes(tmp_path):
+    with root_lock(tmp_path):
+        left = tmp_path / "staging" / "0123456789abcdef"
+        left.mkdir()
+        (left / "rows").write_bytes(bytes(8192))
+        assert look_at_root(tmp_path).unfinished_bytes == 0
+
+    assert look_at_root(tmp_path).unfinished_bytes == 8192
+    with root_lock(tmp_path):
+        pass
+    assert look_at_root(tmp_path).unfinished_bytes == 0
 
 
 def test_the_kind_of_file_system_is_that_of_the_innermost_mount(tmp_path):
