@@ -2,7 +2,8 @@
 
 All nodes serve the same table from RAM. Each is measured in pairs of short rounds with the node that it is held
 against, first and second in turn, so that a machine that slows down slows both; what counts are ratios. A second node
-with nothing but metrics tells how much two alike differ. Each figure stands beside what it has to be; the exit status
+with nothing but metrics tells how much two alike differ. What traces cost that nobody asked for is seen beside a node
+from whose code they were cut out. Each figure stands beside what it has to be; the exit status
 is 1 if one is missed.
 """
 
@@ -77,12 +78,17 @@ def _subjects(directory: Path, stack: ExitStack, *, is_fresh: bool) -> list[Subj
         return stack.enter_context(started).address
 
     metrics = ("--metrics-listen", "127.0.0.1:0")
-    bare = stack.enter_context(_bare_node(root))
+    bare, whole, untraced = (
+        stack.enter_context(_bare_node(root, *without))
+        for without in (("--without", "metrics"), (), ("--without", "tracing"))
+    )
     plain, again = (stack.enter_context(_scraped(root, metrics, is_fresh=is_fresh)) for _ in "ab")
     traced = node("--trace", "otlp")
     return [
         Subject(PLAIN, f"grpc://{plain}", beside="bare", least=0.97),
         Subject("bare", f"grpc://{bare}", beside="bare"),
+        Subject("no tracing", f"grpc://{untraced}", beside="no tracing"),
+        Subject("traces off", f"grpc://{whole}", beside="no tracing", least=0.99),
         Subject("plain again", f"grpc://{again}"),
         Subject("token", f"grpc://{node('--tokens', str(credentials.path))}", least=0.97, options={"token": token}),
         Subject(
@@ -102,8 +108,8 @@ def _tracer(sampler: Sampler) -> object:
 
 
 @contextmanager
-def _bare_node(root: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "bench.bare_node", str(root)]
+def _bare_node(root: Path, *without: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "bench.bare_node", str(root), *without]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=with_tests())
     try:
         yield process.stdout.readline().split()[-1]
@@ -173,7 +179,7 @@ def _report(subject: Subject, size: int, rates: np.ndarray, ratios: np.ndarray) 
     low, high = _interval_of_median(ratios)
     print(
         f"{size:>5} ids x {IN_FLIGHT}  {subject.name:<20}{np.median(rates) / 1e6:>6.2f} M rows/s  "
-        f"{middle:.3f} of {subject.beside:<6} ({low:.3f} to {high:.3f})  {verdict}",
+        f"{middle:.3f} of {subject.beside:<10} ({low:.3f} to {high:.3f})  {verdict}",
         flush=True,
     )
     return is_met

@@ -13,5 +13,5 @@ def test_each_node_is_measured_beside_another():
 
     assert "wrong rows" not in ended.stderr
     lines = [line for line in ended.stdout.splitlines() if "M rows/s" in line]
-    assert len(lines) == 16, ended.stderr + ended.stdout
-    assert sum("at least" in line for line in lines) == 6
+    assert len(lines) == 20, ended.stderr + ended.stdout
+    assert sum("at least" in line for line in lines) == 8
