@@ -29,7 +29,7 @@ GRPC_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),  # replies to lookups have their own limit, manifests that of who copies
     # Clients may ping every ten seconds to notice a node that vanished.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    # A client that vanished in mid-stream is noticed, and its stream ended, within a minute.
+    # A client that vanished in mid-stream is noticed, and its stream ended, within two minutes.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 )

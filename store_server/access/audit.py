@@ -24,7 +24,7 @@ class Event:
     action: str
     """What was done or tried, such as "attach"."""
     outcome: str
-    """How it ended, such as "done", "refused" or "failed"."""
+    """How it ended, such as "allowed", "refused" or "failed". What was allowed and did not fail was done."""
     caller: str = NODE_ITSELF
     """The name of who did it; by default nobody called."""
     peer: str = ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 import typer
 
 from engram_store.credential_files import CredentialsRefused
+from store_server.cluster.agreement.etcd_access import EtcdAway
 from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.blocks.block_source import InvalidSourceUrl
 from store_server.cluster.cluster_config import ClusterConfig
@@ -65,5 +66,7 @@ def cluster_failures() -> Iterator[None]:
     """Say in one line what went wrong."""
     try:
         yield
+    except EtcdAway as error:
+        raise CommandFailed(f"{error}; see the address, and whether it runs: `etcdctl endpoint health`") from error
     except _FAILURES as error:
         raise CommandFailed(str(error)) from error

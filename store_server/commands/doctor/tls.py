@@ -10,6 +10,7 @@ from store_server.commands.doctor.finding import fail, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from store_server.commands.doctor.finding import Finding
     from store_server.commands.doctor.tls_facts import CertificateFacts, TlsFacts, TlsFiles
@@ -17,20 +18,21 @@ if TYPE_CHECKING:
 _DAY_SECONDS: Final = 86_400
 _SOON_DAYS: Final = 14
 _SUSPICIOUS_SECONDS: Final = 300  # a certificate that begins no longer ago may meet a clock that is slow
+_GIVE_ITS_AUTHORITY: Final = "give --ca-file the certificate of the authority that signed it"
 _CHANGES: Final = {
     "expired": "renew the node's certificate, and its authority's if that has expired; see the clock of this host",
     "not yet valid": "set the clock of this host, or wait: the certificate begins later",
     "Hostname mismatch": "call the node by one of these names, or have a certificate made with the one that is used",
     "IP address mismatch": "call the node by one of these names, or have a certificate made with the one that is used",
-    "local issuer": "give --ca-file the certificate of the authority that signed it",
-    "self-signed": "give --ca-file the certificate of the authority that signed it",
+    "local issuer": _GIVE_ITS_AUTHORITY,
+    "self-signed": _GIVE_ITS_AUTHORITY,
 }
 
 
 def judge_tls(address: str, facts: TlsFacts, files: TlsFiles, now: float) -> Iterator[Finding]:
     """Yield what a handshake and the certificate in it come to; `now` is in seconds since 1970."""
     yield ok("TLS", address, f"{facts.version}, {facts.cipher}")
-    yield judge_certificate(address, facts, now)
+    yield judge_certificate(address, facts, now, ca_file=files.ca)
     if facts.hung_up:
         shown = f"shows {files.cert}" if files.cert else "shows none"
         change = (
@@ -44,12 +46,12 @@ def judge_tls(address: str, facts: TlsFacts, files: TlsFiles, now: float) -> Ite
         yield ok("own certificate", address, f"the node takes {files.cert}")
 
 
-def judge_certificate(subject: str, facts: CertificateFacts, now: float) -> Finding:
-    """Return what a certificate, of an address or in a file, comes to."""
+def judge_certificate(subject: str, facts: CertificateFacts, now: float, *, ca_file: Path | None = None) -> Finding:
+    """Return what a certificate, of an address or in a file, comes to for who trusts those in `ca_file`."""
     left = (facts.not_after - now) / _DAY_SECONDS
     about = f"{facts.subject} for {', '.join(facts.names) or 'no name'}, {_validity(facts, now)}"
     if facts.problem:
-        return fail("certificate", subject, f"{facts.problem.rstrip('.')}: {about}", _change(facts.problem))
+        return fail("certificate", subject, f"{facts.problem.rstrip('.')}: {about}", _change(facts.problem, ca_file))
     if left < _SOON_DAYS:
         change = "renew it: a node reads its certificate again when the files change, without a restart"
         return warn("certificate", subject, f"{about}, less than {_SOON_DAYS} days", change)
@@ -71,10 +73,11 @@ def judge_no_tls(address: str, error: Exception, seconds: float) -> Finding:
     return fail("TLS", address, f"no handshake: {getattr(error, 'reason', None) or error}", change)
 
 
-def _change(problem: str) -> str:
+def _change(problem: str, ca_file: Path | None) -> str:
     for sign, change in _CHANGES.items():
         if sign in problem:
-            return change
+            is_of_another = ca_file is not None and change == _GIVE_ITS_AUTHORITY
+            return f"{ca_file} is of another authority: {change}" if is_of_another else change
     return "see which authority signed it, and give --ca-file its certificate"
 
 

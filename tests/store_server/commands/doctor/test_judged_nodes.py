@@ -1,6 +1,7 @@
 """What doctor makes of handshakes, answers and maps that are made up."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from support.shard_maps import shard_map_of
@@ -43,6 +44,18 @@ def verdicts(findings):
 )
 def test_a_handshake_is_judged_by_what_it_shows(changed, expected):
     assert verdicts(judge_tls("n:1", dataclasses.replace(SHAKEN, **changed), TlsFiles(), NOW)) == expected
+
+
+def test_a_file_of_another_authority_is_named():
+    facts = dataclasses.replace(SHAKEN, problem="unable to get local issuer certificate")
+
+    changes = [
+        next(finding.change for finding in judge_tls("n:1", facts, files, NOW) if finding.check == "certificate")
+        for files in (TlsFiles(), TlsFiles(ca=Path("other.crt")))
+    ]
+
+    give = "give --ca-file the certificate of the authority that signed it"
+    assert changes == [give, f"other.crt is of another authority: {give}"]
 
 
 def test_a_node_that_says_nothing_at_the_handshake_is_told_from_one_that_refuses():
