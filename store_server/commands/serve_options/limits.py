@@ -64,8 +64,8 @@ class LimitOptions(OptionGroup):
             parser=parse_byte_size,
             rich_help_panel=_PANEL,
             show_default="512MiB",
-            help="Memory for requests that wait and replies that are not taken yet, shared in the same way. Each worker "
-            "has its part of it, of 64MiB at least.",
+            help="Memory for requests that wait and replies not taken yet, shared in the same way. Each worker has "
+            "its part of it, of 64MiB at least.",
         ),
     ] = _BY_DEFAULT.max_in_flight_bytes
     stall_seconds: Annotated[
