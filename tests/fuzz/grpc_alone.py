@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import random
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import MappingProxyType
 from typing import Any, Final
 
 import grpc
+from fuzz.wire.frames import Frame, broken, call_frames, opening
 from support.growth import Growth
 
 _AT_ONCE: Final = 16
@@ -23,6 +26,8 @@ _SAMPLES: Final = 40
 _REPLIES: Final = 20
 _MESSAGE: Final = b"x" * 1000
 _TIME_LIMIT_SECONDS: Final = 60.0
+_CALLS_A_CONNECTION: Final = 15
+_A_MOMENT_SECONDS: Final = 0.02
 
 
 async def _answered(channel: grpc.aio.Channel) -> None:
@@ -50,6 +55,23 @@ async def _left_while_read(channel: grpc.aio.Channel) -> None:
     call.cancel()
 
 
+def _frames(calls: int) -> list[Frame]:
+    return [frame for number in range(calls) for frame in call_frames(2 * number + 1, b"/alone/Many", _MESSAGE)]
+
+
+async def _never_reads(rng: random.Random, writer: asyncio.StreamWriter) -> None:
+    writer.write(opening(window=0) + b"".join(frame.encoded() for frame in _frames(_CALLS_A_CONNECTION)))
+    await asyncio.sleep(_A_MOMENT_SECONDS)
+
+
+async def _breaks_frames(rng: random.Random, writer: asyncio.StreamWriter) -> None:
+    writer.write(opening() + b"".join(frame.encoded() for frame in broken(rng, _frames(3))))
+    await asyncio.sleep(_A_MOMENT_SECONDS)
+
+
+_CONNECTIONS: Final[Mapping[str, Callable[[random.Random, asyncio.StreamWriter], Awaitable[None]]]] = MappingProxyType(
+    {"connection that never reads": _never_reads, "connection that breaks frames": _breaks_frames}
+)
 _WAYS: Final[Mapping[str, Callable[[grpc.aio.Channel], Awaitable[None]]]] = MappingProxyType(
     {
         "answered": _answered,
@@ -62,24 +84,45 @@ _WAYS: Final[Mapping[str, Callable[[grpc.aio.Channel], Awaitable[None]]]] = Mapp
 
 async def main(calls: int) -> None:
     """Print a line for each way."""
-    for way, make_call in _WAYS.items():
+    for way in (*_WAYS, *_CONNECTIONS):
         here, there = multiprocessing.get_context("spawn").Pipe()
         server = multiprocessing.get_context("spawn").Process(target=_serve, args=(there,), daemon=True)
         server.start()
-        memory = (await _grown(here.recv(), server.pid or 0, make_call, calls)).memory
+        memory = (await _grown(here.recv(), server.pid or 0, way, calls)).memory
         server.kill()
         server.join()
-        print(f"{way:<28} {calls:>9,} calls  {memory.held / 2**20:.0f} MiB {memory.slope:+.1f} B/call", flush=True)
+        print(f"{way:<30} {calls:>9,} times  {memory.held / 2**20:.0f} MiB {memory.slope:+.1f} B each", flush=True)
 
 
-async def _grown(port: int, pid: int, make_call: Callable[[grpc.aio.Channel], Awaitable[None]], calls: int) -> Growth:
-    growth, options = Growth(), (("grpc.use_local_subchannel_pool", 1),)
+async def _grown(port: int, pid: int, way: str, calls: int) -> Growth:
+    growth, rng = Growth(), random.Random(1)
     for part in range(1, _SAMPLES + 1):
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-            for _ in range(calls // _SAMPLES // _AT_ONCE):
-                await asyncio.gather(*(make_call(channel) for _ in range(_AT_ONCE)))
-        growth.look(pid, part * (calls // _SAMPLES))
+        rounds = calls // _SAMPLES // _AT_ONCE
+        await (_call(port, _WAYS[way], rounds) if way in _WAYS else _connect(port, _CONNECTIONS[way], rounds, rng))
+        growth.look(pid, part * (calls // _SAMPLES), with_sockets=False)
     return growth
+
+
+async def _call(port: int, make_call: Callable[[grpc.aio.Channel], Awaitable[None]], rounds: int) -> None:
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        for _ in range(rounds):
+            await asyncio.gather(*(make_call(channel) for _ in range(_AT_ONCE)))
+
+
+async def _connect(
+    port: int, speak: Callable[[random.Random, asyncio.StreamWriter], Awaitable[None]], rounds: int, rng: random.Random
+) -> None:
+    async def once() -> None:
+        with suppress(ConnectionError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                await speak(rng, writer)
+            finally:
+                writer.transport.abort()
+
+    for _ in range(rounds):
+        await asyncio.gather(*(once() for _ in range(_AT_ONCE)))
 
 
 def _serve(told: Connection) -> None:
