@@ -25,6 +25,8 @@ class Finding:
     longest_seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
     growth: Growth = field(default_factory=Growth)
+    kept_by_grpc: float = 0.0
+    """Bytes an input that gRPC keeps without us."""
     outcomes_needed: tuple[str, ...] = ()
     """Each must have come of some input: a target that refuses everything is not fuzzed, nor one that takes it all."""
 
@@ -38,7 +40,10 @@ class Finding:
         missed += [f"no input was {outcome}" for outcome in self.outcomes_needed if not self.outcomes[outcome]]
         if self.longest_seconds > TIME_LIMIT_SECONDS:
             missed.append(f"an input took {self.longest_seconds:.1f} s, above {TIME_LIMIT_SECONDS:g}")
-        if self.inputs >= FEWEST_TO_JUDGE_GROWTH and (grows := self.growth.fault()) is not None:
+        if (
+            self.inputs >= FEWEST_TO_JUDGE_GROWTH
+            and (grows := self.growth.fault(kept_by_others=self.kept_by_grpc)) is not None
+        ):
             missed.append(grows)
         return missed
 
@@ -56,7 +61,8 @@ class Finding:
         if len(self.growth.samples) < 4:
             return "-"
         memory, descriptors = self.growth.memory, self.growth.descriptors
-        return f"{memory.held / 2**20:.0f} MiB {memory.slope:+.1f} B/input, {descriptors.held:.0f} fd"
+        others = f" ({self.kept_by_grpc:g} by gRPC)" if self.kept_by_grpc else ""
+        return f"{memory.held / 2**20:.0f} MiB {memory.slope:+.1f} B/input{others}, {descriptors.held:.0f} fd"
 
 
 HEADING = f"{'target':<14} {'inputs':>9} {'longest':>11} {'memory and descriptors':>28}  bars"

@@ -1,8 +1,9 @@
 """`python -m fuzz.grpc_alone [CALLS]`: how much a server of gRPC alone grows by a call, by the way the call ends.
 
 With this the slopes of the wire targets are compared: a server without a line of ours keeps some bytes of every call,
-and more of one whose client leaves before it has read all replies, or while the server reads. What a node keeps beyond
-that would be ours. The bar of a run is Growth's: at most 3 % of what is held, or 4 MiB, from the warm-up to the end.
+and more of one whose client leaves before it has read all replies, or while the server reads; most of what hostile
+connections do. What a node keeps beyond that would be ours: see WireTarget.kept_by_grpc. The bar of a run is Growth's:
+at most 3 % of what is held, or 4 MiB, from the warm-up to the end.
 """
 
 from __future__ import annotations
@@ -11,23 +12,32 @@ import asyncio
 import multiprocessing
 import random
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import MappingProxyType
 from typing import Any, Final
 
 import grpc
-from fuzz.wire.frames import Frame, broken, call_frames, opening
+from fuzz.wire.connections import Connections
 from support.growth import Growth
+
+from store_server.limits.limits import Limits
+from store_server.node_port import GRPC_OPTIONS
 
 _AT_ONCE: Final = 16
 _SAMPLES: Final = 40
 _REPLIES: Final = 20
 _MESSAGE: Final = b"x" * 1000
+_MOST_BYTES: Final = 1000  # of a reply: hostile clients open no windows
 _TIME_LIMIT_SECONDS: Final = 60.0
-_CALLS_A_CONNECTION: Final = 15
-_A_MOMENT_SECONDS: Final = 0.02
+_SERVICES: Final = (
+    "engram_store.v1.LookupService",
+    "engram_store.v1.TableService",
+    "engram_store.v1.BlockService",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1alpha.ServerReflection",
+)
 
 
 async def _answered(channel: grpc.aio.Channel) -> None:
@@ -55,23 +65,7 @@ async def _left_while_read(channel: grpc.aio.Channel) -> None:
     call.cancel()
 
 
-def _frames(calls: int) -> list[Frame]:
-    return [frame for number in range(calls) for frame in call_frames(2 * number + 1, b"/alone/Many", _MESSAGE)]
-
-
-async def _never_reads(rng: random.Random, writer: asyncio.StreamWriter) -> None:
-    writer.write(opening(window=0) + b"".join(frame.encoded() for frame in _frames(_CALLS_A_CONNECTION)))
-    await asyncio.sleep(_A_MOMENT_SECONDS)
-
-
-async def _breaks_frames(rng: random.Random, writer: asyncio.StreamWriter) -> None:
-    writer.write(opening() + b"".join(frame.encoded() for frame in broken(rng, _frames(3))))
-    await asyncio.sleep(_A_MOMENT_SECONDS)
-
-
-_CONNECTIONS: Final[Mapping[str, Callable[[random.Random, asyncio.StreamWriter], Awaitable[None]]]] = MappingProxyType(
-    {"connection that never reads": _never_reads, "connection that breaks frames": _breaks_frames}
-)
+_WIRE_FRAMES: Final = "connections as of wire-frames"
 _WAYS: Final[Mapping[str, Callable[[grpc.aio.Channel], Awaitable[None]]]] = MappingProxyType(
     {
         "answered": _answered,
@@ -84,7 +78,7 @@ _WAYS: Final[Mapping[str, Callable[[grpc.aio.Channel], Awaitable[None]]]] = Mapp
 
 async def main(calls: int) -> None:
     """Print a line for each way."""
-    for way in (*_WAYS, *_CONNECTIONS):
+    for way in (*_WAYS, _WIRE_FRAMES):
         here, there = multiprocessing.get_context("spawn").Pipe()
         server = multiprocessing.get_context("spawn").Process(target=_serve, args=(there,), daemon=True)
         server.start()
@@ -95,12 +89,22 @@ async def main(calls: int) -> None:
 
 
 async def _grown(port: int, pid: int, way: str, calls: int) -> Growth:
-    growth, rng = Growth(), random.Random(1)
-    for part in range(1, _SAMPLES + 1):
-        rounds = calls // _SAMPLES // _AT_ONCE
-        await (_call(port, _WAYS[way], rounds) if way in _WAYS else _connect(port, _CONNECTIONS[way], rounds, rng))
-        growth.look(pid, part * (calls // _SAMPLES), with_sockets=False)
+    growth, done, hostile = Growth(), 0, Connections(_Bare(f"127.0.0.1:{port}"))
+    for _ in range(_SAMPLES):
+        if way in _WAYS:
+            await _call(port, _WAYS[way], calls // _SAMPLES // _AT_ONCE)
+            done += calls // _SAMPLES
+        else:
+            done += await _connect(hostile, random.Random(done), calls // _SAMPLES)
+        growth.look(pid, done, with_sockets=False)
     return growth
+
+
+class _Bare:
+    """What the hostile connections have to know of a node: where it is, and a table to ask for."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.versions, self.ways_out = address, {"t": ""}, ["t"]
 
 
 async def _call(port: int, make_call: Callable[[grpc.aio.Channel], Awaitable[None]], rounds: int) -> None:
@@ -110,19 +114,16 @@ async def _call(port: int, make_call: Callable[[grpc.aio.Channel], Awaitable[Non
             await asyncio.gather(*(make_call(channel) for _ in range(_AT_ONCE)))
 
 
-async def _connect(
-    port: int, speak: Callable[[random.Random, asyncio.StreamWriter], Awaitable[None]], rounds: int, rng: random.Random
-) -> None:
-    async def once() -> None:
-        with suppress(ConnectionError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                await speak(rng, writer)
-            finally:
-                writer.transport.abort()
+async def _connect(hostile: Connections, rng: random.Random, inputs: int) -> int:
+    """Open connections until they have made so many inputs; returns how many they made."""
+    outcomes: Counter[str] = Counter()
 
-    for _ in range(rounds):
-        await asyncio.gather(*(once() for _ in range(_AT_ONCE)))
+    async def client() -> None:
+        while outcomes.total() < inputs:
+            outcomes.update(await hostile.speak(rng))
+
+    await asyncio.gather(*(client() for _ in range(4 * _AT_ONCE)))
+    return outcomes.total()
 
 
 def _serve(told: Connection) -> None:
@@ -130,14 +131,23 @@ def _serve(told: Connection) -> None:
 
 
 async def _served(told: Connection) -> None:
-    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    server = grpc.aio.server(options=(*GRPC_OPTIONS, *Limits().grpc_options()))  # or compressed bombs would count
     methods = {
         "Few": grpc.unary_stream_rpc_method_handler(_reply),
         "Many": grpc.unary_stream_rpc_method_handler(_reply_often),
         "Refuse": grpc.unary_unary_rpc_method_handler(_refuse),
         "Echo": grpc.stream_stream_rpc_method_handler(_echo),
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("alone", methods),))
+    of_a_node = {
+        "Lookup": grpc.unary_unary_rpc_method_handler(_same),
+        "LookupStream": grpc.stream_stream_rpc_method_handler(_echo),
+        "GetTable": grpc.unary_unary_rpc_method_handler(_same),
+        "ReadBlocks": grpc.unary_stream_rpc_method_handler(_reply),
+        "Check": grpc.unary_unary_rpc_method_handler(_same),
+        "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(_echo),
+    }
+    handlers = [grpc.method_handlers_generic_handler(service, of_a_node) for service in _SERVICES]
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("alone", methods), *handlers))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     told.send(port)
@@ -145,12 +155,16 @@ async def _served(told: Connection) -> None:
 
 
 async def _reply(message: bytes, context: Any) -> None:
-    await context.write(message)
+    await context.write(message[:_MOST_BYTES])
 
 
 async def _reply_often(message: bytes, context: Any) -> None:
     for _ in range(_REPLIES):
         await context.write(message)
+
+
+async def _same(message: bytes, _: Any) -> bytes:
+    return message[:_MOST_BYTES]
 
 
 async def _refuse(_: bytes, context: Any) -> None:
@@ -159,7 +173,7 @@ async def _refuse(_: bytes, context: Any) -> None:
 
 async def _echo(_: object, context: Any) -> None:
     while isinstance(message := await context.read(), bytes):
-        await context.write(message)
+        await context.write(message[:_MOST_BYTES])
 
 
 if __name__ == "__main__":

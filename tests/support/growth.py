@@ -92,12 +92,13 @@ class Growth:
         """Of its descriptors."""
         return line_through([(each.at, each.descriptors) for each in self.samples])
 
-    def fault(self) -> str | None:
-        """Say what grows; None if nothing does."""
+    def fault(self, *, kept_by_others: float = 0.0) -> str | None:
+        """Say what grows; None if nothing does. Not what others than who is judged keep, in bytes a step of `at`."""
         if len(self.samples) < FEWEST_SAMPLES:
             return f"{len(self.samples)} samples are too few to tell whether memory grows, {FEWEST_SAMPLES} are needed"
         memory, descriptors = self.memory, self.descriptors
-        if memory.rise > max(_LEAST_BYTES, _MOST_GROWTH * memory.held):
+        steps = memory.rise / memory.slope if memory.slope else 0.0
+        if memory.rise - kept_by_others * steps > max(_LEAST_BYTES, _MOST_GROWTH * memory.held):
             return f"memory grows: {memory.rise / 2**20:.1f} MiB onto {memory.held / 2**20:.0f} after the warm-up"
         if descriptors.rise > MOST_DESCRIPTORS:
             return f"descriptors grow: {descriptors.rise:.1f} onto {descriptors.held:.0f} after the warm-up"

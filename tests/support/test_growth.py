@@ -22,6 +22,13 @@ def test_memory_that_rises_to_the_end_is_growth():
     assert "memory grows: 19.0 MiB onto 110" in growth_of(lambda at: (100 + at) * MIB).fault()
 
 
+def test_what_others_keep_is_no_growth_and_what_is_beyond_it_is():
+    growth = growth_of(lambda at: (100 + at) * MIB)
+
+    assert growth.fault(kept_by_others=MIB) is None
+    assert "memory grows" in growth.fault(kept_by_others=MIB / 2)
+
+
 def test_descriptors_that_rise_to_the_end_are_growth():
     assert "descriptors grow" in growth_of(lambda _: MIB, lambda at: 20 + at).fault()
 

@@ -45,6 +45,8 @@ class WireTarget(NamedTuple):
     at_once: int
     try_some: Callable[[FuzzedNode, grpc.aio.Channel], TrySome]
     outcomes_needed: tuple[str, ...]
+    kept_by_grpc: float = 0.0
+    """Bytes an input that a server of gRPC alone keeps of the same: `python -m fuzz.grpc_alone` measures it."""
     is_of_guarded: bool = False
     """Whether the node asks who calls."""
 
@@ -89,6 +91,7 @@ WIRE_TARGETS: Final = (
         64,
         lambda node, _: Connections(node).speak,
         ("answered", "broken", "unread", "babbled"),
+        kept_by_grpc=187.0,
     ),
     WireTarget(
         "wire-ports",
@@ -134,7 +137,9 @@ async def _run_all(node: FuzzedNode, targets: Sequence[tuple[WireTarget, int]], 
 
 
 async def _run(node: FuzzedNode, target: WireTarget, inputs: int, seed: int, first: int) -> Finding:
-    finding = Finding(target=target.name, seed=seed, outcomes_needed=target.outcomes_needed)
+    finding = Finding(
+        target=target.name, seed=seed, outcomes_needed=target.outcomes_needed, kept_by_grpc=target.kept_by_grpc
+    )
     numbers = itertools.count(first)
     await _note_wrong_rows(node, finding)  # by an ordinary client, whose connections stay
     open_before = num_sockets(node.pid)
