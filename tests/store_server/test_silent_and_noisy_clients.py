@@ -1,6 +1,7 @@
 """Clients that waste a node's time without asking for much: too many pings, none at all, calls nobody waits for."""
 
 import asyncio
+import contextlib
 import threading
 
 import grpc
@@ -18,6 +19,7 @@ from store_server.node import running
 ROWS = random_rows(100, 16)
 STREAM = b"/engram_store.v1.LookupService/LookupStream"
 ENHANCE_YOUR_CALM = 11
+FORGIVEN_PINGS = 3  # the first, and two strikes
 PATIENCE_SECONDS = 30.0
 
 
@@ -49,14 +51,15 @@ async def rows_of(node, *numbers):
 async def test_who_pings_again_and_again_is_sent_away_and_others_are_served(root):
     async with running(ServerConfig(root=root, listen="127.0.0.1:0")) as node, asyncio.timeout(PATIENCE_SECONDS):
         reader, writer = await connected(node)
-        for number in range(20):
-            writer.write(Frame(PING, 0, 0, number.to_bytes(8, "big")).encoded())
+        pings = [Frame(PING, 0, 0, number.to_bytes(8, "big")).encoded() for number in range(FORGIVEN_PINGS + 1)]
+        writer.write(b"".join(pings))  # no more: the end of a connection with unread data would sweep away the answer
         said = b""
         while not said:
             kind, _, payload = await take_frame(reader)
             said = payload if kind == GOAWAY else b""
-        while await reader.read(4096):
-            pass
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(4096):
+                pass
         writer.close()
 
         assert await rows_of(node, 7) == ROWS[7].tobytes()
