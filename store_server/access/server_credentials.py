@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc
@@ -13,6 +14,7 @@ from cryptography import x509
 
 from engram_store.credential_files import CredentialFiles, CredentialPaths, Credentials, CredentialsRefused
 from store_server.access.audit import AuditInLog, Event
+from store_server.access.certificate_ends import end_of_shown, end_of_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,14 +69,20 @@ class ServerCredentials:
             self._tell_reread(self._files.newest())
 
     def ends(self) -> Mapping[Path, float]:
-        """Return when what is shown and trusted now expires, in seconds since 1970, by its file: the first of each.
+        """Return when what is shown and trusted now is of no use any more, in seconds since 1970, by its file.
 
         Without a file that TLS can use and nobody else can read.
         """
         found = self._files.newest()
-        contents = {self._tls.cert_file: found.cert, self._tls.client_ca_file: found.ca}
-        ends = {file: _first_end(pem) for file, pem in contents.items() if file is not None and pem is not None}
-        return {file: end for file, end in ends.items() if end is not None}
+        ends = {}
+        for file, pem, end_of in (
+            (self._tls.cert_file, found.cert, end_of_shown),
+            (self._tls.client_ca_file, found.ca, end_of_trusted),
+        ):
+            with suppress(ValueError, x509.InvalidVersion):
+                if file is not None and pem is not None:
+                    ends[file] = end_of(pem)
+        return ends
 
     def for_grpc(self) -> grpc.ServerCredentials:
         """Return them as a server takes them. TLS is of version 1.2 at least: gRPC speaks no other."""
@@ -121,13 +129,6 @@ class ServerCredentials:
 def _configuration(credentials: Credentials) -> grpc.ServerCertificateConfiguration:
     pair = credentials.key or b"", credentials.cert or b""
     return grpc.ssl_server_certificate_configuration([pair], credentials.ca)
-
-
-def _first_end(pem: bytes) -> float | None:
-    try:
-        return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(pem))
-    except (ValueError, x509.InvalidVersion):
-        return None
 
 
 def _end_of_own(pem: bytes) -> float:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
 from typing import TYPE_CHECKING
-
-from cryptography import x509
 
 from engram_store.credential_files import CredentialFiles, CredentialPaths, CredentialsRefused
 from store_server.listen_address import CannotListen, ListenAddress
@@ -39,16 +36,6 @@ def unusable(paths: CredentialPaths) -> Iterator[str]:
         CredentialFiles(paths).newest()
     except CredentialsRefused as error:
         yield str(error)
-
-
-def expired(option: str, path: Path | None, now: float) -> Iterator[str]:
-    """Say that a certificate in the file of an option is of no use any more, if so; `now` in seconds since 1970."""
-    if path is None:
-        return
-    with suppress(OSError, ValueError, x509.InvalidVersion):  # which `unusable` names
-        end = min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(path.read_bytes()))
-        if end.timestamp() <= now:
-            yield f"{option} {path}: the certificate expired at {end.isoformat()}, who connects refuses it; renew it"
 
 
 def not_free(option: str, address: str) -> Iterator[str]:
