@@ -250,7 +250,7 @@ async def running(
 
     What `around` returns is entered before the tables are opened, which may take long, and left before they are closed.
     """
-    root = open_root(config.root)
+    root = await asyncio.to_thread(open_root, config.root)  # whose disk may not answer
     with tracing(config.trace, config.listen) as spans:
         node = Node(config, root, memory, suspects=suspects, spans=spans, is_one_of_several=is_one_of_several)
         try:

@@ -29,15 +29,17 @@ if TYPE_CHECKING:
 PROGRAM: Final = (sys.executable, "-m", "store_server.workers.worker")
 _STDERR: Final = 2
 _DEADLY: Final = (signal.SIGBUS, signal.SIGSEGV)  # what comes to who reads where nothing can be read
+_ASKED_AGAIN: Final = 5
 
 
 class WorkerProcess:
     """A worker from its start to its end. Belongs to the running event loop.
 
     `failure` is why it could not serve, in its own words; "" as long as it said nothing. `culprit` is the version that
-    it was reading when a deadly signal came, as far as that is known. `is_serving` says whether it serves clients, None
-    before its tables are open; `serving_changed` is called when that changes. `drain_asked` is called when somebody has
-    asked it to have the whole node drained.
+    it was reading when a deadly signal came, as far as that is known. `has_answered` says whether it ever showed life
+    when it was asked to, `unanswered` how often it was asked in vain since then. `is_serving` says whether it serves
+    clients, None before its tables are open; `serving_changed` is called when that changes. `drain_asked` is called
+    when somebody has asked it to have the whole node drained.
     """
 
     def __init__(
@@ -55,19 +57,19 @@ class WorkerProcess:
         self.failure = ""
         self.culprit: PlacedVersion | None = None
         self.is_serving: bool | None = None
+        self.has_answered = False
+        self.unanswered = 0
         self.serving_changed: Callable[[], None] = lambda: None
         self.drain_asked: Callable[[], None] = lambda: None
         self.listening: asyncio.Future[str] = loop.create_future()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
-        self._questions = 0  # since it last answered
-        self._has_answered = False
         self._process = process
         self._pidfd = pidfd
         self._control = control
         self._metrics = metrics
         self._trace = trace
-        self._began = time.monotonic()
+        self._served_since: float | None = None
         loop.add_reader(control, self._hear)
         loop.add_reader(self._pidfd, self._end)
 
@@ -126,21 +128,17 @@ class WorkerProcess:
         return self._process.pid
 
     @property
-    def lived_seconds(self) -> float:
-        """How long ago it was started."""
-        return time.monotonic() - self._began
-
-    @property
-    def unanswered(self) -> int:
-        """How often it was asked for life in vain since it last showed some; 0 before the first time, as it starts."""
-        return self._questions if self._has_answered else 0
+    def served_seconds(self) -> float:
+        """How long ago it first served; 0 if it never did, however long it tried."""
+        return 0.0 if self._served_since is None else time.monotonic() - self._served_since
 
     def ask_for_life(self) -> None:
         """Ask it to say that its event loop turns."""
-        if self._questions == 0:  # one question waits for it at a time
+        # Few wait for one that hears none, for there is room for what matters more; not one only, which may be lost.
+        if self.unanswered % _ASKED_AGAIN == 0:
             with contextlib.suppress(OSError):
                 self._control.send({"alive": True})
-        self._questions += 1
+        self.unanswered += 1
 
     def name_workers(self, node_id: str, listen: Sequence[str]) -> None:
         """Tell it what to tell clients; `ready` follows."""
@@ -199,14 +197,24 @@ class WorkerProcess:
                 self.ready.set_result(None)
             case {"serving": bool(is_serving)}:
                 self.is_serving = is_serving
+                if is_serving and self._served_since is None:
+                    self._served_since = time.monotonic()
                 self.serving_changed()
             case {"alive": True}:
-                self._questions, self._has_answered = 0, True
+                self.unanswered, self.has_answered = 0, True
             case {"drain": True}:
                 self.drain_asked()
             case {"failed": str(reason)}:
                 self.failure = reason
         return True
+
+
+def why_it_ended(worker: WorkerProcess) -> str:
+    """Return why a worker ended: the signal that it died of, what it said itself, or else its exit code."""
+    code = worker.ended.result()
+    # Who writes its memory to a disk as it dies is silent for long, and is told to end: not of that it died.
+    died_by_itself = code < 0 and code != -signal.SIGKILL
+    return how_it_ended(code) if died_by_itself else worker.failure or how_it_ended(code)
 
 
 def how_it_ended(code: int) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 FIRST_DELAY_SECONDS: Final = 0.1
 LONGEST_DELAY_SECONDS: Final = 5.0
 STEADY_SECONDS: Final = 60.0
-"""A worker that lived for so long was sound: its death is the first again."""
+"""A worker that served for so long was sound: its death is the first again."""
 MOST_DEATHS: Final = 5
 
 
@@ -22,9 +22,16 @@ class Restarts:
         """Whether it has died so often in a row that starting it once more is not likely to help."""
         return self.deaths >= MOST_DEATHS
 
-    def delay_after(self, lived_seconds: float) -> float:
-        """Take note of a death; returns the seconds until the worker is to be started again."""
-        self.deaths = 1 if lived_seconds >= STEADY_SECONDS else self.deaths + 1
+    def delay_after(self, served_seconds: float, *, is_explained: bool = False) -> float:
+        """Take note of a death; returns the seconds until the worker is to be started again.
+
+        One that is explained, by a version that will be served no more, says nothing about the worker.
+        """
+        if served_seconds >= STEADY_SECONDS:
+            self.deaths = 0
+        if is_explained:
+            return FIRST_DELAY_SECONDS
+        self.deaths += 1
         if self.are_hopeless:
             return LONGEST_DELAY_SECONDS
         return float(min(FIRST_DELAY_SECONDS * 2 ** (self.deaths - 1), LONGEST_DELAY_SECONDS))

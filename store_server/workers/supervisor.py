@@ -15,8 +15,8 @@ import structlog
 from store_server.listen_address import ListenAddress
 from store_server.workers.deadly_versions import DeadlyVersions
 from store_server.workers.kept_files import KeptFiles
-from store_server.workers.process import WorkerProcess, how_it_ended, with_listen
-from store_server.workers.restarts import FIRST_DELAY_SECONDS, Restarts
+from store_server.workers.process import WorkerProcess, why_it_ended, with_listen
+from store_server.workers.restarts import Restarts
 from store_server.workers.silence import ask_again_and_again, is_lost, serves
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 _SECONDS_TO_END: Final = 15.0  # beyond those for what is under way: for closing, and for a disk that does not answer
 _SECONDS_TO_DIE: Final = 5.0  # once killed; who waits for a dead disk inside the kernel does not even die
+SECONDS_BEYOND_DRAIN: Final = _SECONDS_TO_END + _SECONDS_TO_DIE
+"""How long a node may take to end after the time for what is under way."""
 _TOLD_TO_END: Final = (0, -signal.SIGTERM, -signal.SIGINT)  # by a signal where it could not yet be heard
 
 
@@ -46,7 +48,7 @@ class _Death(NamedTuple):
 
     event: str
     reason: str
-    lived_seconds: float
+    served_seconds: float
     culprit: PlacedVersion | None = None
 
 
@@ -74,6 +76,7 @@ class Supervisor:
         self._deadly = DeadlyVersions(configs[0].root)
         self.restarts: Counter[int] = Counter()
         """How often each worker was started again."""
+        self._in_a_row = [Restarts() for _ in self._configs]
         self._workers: dict[int, WorkerProcess] = {}
         self._is_draining = False
         self._signals: list[signal.Signals] = []
@@ -87,11 +90,13 @@ class Supervisor:
         Raises WorkersFailed once all workers have ended.
         """
         self._hear_signals()
+        asking = asyncio.create_task(ask_again_and_again(self._workers.values, self._tell_health))
         try:
             if await self._listen_all():
                 await self._keep_all(lambda: is_ready(self._configs[0].listen))
         finally:
             stops()
+            asking.cancel()
             codes = await self._end_all()
             self._files.close()
         return self._exit_code(codes)
@@ -145,8 +150,8 @@ class Supervisor:
 
     def _require_running(self, worker: WorkerProcess) -> None:
         if worker.ended.done():
-            how = worker.failure or f"did not start: {how_it_ended(worker.ended.result())}"
-            raise WorkersFailed(f"{self._name(worker.number)}: {how}")
+            event = "" if worker.failure else "did not start: "
+            raise WorkersFailed(f"{self._name(worker.number)}: {event}{why_it_ended(worker)}")
 
     def _start(self, number: int) -> WorkerProcess:
         worker = self._start_process(
@@ -171,6 +176,13 @@ class Supervisor:
     def _is_serving(self) -> bool:
         return any(serves(worker) for worker in self._workers.values())
 
+    def _is_hopeful(self) -> bool:
+        """Tell whether any worker serves, or may soon: it loads, is silent for a moment, or is started again."""
+        return self._is_serving() or any(
+            worker.is_serving is not False and not is_lost(worker) and not self._in_a_row[number].are_hopeless
+            for number, worker in self._workers.items()
+        )
+
     def _tell_health(self) -> None:
         self._tell_readiness()
         self.liveness(self.is_alive())
@@ -178,11 +190,10 @@ class Supervisor:
     async def _keep_all(self, is_ready: Callable[[], None]) -> None:
         """Start again what dies, until told to stop; `is_ready` is called once all workers serve.
 
-        Raises WorkersFailed when one ends before it first served, or dies too often with no other that serves.
+        Raises WorkersFailed when one ends before it first served, or dies too often with no other that serves or will.
         """
         workers = list(self._workers.values())
         keeping = [asyncio.create_task(self._keep(number)) for number in self._workers]
-        asking = asyncio.create_task(ask_again_and_again(self._workers.values, self._tell_health))
         all_ready = asyncio.create_task(_all_of(worker.ready for worker in workers))
         try:
             await _first_of(self._stop, all_ready, *keeping)
@@ -193,19 +204,19 @@ class Supervisor:
                 if task.done():
                     task.result()
         finally:
-            for task in (*keeping, asking, all_ready):
+            for task in (*keeping, all_ready):
                 task.cancel()
-            await asyncio.gather(*keeping, asking, all_ready, return_exceptions=True)
+            await asyncio.gather(*keeping, all_ready, return_exceptions=True)
 
     async def _keep(self, number: int) -> None:
         await self._serve_first(self._workers[number])
-        restarts = Restarts()
+        in_a_row = self._in_a_row[number]
         death = await self._death_of(number)
         while not self._stop.done():
             is_explained = await self._is_explained(death)
-            delay = FIRST_DELAY_SECONDS if is_explained else restarts.delay_after(death.lived_seconds)
-            if restarts.are_hopeless and not self._is_serving():
-                raise WorkersFailed(f"worker {number} {death.event} {restarts.deaths} times in a row: {death.reason}")
+            delay = in_a_row.delay_after(death.served_seconds, is_explained=is_explained)
+            if in_a_row.are_hopeless and not is_explained and not self._is_hopeful():
+                raise WorkersFailed(f"worker {number} {death.event} {in_a_row.deaths} times in a row: {death.reason}")
             log.error(
                 f"worker {death.event}, another takes its place", worker=number, reason=death.reason, seconds=delay
             )
@@ -215,7 +226,7 @@ class Supervisor:
             try:
                 await self._replace(number)
             except OSError as error:  # out of descriptors, processes or memory: perhaps not for long
-                death = _Death("could not be started", str(error), lived_seconds=0.0)
+                death = _Death("could not be started", str(error), served_seconds=0.0)
             else:
                 death = await self._death_of(number)
 
@@ -240,8 +251,8 @@ class Supervisor:
     async def _death_of(self, number: int) -> _Death:
         """Wait until a worker ends."""
         worker = self._workers[number]
-        code = await asyncio.shield(worker.ended)
-        return _Death("died", worker.failure or how_it_ended(code), worker.lived_seconds, worker.culprit)
+        await asyncio.shield(worker.ended)
+        return _Death("died", why_it_ended(worker), worker.served_seconds, worker.culprit)
 
     async def _replace(self, number: int) -> None:
         """Start a worker again, and wait until it serves or has ended; raises OSError if it cannot be started."""

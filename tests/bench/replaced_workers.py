@@ -70,7 +70,7 @@ async def _both_killed(node: NodeProcess) -> list[Replaced]:
     found = []
     async with engram_client.connect(node.url, timeout=PATIENCE_SECONDS) as store:
         table = await store.table(TABLE)
-        for number, (address, pid) in enumerate(_workers_in(node.log)):
+        for number, address, pid in _workers_in(node.log):
             async with SteadyLoad(table, ROWS, ROWS_A_FETCH) as load:
                 await load.go_on(FETCHES_BETWEEN)
                 os.kill(pid, signal.SIGKILL)
@@ -95,9 +95,10 @@ async def _until_it_answers(address: str) -> None:
                 await asyncio.sleep(PAUSE_SECONDS)
 
 
-def _workers_in(log: str) -> list[tuple[str, int]]:
-    found = re.findall(r"event='worker ready' worker=\d+ address='([^']+)' pid=(\d+)", log)
-    return [(address, int(pid)) for address, pid in found]
+def _workers_in(log: str) -> list[tuple[int, str, int]]:
+    """Return number, address and process of each worker, in the order in which they came to be ready."""
+    found = re.findall(r"event='worker ready' worker=(\d+) address='([^']+)' pid=(\d+)", log)
+    return [(int(number), address, int(pid)) for number, address, pid in found]
 
 
 def _next_in_place(node: NodeProcess, number: int) -> int:

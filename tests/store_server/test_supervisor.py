@@ -24,7 +24,8 @@ class FakeWorker:
     pid = 1
     failure = ""
     culprit = None
-    lived_seconds = 1.0
+    served_seconds = 1.0
+    has_answered = True
     unanswered = 0
 
     def __init__(self, number, config, *, serves):
@@ -37,7 +38,7 @@ class FakeWorker:
 
     @property
     def is_serving(self):
-        return self.serves and not self.ended.done()
+        return None if self.ended.done() else self.serves
 
     def ask_for_life(self):
         pass
@@ -48,9 +49,9 @@ class FakeWorker:
     def tell_quarantine(self, placed, _reason, *, is_written):
         self.quarantined.append((placed, is_written))
 
-    def die_of(self, version):
+    def die_of(self, version=None):
         self.culprit = version
-        self.ended.set_result(-signal.SIGBUS)
+        self.ended.set_result(-signal.SIGBUS if version else -signal.SIGKILL)
 
     def send_signal(self, number):
         if not self.ended.done():
@@ -74,6 +75,13 @@ class Starts:
         self.workers.append(FakeWorker(number, config, serves=self.serves))
         return self.workers[-1]
 
+    async def replaced(self, worker, version=None):
+        """Have a worker die, of a version or of nothing that is known, and wait until another is started."""
+        before = len(self.workers)
+        worker.die_of(version)
+        while len(self.workers) == before:
+            await asyncio.sleep(0.001)
+
 
 @pytest.fixture
 def configs(tmp_path):
@@ -82,6 +90,13 @@ def configs(tmp_path):
 
 async def no_pause(_seconds):
     pass
+
+
+def begun(configs, starts):
+    """Run a supervisor of such workers; returns the task, and what is set once all of them serve."""
+    ready = asyncio.Event()
+    supervisor = Supervisor(configs, [None, None], start=starts, sleep=no_pause)
+    return asyncio.create_task(supervisor.run(lambda _: ready.set())), ready
 
 
 async def test_a_worker_that_cannot_be_started_again_is_tried_once_more(configs):
@@ -160,6 +175,23 @@ async def test_versions_that_end_workers_do_not_end_the_node_before_all_are_in_q
     assert starts.workers[0].quarantined == [(version, False) for version in versions]
 
 
+async def test_a_death_that_a_version_explains_does_not_end_a_node_whose_worker_died_often_before(configs):
+    versions = [PlacedVersion(name, "0" * 32, Place(1, 2, 3)) for name in "ab"]
+    starts = Starts()
+    running, ready = begun(configs, starts)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await ready.wait()
+        for _ in range(6):  # the worker beside it serves
+            await starts.replaced(starts.workers[-1])
+        for deaths, version in enumerate(version for version in versions for _ in range(2)):
+            # The first death of a version is not explained by it, but the verdict of the second is.
+            starts.workers[0].serves = deaths % 2 == 0
+            await starts.replaced(starts.workers[-1], version)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert await running == 0
+
+
 async def test_workers_that_die_of_a_version_in_quarantine_end_a_node_that_serves_nobody(configs):
     version = PlacedVersion("a", "0" * 32, Place(1, 2, 3))
     starts, ready = Starts(serves=False), asyncio.Event()
@@ -178,21 +210,51 @@ async def test_workers_that_die_of_a_version_in_quarantine_end_a_node_that_serve
     assert len(starts.workers) == 2 + 2 + 4
 
 
+async def test_a_worker_that_dies_again_and_again_beside_one_that_is_silent_for_a_moment_does_not_end_the_node(configs):
+    starts = Starts()
+    running, ready = begun(configs, starts)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await ready.wait()
+        starts.workers[0].unanswered = 5
+        for _ in range(7):
+            await starts.replaced(starts.workers[-1])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert await running == 0
+
+
 async def test_a_worker_that_dies_while_others_load_their_tables_is_replaced(configs):
-    starts, is_ready = Starts(), asyncio.Event()
-    running = asyncio.create_task(
-        Supervisor(configs, [None, None], start=starts, sleep=no_pause).run(lambda _: is_ready.set())
-    )
+    starts = Starts()
+    running, is_ready = begun(configs, starts)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while len(starts.workers) < 2:
             await asyncio.sleep(0)
         starts.workers[1].name_workers = lambda *_: None
         await starts.workers[0].ready
-        starts.workers[0].ended.set_result(-signal.SIGKILL)
-        while len(starts.workers) < 3:
-            await asyncio.sleep(0)
+        await starts.replaced(starts.workers[0])
         assert not is_ready.is_set()
         starts.workers[1].ready.set_result(None)
+        await is_ready.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert await running == 0
+
+
+async def test_a_worker_that_dies_again_and_again_while_others_load_their_tables_does_not_end_the_node(configs):
+    starts = Starts()
+    running, is_ready = begun(configs, starts)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(starts.workers) < 2:
+            await asyncio.sleep(0)
+        loads = starts.workers[1]
+        loads.name_workers, loads.serves = lambda *_: None, None
+        await starts.workers[0].ready
+        await starts.replaced(starts.workers[0])
+        for _ in range(6):
+            await starts.replaced(starts.workers[-1])
+        assert not running.done()
+        loads.serves = True
+        loads.ready.set_result(None)
         await is_ready.wait()
         os.kill(os.getpid(), signal.SIGTERM)
 
