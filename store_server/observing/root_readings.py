@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from store_server.storage.writable import can_be_written
+from store_server.storage.writable import why_not_written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,13 +32,21 @@ class RootState(NamedTuple):
 def look_at(root: Path) -> RootState:
     """Ask the disk, and write to it. Raises OSError; waits for the disk."""
     found = os.statvfs(root)
-    return RootState(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, can_be_written(root))
+    return RootState(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, why_not_written(root) is None)
+
+
+class _Found(NamedTuple):
+    """What all looks so far have found: the newest state, and how the last one failed."""
+
+    state: RootState | None = None
+    failure: tuple[object, ...] | None = None
 
 
 class RootReadings:
     """Looks at a data root every 30 s, in threads that nobody waits for when the disk does not answer. For any thread.
 
-    A disk that has not answered for 5 s takes no writes either; its sizes are those that were seen last.
+    A disk that has not answered for 5 s takes no writes either; its sizes are those that were seen last. Who asks first
+    waits for a look as long as `wait_seconds`, others have what was seen before.
     """
 
     def __init__(
@@ -46,37 +55,41 @@ class RootReadings:
         *,
         look: Callable[[Path], RootState] = look_at,
         now: Callable[[], float] = time.monotonic,
+        wait_seconds: float = _WAIT_SECONDS,
     ) -> None:
         self._root = root
         self._look = look
         self._now = now
+        self._wait_seconds = wait_seconds
         self._lock = threading.Lock()
-        self._seen: RootState | None = None
-        self._failure: OSError | None = None
-        self._looking: threading.Thread | None = None
-        self._began = 0.0
+        self._found = _Found()
+        self._looking = threading.Thread()  # none yet
+        self._began = -math.inf
 
     def newest(self) -> RootState:
         """Return what was seen last. Raises OSError where there is no such place, or nothing was seen yet."""
         with self._lock:
-            if self._looking is None or (not self._looking.is_alive() and self._now() >= self._began + _LOOK_SECONDS):
+            is_due = not self._looking.is_alive() and self._now() >= self._began + _LOOK_SECONDS
+            if is_due:
                 self._began = self._now()
                 self._looking = threading.Thread(target=self._look_once, name="root", daemon=True)
                 self._looking.start()
             looking = self._looking
-        looking.join(_WAIT_SECONDS)
-        if self._failure is not None:
-            raise self._failure
-        if self._seen is None:
+        if is_due:
+            looking.join(self._wait_seconds)
+        found = self._found
+        if found.failure is not None:
+            raise OSError(*found.failure)  # a new one each time: one that is kept grows with each who raises it
+        if found.state is None:
             raise TimeoutError(f"{self._root} was not seen yet: its disk does not answer")
         is_stuck = looking.is_alive() and self._now() >= self._began + _STUCK_SECONDS
-        return self._seen._replace(is_writable=False) if is_stuck else self._seen
+        return found.state._replace(is_writable=False) if is_stuck else found.state
 
     def _look_once(self) -> None:
         try:
-            self._seen, self._failure = self._look(self._root), None
+            self._found = _Found(self._look(self._root))
         except OSError as error:
-            self._failure = error
+            self._found = _Found(self._found.state, (error.errno, error.strerror, error.filename))
 
 
 def read_root(root: Path, readings: Readings) -> None:

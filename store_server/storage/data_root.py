@@ -87,6 +87,7 @@ class DataRoot:
     def open(cls, path: str | os.PathLike[str]) -> DataRoot:
         """Return the data root at `path`; raises RootNotFound, StorageFailure."""
         root = Path(path)
+        require_not_within(root)
         if not _is_directory(root):
             raise RootNotFound(root, "not a directory" if root.exists() else f"no such directory; {_MADE_BY}")
         if not _is_directory(root / TABLES):
@@ -243,6 +244,20 @@ def _written_ns(manifest: Path) -> int:
         return manifest.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+def require_not_within(root: Path) -> None:
+    """Raise RootNotFound for a path among the tables of a data root: it is the root that is meant, not one in it."""
+    for each in (root.absolute(), *root.absolute().parents):
+        if each.name in (TABLES, STAGING) and _is_file(each.parent / LOCK):
+            raise RootNotFound(root, f"lies within the data root {each.parent}; name that one")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _is_directory(path: Path) -> bool:

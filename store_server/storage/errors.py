@@ -55,6 +55,17 @@ class RootOfAnotherNode(StorageError):
         )
 
 
+class RootOfAnotherCluster(StorageError):
+    """A node of another cluster keeps what it holds in the data root: in this one nobody wants it, so it would go."""
+
+    def __init__(self, path: Path, *, kept: str, named: str, kept_map: Path) -> None:
+        self.path, self.kept, self.named = path, kept, named
+        super().__init__(
+            f"data root {path} is that of a node of cluster {kept!r}, --cluster names {named!r}: correct the name; if "
+            f"the node is to move there for good, remove {kept_map}: it takes away what it copied for {kept!r} then"
+        )
+
+
 class RootNotWritable(StorageError):
     """The data root cannot be written to."""
 

@@ -6,10 +6,11 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from store_server.storage.data_root import LOCK, STAGING, TABLES
+from store_server.storage.data_root import LOCK, STAGING, TABLES, require_not_within
 from store_server.storage.durable import disk_errors_named, make_directory
 from store_server.storage.errors import RootBusy, RootNotFound, StorageFailure
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BLOCK_BYTES = 512  # in which st_blocks counts
+_LOOK_SECONDS = 0.2  # far more than who only looks holds the lock
+_TRY_SECONDS = 0.01
 _STAGING_NAME = re.compile(r"[0-9a-f]{16}")
 
 
@@ -26,8 +29,9 @@ def root_lock(root: Path) -> Iterator[None]:
     """Hold a data root for writing, with what dead writers left in `staging` removed.
 
     One that is not there is made, with its parents, and removed again if the block fails and nothing was published.
-    Raises RootBusy, RootNotWritable, and RootNotFound when `root` is not a directory.
+    Raises RootBusy, RootNotWritable, and RootNotFound when `root` is not a directory or within another data root.
     """
+    require_not_within(root)
     if root.exists() and not root.is_dir():
         raise RootNotFound(root, "not a directory")
     missing = [path for path in (root / TABLES, root, *root.absolute().parents) if not path.exists()]
@@ -53,12 +57,15 @@ def root_lock(root: Path) -> Iterator[None]:
 def unfinished_bytes(root: Path) -> int:
     """Return what writers that died have left in a data root, until the next one removes it; 0 while one is at work."""
     try:
+        entries = [entry for entry in (root / STAGING).iterdir() if _STAGING_NAME.fullmatch(entry.name)]
+        found = {entry: _bytes_of(entry) for entry in entries}
         lock = os.open(root / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return 0
     try:
+        # For a moment only, which writers wait for.
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return sum(_bytes_of(entry) for entry in (root / STAGING).iterdir() if _STAGING_NAME.fullmatch(entry.name))
+        return sum(num_bytes for entry, num_bytes in found.items() if entry.exists())
     except OSError:  # BlockingIOError if somebody writes
         return 0
     finally:
@@ -72,10 +79,10 @@ def _bytes_of(entry: Path) -> int:
 
 def _take(root: Path, lock: int) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_held = _is_locked_in_time(lock)
         # A writer that failed may have removed the root that it had made, and this file with it.
-        is_held = os.path.samestat(os.fstat(lock), (root / LOCK).stat())
-    except (BlockingIOError, FileNotFoundError):
+        is_held = is_held and os.path.samestat(os.fstat(lock), (root / LOCK).stat())
+    except FileNotFoundError:
         is_held = False
     except OSError as error:
         raise StorageFailure(root / LOCK, f"cannot be locked: {error.strerror}") from error
@@ -85,6 +92,20 @@ def _take(root: Path, lock: int) -> None:
     with suppress(OSError):  # a full disk must not keep anyone from dropping versions
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+
+def _is_locked_in_time(lock: int) -> bool:
+    """Lock for writing, as soon as those who only look have let go; False if somebody writes."""
+    give_up = time.monotonic() + _LOOK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= give_up:
+                return False
+            time.sleep(_TRY_SECONDS)
+        else:
+            return True
 
 
 def _remove_leftovers(staging: Path) -> None:

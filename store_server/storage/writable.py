@@ -13,17 +13,22 @@ _NO_NAMELESS_FILES: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _BLOCK: Final = bytes(4096)
 
 
-def can_be_written(folder: Path) -> bool:
-    """Tell whether a block reaches the disk, in a file without a name, of which nothing stays. Waits for the disk."""
+def why_not_written(folder: Path) -> OSError | None:
+    """Return what keeps a block from the disk, written to a file without a name, of which nothing stays. Waits for it.
+
+    None where it reaches the disk.
+    """
     try:
         descriptor = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        return error.errno in _NO_NAMELESS_FILES and os.access(folder, os.W_OK)
+        if error.errno in _NO_NAMELESS_FILES and os.access(folder, os.W_OK):
+            return None
+        return error
     try:
         os.write(descriptor, _BLOCK)
         os.fdatasync(descriptor)
-    except OSError:
-        return False
+    except OSError as error:
+        return error
     finally:
         os.close(descriptor)
-    return True
+    return None

@@ -29,7 +29,7 @@ from store_server.cluster.holdings.copies import Copies
 from store_server.cluster.holdings.damaged_copies import mend_copies
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.registration import InvalidRegistration, NodeRegistration
-from store_server.storage import DataRoot, VersionQuarantined
+from store_server.storage import DataRoot, RootOfAnotherCluster, VersionQuarantined
 from store_server.storage.version_quarantine import QUARANTINED, require_no_quarantine
 from store_server.workers.marks import Trace
 
@@ -85,7 +85,11 @@ def _known_map(root: Path) -> TryOne:
 
     def try_one(rng: random.Random) -> str:
         path.write_bytes(hostile_json(rng, (_MAP,)))
-        known = KnownMap(root, cluster="prod")
+        try:
+            known = KnownMap(root, cluster="prod")
+        except RootOfAnotherCluster as error:
+            send(error)
+            return REFUSED
         if known.newest is not None and known.newest.cluster != "prod":
             raise Wrong(f"the map of {known.newest.cluster!r} was taken")
         return REFUSED if known.newest is None else ACCEPTED

@@ -13,7 +13,7 @@ import typer
 
 from store_server.commands.connection_options import ConnectionOptions
 from store_server.commands.doctor.finding import Finding, Verdict, fail
-from store_server.commands.doctor.here import look_at_settings, look_here
+from store_server.commands.doctor.here import DiskSilent, disk_silent, look_at_settings, look_here, place_of
 from store_server.commands.doctor.report import as_json as json_of
 from store_server.commands.doctor.report import lines_of, summary_of
 from store_server.commands.failure import CommandFailed
@@ -92,15 +92,25 @@ def doctor(
 def _look_here(
     root: Path | None, config: Path | None, processes: ProcessOptions, tables: TableOptions
 ) -> Iterator[Finding]:
-    if config is not None:
-        options, layers = settings_in(config, root)
+    settings = None if config is None else settings_in(config, root)
+    if settings is not None:
+        root = settings[0].root
+    place = None
+    if root is not None:
+        try:
+            place = place_of(root)
+        except DiskSilent as error:  # all that follows would wait for it
+            yield disk_silent(root, error)
+            return
+    if config is not None and settings is not None:
+        options, layers = settings
         options = dataclasses.replace(
             options, processes=processes.over(options.processes), tables=tables.over(options.tables)
         )
         yield from look_at_settings(config, options, layers)
-        root, processes, tables = options.root, options.processes, options.tables
-    if root is not None:
-        yield from look_here(root, processes, tables)
+        processes, tables = options.processes, options.tables
+    if root is not None and place is not None:
+        yield from look_here(root, place, processes, tables)
 
 
 async def _look_there(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import Future, wait
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from store_server.commands.doctor.finding import fail, ok, warn
+from store_server.commands.doctor.finding import Finding, fail, ok, warn
 from store_server.commands.doctor.host import Wanted, judge_host, judge_root
 from store_server.commands.doctor.host_facts import look_at_host, look_at_root
 from store_server.commands.doctor.tls import judge_certificate
@@ -15,14 +17,20 @@ from store_server.commands.start_problems import address_problems, setting_probl
 from store_server.storage import DataRoot, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from store_server.commands.doctor.finding import Finding
+    from store_server.commands.doctor.host_facts import RootFacts
     from store_server.commands.serve_options import ServeOptions
     from store_server.commands.serve_options.processes import ProcessOptions
     from store_server.commands.serve_options.tables import TableOptions
     from store_server.commands.setting_layers.layer import Layer
+
+_SECONDS_TO_LOOK: Final = 10.0
+
+
+class DiskSilent(Exception):
+    """A disk does not answer."""
 
 
 def look_at_settings(file: Path, options: ServeOptions, layers: Layer) -> Iterator[Finding]:
@@ -40,15 +48,42 @@ def look_at_settings(file: Path, options: ServeOptions, layers: Layer) -> Iterat
     yield from _certificate(options.transport.tls_cert)
 
 
-def look_here(root: Path, processes: ProcessOptions, tables: TableOptions) -> Iterator[Finding]:
-    """Yield what a node of a data root would find here."""
+def place_of(
+    root: Path, *, look: Callable[[Path], RootFacts] = look_at_root, seconds: float = _SECONDS_TO_LOOK
+) -> RootFacts | Finding:
+    """Return what is known of the place of a data root, or why nothing is. Raises DiskSilent."""
+    found: Future[RootFacts] = Future()
+
+    def look_there() -> None:
+        try:
+            found.set_result(look(root))
+        except BaseException as error:  # whatever it is, it comes out below
+            found.set_exception(error)
+
+    threading.Thread(target=look_there, name="root", daemon=True).start()  # which nobody can end, if the disk is silent
+    wait([found], seconds)
+    if not found.done():
+        raise DiskSilent(f"its disk has not answered for {seconds:g} s")
     try:
-        yield from judge_root(look_at_root(root))
+        return found.result()
     except OSError as error:
-        yield fail(
-            "root", str(root), error.strerror or str(error), "correct the path, or make a root: `create`, `import`"
-        )
+        change = "correct the path, or make a root: `create`, `import`"
+        return fail("root", str(root), error.strerror or str(error), change)
+
+
+def disk_silent(root: Path, error: DiskSilent) -> Finding:
+    """Return what is to be said where nothing else of a data root can be."""
+    return fail("root", str(root), str(error), "see dmesg: the disk, or the network to it, has failed")
+
+
+def look_here(
+    root: Path, place: RootFacts | Finding, processes: ProcessOptions, tables: TableOptions
+) -> Iterator[Finding]:
+    """Yield what a node of a data root would find here, at its `place`."""
+    if isinstance(place, Finding):
+        yield place
         return
+    yield from judge_root(place)
     in_memory_bytes = 0
     for name in tables.in_memory or ():
         try:

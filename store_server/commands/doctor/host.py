@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -45,11 +46,12 @@ def judge_host(facts: HostFacts, wanted: Wanted) -> Iterator[Finding]:
 def judge_root(facts: RootFacts) -> Iterator[Finding]:
     """Yield what is found of the data root's place."""
     root = str(facts.path)
-    if facts.is_writable:
+    if facts.not_written is None:
         yield ok("root", root, f"can be written, {facts.filesystem or 'unknown file system'}")
     else:
-        change = "give it to the user that runs the node, or mount it for writing"
-        yield warn("root", root, "cannot be written: it is served, but nothing is published, copied or dropped", change)
+        why = facts.not_written.strerror or facts.not_written
+        found = f"cannot be written ({why}): it is served, but nothing is published or copied"
+        yield warn("root", root, found, _to_be_written(facts.not_written))
     if facts.unfinished_bytes:
         change = "nothing to repair: the next command that writes there removes them; drop, import and publish do"
         yield warn("unfinished", root, f"{facts.unfinished_bytes:,} bytes of versions whose writer is gone", change)
@@ -63,6 +65,16 @@ def judge_root(facts: RootFacts) -> Iterator[Finding]:
         yield warn("free space", root, f"{room}, less than {_LITTLE_FREE:.0%}", change)
     else:
         yield ok("free space", root, room)
+
+
+def _to_be_written(refusal: OSError) -> str:
+    if refusal.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "drop old versions (`engram-store drop`), which needs no room, or enlarge the disk or the quota"
+    if refusal.errno in (errno.EACCES, errno.EPERM):
+        return "give it to the user that runs the node"
+    if refusal.errno == errno.EROFS:
+        return "mount it for writing; if the kernel made it read-only (see dmesg), replace the disk"
+    return "see dmesg: the disk may fail"
 
 
 def _files(facts: HostFacts) -> Finding:

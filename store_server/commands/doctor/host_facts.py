@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from store_server.storage.root_lock import unfinished_bytes
-from store_server.storage.writable import can_be_written
+from store_server.storage.writable import why_not_written
 
 _TIMEX_BYTES: Final = 512  # more than any kernel's struct timex
 _TIME_ERROR: Final = 5
@@ -45,7 +45,8 @@ class RootFacts:
     path: Path
     free_bytes: int
     total_bytes: int
-    is_writable: bool
+    not_written: OSError | None
+    """What keeps a block from being written there."""
     unfinished_bytes: int
     """Of versions that somebody began to write who is gone."""
     filesystem: str
@@ -74,7 +75,7 @@ def look_at_root(root: Path, mounts: Path = Path("/proc/self/mounts")) -> RootFa
         path=root,
         free_bytes=room.f_bavail * room.f_frsize,
         total_bytes=room.f_blocks * room.f_frsize,
-        is_writable=can_be_written(root),
+        not_written=why_not_written(root),
         unfinished_bytes=unfinished_bytes(root),
         filesystem=_filesystem_of(root.resolve(), _text(mounts) or ""),
     )
@@ -118,6 +119,6 @@ def _is_clock_set() -> bool | None:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text()
+        return path.read_text(errors="surrogateescape")
     except OSError:
         return None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from store_server.storage import (
     root_writer,
     verify,
 )
+from store_server.storage.root_lock import root_lock, unfinished_bytes
 
+PATIENCE_SECONDS = 60
 OLD = np.zeros((9_000, 264), np.uint8)
 NEW = np.ones((9_000, 264), np.uint8)
 Publish = Callable[..., str]
@@ -42,6 +45,30 @@ def test_a_root_is_created_with_its_parents(tmp_path: Path) -> None:
         pass
 
     assert DataRoot.open(tmp_path / "a" / "b" / "root").table_names() == []
+
+
+@pytest.mark.parametrize("inside", ["tables", "tables/t@x/versions", "staging"])
+def test_a_place_within_a_data_root_is_none_of_its_own(root: Path, inside: str) -> None:
+    with root_writer(root):
+        pass
+    (root / inside).mkdir(parents=True, exist_ok=True)
+    before = sorted(root.rglob("*"))
+
+    with pytest.raises(RootNotFound, match=f"lies within the data root {root}; name that one"):
+        DataRoot.open(root / inside)
+    with (
+        pytest.raises(RootNotFound, match=f"lies within the data root {root}; name that one"),
+        root_writer(root / inside),
+    ):
+        pass
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_folder_that_is_only_called_tables_may_hold_a_data_root(tmp_path: Path) -> None:
+    with root_writer(tmp_path / "tables" / "root"):
+        pass
+
+    assert DataRoot.open(tmp_path / "tables" / "root").table_names() == []
 
 
 def test_a_second_writer_is_told_who_the_first_is(root: Path) -> None:
@@ -72,6 +99,30 @@ def test_the_lock_dies_with_its_writer(root: Path) -> None:
 def test_two_writers_in_one_process_exclude_each_other(root: Path) -> None:
     with root_writer(root), pytest.raises(RootBusy), root_writer(root):
         pass
+
+
+def test_who_only_looks_for_what_writers_left_keeps_no_writer_out(root: Path) -> None:
+    has_looked, is_over, found = threading.Event(), threading.Event(), set()
+
+    def look_again_and_again() -> None:
+        while not is_over.is_set():
+            found.add(unfinished_bytes(root))
+            has_looked.set()
+
+    with root_writer(root):
+        left = root / "staging" / "0123456789abcdef"
+        left.write_bytes(bytes(8192))
+    looking = threading.Thread(target=look_again_and_again)
+    looking.start()
+    try:
+        assert has_looked.wait(PATIENCE_SECONDS)
+        for _ in range(300):
+            with root_lock(root):
+                pass
+    finally:
+        is_over.set()
+        looking.join(PATIENCE_SECONDS)
+    assert found == {8192, 0}  # before the first writer came, and after it
 
 
 def test_a_writer_that_fails_takes_away_the_root_and_the_parents_that_it_made_and_nothing_else(tmp_path: Path) -> None:

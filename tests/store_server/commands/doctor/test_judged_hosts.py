@@ -1,10 +1,14 @@
 """What doctor makes of hosts and data roots that are made up."""
 
 import dataclasses
+import errno
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from store_server.commands.doctor.here import DiskSilent, place_of
 from store_server.commands.doctor.host import Wanted, judge_host, judge_root
 from store_server.commands.doctor.host_facts import HostFacts, RootFacts, look_at_host, look_at_root
 from store_server.storage.root_lock import root_lock
@@ -24,7 +28,7 @@ ROOM = RootFacts(
     path=Path("/data"),
     free_bytes=50 * GIB,
     total_bytes=100 * GIB,
-    is_writable=True,
+    not_written=None,
     unfinished_bytes=0,
     filesystem="ext4",
 )
@@ -74,7 +78,7 @@ def test_what_a_host_lacks_for_what_is_wanted_is_found(changed, wanted, expected
     ("changed", "expected"),
     [
         ({}, {}),
-        ({"is_writable": False}, {"root": "warn"}),
+        ({"not_written": OSError(errno.EIO, "Input/output error")}, {"root": "warn"}),
         ({"free_bytes": GIB}, {"free space": "warn"}),
         ({"filesystem": "nfs4"}, {"file system": "warn"}),
         ({"unfinished_bytes": 4096}, {"unfinished": "warn"}),
@@ -84,6 +88,48 @@ def test_what_is_wrong_with_the_place_of_a_root_is_found(changed, expected):
     findings = {finding.check: finding for finding in judge_root(dataclasses.replace(ROOM, **changed))}
 
     assert bad(findings) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "drop old versions"),
+        (errno.EDQUOT, "drop old versions"),
+        (errno.EACCES, "the user that runs the node"),
+        (errno.EROFS, "mount it for writing"),
+        (errno.EIO, "the disk may fail"),
+    ],
+)
+def test_what_is_to_be_done_about_a_root_that_cannot_be_written_goes_by_the_reason(number, advice):
+    refused = OSError(number, os.strerror(number))
+
+    found = next(judge_root(dataclasses.replace(ROOM, not_written=refused)))
+
+    assert os.strerror(number) in found.found
+    assert advice in found.change
+
+
+def test_a_disk_that_does_not_answer_is_not_waited_for():
+    answers = threading.Event()
+
+    def look(_root):
+        answers.wait()
+        return ROOM
+
+    try:
+        with pytest.raises(DiskSilent, match=r"its disk has not answered for 0.01 s"):
+            place_of(Path("/data"), look=look, seconds=0.01)
+    finally:
+        answers.set()
+
+
+def test_a_place_that_is_not_there_is_found_and_what_nobody_expected_is_raised(tmp_path):
+    def look(_root):
+        raise RuntimeError("unexpected")
+
+    assert bad({"root": place_of(tmp_path / "gone")}) == {"root": "fail"}
+    with pytest.raises(RuntimeError, match="unexpected"):
+        place_of(tmp_path, look=look)
 
 
 def test_facts_are_read_where_the_kernel_writes_them(tmp_path):
