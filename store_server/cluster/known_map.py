@@ -9,7 +9,7 @@ import structlog
 
 from engram_store.shard_map import InvalidShardMap, ShardMap, read_shard_map, to_message, write_shard_map
 from store_server.storage.durable import disk_errors_named, make_directory, replace_file
-from store_server.storage.errors import StorageError
+from store_server.storage.errors import RootOfAnotherCluster, StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,12 +28,16 @@ class KnownMap:
     """
 
     def __init__(self, root: Path, *, cluster: str | None = None, is_kept: bool = True) -> None:
-        """`cluster` is the only one that maps may be of; None for that of the first map."""
+        """`cluster` is the only one that maps may be of; None for that of the first map.
+
+        Raises RootOfAnotherCluster: with a misspelt name a node would take away all that it copied.
+        """
         self.newest: ShardMap | None = None
         self.message: pb.ShardMap | None = None
         """The same map as it travels."""
         self._cluster = cluster
         self._is_kept = is_kept
+        self._root = root
         self._path = root / _DIRECTORY / _FILE
         self._remember()
 
@@ -75,9 +79,8 @@ class KnownMap:
         except (OSError, InvalidShardMap) as error:  # it would only have been a help at the start
             log.warning("the last shard map cannot be read", path=str(self._path), error=str(error))
             return
-        if self._cluster not in (None, kept.cluster):
-            log.warning("the last shard map is of another cluster", cluster=self._cluster, found=kept.cluster)
-            return
+        if self._cluster is not None and kept.cluster != self._cluster:
+            raise RootOfAnotherCluster(self._root, kept=kept.cluster, named=self._cluster, kept_map=self._path)
         self.newest, self.message = kept, to_message(kept)
 
     def _keep(self, shard_map: ShardMap) -> None:

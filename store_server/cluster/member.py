@@ -37,7 +37,7 @@ class ClusterMember:
     `limited` returns how much of the capacity in the settings the node really has, `disk_failure` why its disk takes no
     more rows; `new_map` is told of each map.
 
-    Belongs to the running event loop. Raises ValueError for a URL that names no source of maps.
+    Belongs to the running event loop. Raises ValueError for a URL that names no source of maps, RootOfAnotherCluster.
     """
 
     def __init__(

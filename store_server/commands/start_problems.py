@@ -10,14 +10,18 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from store_server.cluster.agreement.etcd_url import EtcdUrl
+from store_server.cluster.known_map import KnownMap
 from store_server.commands.checked_settings import SettingsRefused, checked
-from store_server.commands.host_checks import expired, not_free
+from store_server.commands.expiry import expired_authorities, expired_certificate
+from store_server.commands.host_checks import not_free
 from store_server.listen_address import ListenAddress
-from store_server.storage import StorageError
+from store_server.storage import RootOfAnotherCluster, StorageError
 from store_server.storage.data_root import TABLES, DataRoot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from store_server.commands.serve_options import ServeOptions
     from store_server.commands.setting_layers.layer import Layer
@@ -35,10 +39,10 @@ def setting_problems(options: ServeOptions, layers: Layer) -> Iterator[str]:
 def expiry_problems(options: ServeOptions) -> Iterator[str]:
     """Say which certificates are over. A node starts with them, and goes on with others once they are renewed."""
     now = time.time()
-    yield from expired("--tls-cert", options.transport.tls_cert, now)
-    yield from expired("--tls-client-ca", options.transport.tls_client_ca, now)
-    yield from expired("--node-cert", options.cluster.node_cert, now)
-    yield from expired("--node-ca", options.cluster.node_ca, now)
+    yield from expired_certificate("--tls-cert", options.transport.tls_cert, now)
+    yield from expired_authorities("--tls-client-ca", options.transport.tls_client_ca, now)
+    yield from expired_certificate("--node-cert", options.cluster.node_cert, now)
+    yield from expired_authorities("--node-ca", options.cluster.node_ca, now)
 
 
 def address_problems(options: ServeOptions) -> Iterator[str]:
@@ -66,6 +70,16 @@ def _root_problems(options: ServeOptions) -> Iterator[str]:
             root.current_version(name)
         except StorageError as error:
             yield f"--in-memory {name}: {error}"
+    with suppress(ValueError):  # which the settings themselves are refused for
+        if options.cluster.cluster is not None:
+            yield from _of_another_cluster(options.root, EtcdUrl.parse(options.cluster.cluster).name)
+
+
+def _of_another_cluster(root: Path, cluster: str) -> Iterator[str]:
+    try:
+        KnownMap(root, cluster=cluster)
+    except RootOfAnotherCluster as error:
+        yield str(error)
 
 
 def _addresses(options: ServeOptions) -> Iterator[tuple[str, str]]:

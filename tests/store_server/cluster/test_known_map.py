@@ -6,6 +6,7 @@ from support.shard_maps import later, shard_map_of
 
 from engram_store.shard_map import read_shard_map, to_message
 from store_server.cluster.known_map import KnownMap
+from store_server.storage import RootOfAnotherCluster
 
 FIRST = shard_map_of()
 
@@ -75,3 +76,13 @@ def test_one_process_of_several_keeps_the_map_and_the_others_begin_with_it(tmp_p
     KnownMap(tmp_path).take(FIRST)
 
     assert KnownMap(tmp_path, is_kept=False).newest == FIRST
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_root_that_knows_another_cluster_is_refused_and_keeps_what_it_knows(tmp_path, is_kept):
+    KnownMap(tmp_path, cluster=FIRST.cluster).take(FIRST)
+
+    with pytest.raises(RootOfAnotherCluster, match=r"--cluster names 'prd': correct the name.*/cluster/map\.json"):
+        KnownMap(tmp_path, cluster="prd", is_kept=is_kept)
+
+    assert KnownMap(tmp_path, cluster=FIRST.cluster).newest == FIRST

@@ -20,10 +20,10 @@ from engram_store.v1 import lookup_service_pb2 as lookup
 from engram_store.v1 import lookup_service_pb2_grpc as lookup_stubs
 from store_server.cluster.agreement.registry import NodeIdTaken, RegistryRefuses
 from store_server.cluster.cluster_config import ClusterConfig
-from store_server.cluster.known_map import KnownMap
 from store_server.cluster.living_cluster import living_cluster
 from store_server.config import ServerConfig
 from store_server.node import running
+from store_server.storage import RootOfAnotherCluster
 
 pytestmark = needs_etcd
 ROWS = random_rows(100, 16)
@@ -217,14 +217,17 @@ async def test_a_node_that_is_away_for_good_leaves_the_map(etcd, start, root_of)
         await map_with(first, "a", "b")
 
 
-async def test_what_a_node_knew_of_another_cluster_is_not_put_into_this_one(start, root_of):
+async def test_a_node_of_another_cluster_does_not_start_until_what_it_knew_is_removed(start, root_of):
     async with contextlib.AsyncExitStack() as stack:
         of_prod = await map_with(await start("a", stack=stack), "a")
-    (root_of("a") / "cluster" / "map.json").write_text(
-        (root_of("a") / "cluster" / "map.json").read_text().replace('"prod"', '"elsewhere"')
-    )
+    kept = root_of("a") / "cluster" / "map.json"
+    kept.write_text(kept.read_text().replace('"prod"', '"elsewhere"'))
 
-    assert KnownMap(root_of("a"), cluster="prod").newest is None
+    with pytest.raises(
+        RootOfAnotherCluster, match=f"of cluster 'elsewhere', --cluster names 'prod': .* remove {kept}:"
+    ):
+        await start("a")
+    kept.unlink()
     assert await map_with(await start("a"), "a") == of_prod
 
 

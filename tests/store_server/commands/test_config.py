@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.certificates import Certificate, make_authority, make_certificate, make_expired
 from support.processes import node_process
 from support.rows import random_rows
+from support.shard_maps import shard_map_of
 from support.tables import write_table
 
+from engram_store.shard_map import write_shard_map
 from store_server.workers.settings import WorkerSettings
 
 LISTEN = "127.0.0.1:0"
@@ -295,19 +296,19 @@ def test_a_check_finds_all_problems_and_not_the_first_alone(
         assert any(problem in line for line in lines), problem
 
 
-def test_a_check_finds_certificates_that_have_expired_with_which_a_node_would_start(
-    run: Callable, served: Path, tmp_path: Path
-) -> None:
-    authority = make_authority(tmp_path, "authority")
-    old, new = make_expired(tmp_path, "old", authority), make_certificate(tmp_path, "new", authority)
+def test_a_check_finds_that_the_data_root_is_of_another_cluster(run: Callable, tmp_path: Path) -> None:
+    write_table(tmp_path / "root", "layer-1", random_rows(100, 8))
+    (tmp_path / "root" / "cluster").mkdir()
+    (tmp_path / "root" / "cluster" / "map.json").write_text(write_shard_map(shard_map_of(cluster="prod")))
+    own = ("--listen", LISTEN, "--node-id", "a", "--insecure")
 
-    def problems(own: Certificate) -> list[str]:
-        given = ("--listen", LISTEN, "--tls-cert", own.cert, "--tls-key", own.key)
-        return run("config", "check", served, *given).out.splitlines()
-
-    (problem,) = problems(old)
-    assert re.fullmatch(f"--tls-cert {old.cert}: the certificate expired at .*, who connects refuses it; .*", problem)
-    assert problems(new) == ["settings are sound"]
+    right, wrong = (
+        run("config", "check", tmp_path / "root", *own, "--cluster", f"etcd://127.0.0.1:1/{name}").out
+        for name in ("prod", "prd")
+    )
+    assert right == "settings are sound\n"
+    (problem,) = wrong.splitlines()
+    assert "is that of a node of cluster 'prod', --cluster names 'prd': correct the name" in problem
 
 
 def test_a_check_looks_at_the_address_of_every_worker(run: Callable, served: Path) -> None:
