@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _OPERATE: Final = Path(__file__).parents[2] / "docs" / "operate.md"
 _SEVERITIES: Final = {"warning", "critical"}
+_SELECTOR: Final = re.compile(r"(\w+)\s*\{([^}]*)\}")
+_REASON: Final = re.compile(r"""\breason\s*(?:=~|!~|!=|=)\s*(["'`])(.*?)\1""")
 
 
 def problems(deploy: Path) -> Iterator[str]:
@@ -39,6 +42,7 @@ def problems(deploy: Path) -> Iterator[str]:
 
 def _of_rule(rule: dict[str, Any]) -> Iterator[str]:
     yield from unknown_in(rule["expr"], JOB)
+    yield from _unknown_in_matchers(rule["expr"])
     if rule.get("labels", {}).get("severity") not in _SEVERITIES:
         yield f"severity must be one of {sorted(_SEVERITIES)}"
     if not rule.get("annotations", {}).get("summary"):
@@ -51,21 +55,35 @@ def _of_rule(rule: dict[str, Any]) -> Iterator[str]:
         yield f"docs/operate.md has no section {rule['alert']}"
 
 
-def _unknown_reasons(tests: list[dict[str, Any]]) -> Iterator[str]:
-    """Say which series have a reason that no node gives: a rule that is tried on those may never fire in earnest."""
+@functools.cache
+def _reasons() -> dict[str, set[str]]:
+    """Return the reasons that a node gives, by metric."""
     from engram_store.v1.error_reason_pb2 import ErrorReason
     from store_server.limits.limits import Limits
     from store_server.limits.load import Load
 
-    known = {
+    return {
         "engram_lookup_failures_total": {name.removeprefix("ERROR_REASON_") for name, _ in ErrorReason.items()},
         "engram_refused_total": set(Load(Limits(), disk_turns=1).refused),
         "engram_cut_off_total": {"connection", "stalled"},
     }
+
+
+def _unknown_reasons(tests: list[dict[str, Any]]) -> Iterator[str]:
+    """Say which series have a reason that no node gives: a rule that is tried on those may never fire in earnest."""
+    known = _reasons()
     for series in (each["series"] for test in tests for each in test["input_series"]):
         name, reason = series.partition("{")[0], re.search(r'reason="([^"]*)"', series)
         if name in known and (reason is None or reason[1] not in known[name]):
             yield f"alert_tests: no node has {series}; reasons are {', '.join(sorted(known[name]))}"
+
+
+def _unknown_in_matchers(expression: str) -> Iterator[str]:
+    """Say by which reasons a rule chooses that no node gives: misspelt, one to be left out would count."""
+    for name, labels in _SELECTOR.findall(expression):
+        for _, wanted in _REASON.findall(labels):
+            for reason in set(wanted.split("|")) - _reasons().get(name, set()):
+                yield f"no node gives {name} the reason {reason!r}"
 
 
 def _series(alert: str, tried: list[dict[str, Any]]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import yaml
 
 from check import settings
 from check.conventions import JOB, PORTS, USER_ID
-from check.options import unknown_options, value_of, wrong_ports
+from check.options import too_short, unknown_options, wrong_ports
 from check.programs import complaints, run
 
 if TYPE_CHECKING:
@@ -60,14 +60,8 @@ def _node(name: str, service: Mapping[str, Any]) -> Iterator[str]:
         yield f"its healthcheck must ask the health port, {PORTS['health']}"
     if service["user"] != f"{USER_ID}:{USER_ID}":
         yield f"must run as {USER_ID}, the user of the image, got {service['user']}"
-    yield from _stopping(service)
+    yield from too_short("stop_grace_period", float(service["stop_grace_period"].removesuffix("s")), arguments)
     yield from _paths(service)
-
-
-def _stopping(service: Mapping[str, Any]) -> Iterator[str]:
-    grace, drain = service["stop_grace_period"], value_of(service["command"], "--drain-seconds")
-    if int(grace.removesuffix("s")) <= int(drain):
-        yield f"stop_grace_period, {grace}, must be longer than --drain-seconds, {drain}"
 
 
 def _paths(service: Mapping[str, Any]) -> Iterator[str]:

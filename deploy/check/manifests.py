@@ -9,7 +9,7 @@ import yaml
 
 from check import network, settings
 from check.conventions import HEALTH_SERVICES, JOB, USER_ID
-from check.options import unknown_options, value_of, wrong_ports
+from check.options import too_short, unknown_options, value_of, wrong_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,9 +67,7 @@ def _arguments(container: Manifest, pod: Manifest, values: Manifest) -> Iterator
         yield f"two uses of one port: {opened}"
     if "--supervise" not in arguments:
         yield "--supervise is missing: nobody would replace a worker that dies, or put aside what ended it"
-    drain, grace = value_of(arguments, "--drain-seconds"), pod["terminationGracePeriodSeconds"]
-    if grace <= float(drain or 0):
-        yield f"terminationGracePeriodSeconds, {grace}, must be longer than --drain-seconds, {drain}"
+    yield from too_short("terminationGracePeriodSeconds", pod["terminationGracePeriodSeconds"], arguments)
 
 
 def _probes(container: Manifest, port: int) -> Iterator[str]:

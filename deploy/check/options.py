@@ -32,13 +32,27 @@ def unknown_options(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def value_of(arguments: Sequence[str], name: str) -> str:
-    """Return the value of an option, written with = or as the next word; "" if it is not there."""
+    """Return the value of an option, written with = or as the next word; "" if it is not there. The last one counts."""
+    value = ""
     for here, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if here == name:
-            return following
-        if here.startswith(f"{name}="):
-            return here.partition("=")[2]
-    return ""
+            value = following
+        elif here.startswith(f"{name}="):
+            value = here.partition("=")[2]
+    return value
+
+
+def too_short(name: str, seconds: float, arguments: Sequence[str]) -> Iterator[str]:
+    """Say whether a node is killed earlier than it may take to end, by who waits for it for so many `seconds`."""
+    from store_server.workers.supervisor import SECONDS_BEYOND_DRAIN
+
+    drain = value_of(arguments, "--drain-seconds")
+    if not drain:
+        yield f"--drain-seconds is missing, by which {name} must go"
+        return
+    least = float(drain) + SECONDS_BEYOND_DRAIN
+    if seconds < least:
+        yield f"{name}, {seconds:g}, must be {least:g} or more, {SECONDS_BEYOND_DRAIN:g} above --drain-seconds, {drain}"
 
 
 def wrong_ports(arguments: Sequence[str], ports: Mapping[str, int]) -> Iterator[str]:

@@ -19,34 +19,45 @@ from cryptography.x509.oid import NameOID
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_LISTENING: Final = re.compile(r"(--(?:admin-|metrics-|health-)?listen=[^:]*):[0-9]+")
+_LISTENING: Final = re.compile(r"(--(?:admin-|metrics-|health-)?listen=.*):[0-9]+")
 _OF_THE_MACHINE: Final = ("--pin-cores=", "--numa-nodes=")
 _OF_THE_ROOT: Final = "--in-memory="
+_OF_A_NODE: Final = "ENGRAM_"
 _SECONDS: Final = 60.0
-_REFUSED: Final = 1
+_SOUND: Final = "settings are sound"
 
 
-def problems(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[str]:
+def problems(
+    arguments: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    node: Sequence[str] = (sys.executable, "-m", "store_server"),
+    timeout_seconds: float = _SECONDS,
+) -> Iterator[str]:
     """Say what a node has against its arguments, `serve` and a data root first, and its variables.
 
     Files are replaced by others of their kind, ports by free ones, cores and NUMA nodes by those of this machine.
+    `node` is the program that is asked.
     """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OF_A_NODE)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "root" / "tables").mkdir(parents=True)
-        command = [*_elsewhere(arguments[2:], folder)]
-        checked = subprocess.run(  # noqa: S603  # ourselves
-            [sys.executable, "-m", "store_server", "config", "check", str(folder / "root"), *command],
-            env={**os.environ, **(environment or {})},
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    if checked.returncode == _REFUSED:
-        yield from (f"config check: {line}" for line in checked.stdout.splitlines())
-    elif checked.returncode:
-        yield f"config check: {checked.stderr.strip()}"
+        command = [*node, "config", "check", str(folder / "root"), *_elsewhere(arguments[2:], folder)]
+        variables = inherited | dict(_variables_elsewhere(environment or {}, folder))
+        try:
+            checked = subprocess.run(  # noqa: S603  # ourselves
+                command, env=variables, capture_output=True, text=True, timeout=timeout_seconds, check=False
+            )
+        except subprocess.TimeoutExpired:
+            yield f"config check: no answer within {timeout_seconds:g} s"
+            return
+    found = checked.stdout.splitlines()
+    if checked.returncode == 0 and found == [_SOUND]:
+        return
+    if checked.returncode == 0 or not found:  # it did not come to an answer
+        found = [f"exit status {checked.returncode}, {checked.stdout.strip()!r}", *checked.stderr.strip().splitlines()]
+    yield from (f"config check: {line}" for line in found)
 
 
 def _elsewhere(arguments: Sequence[str], folder: Path) -> Iterator[str]:
@@ -63,6 +74,13 @@ def _elsewhere(arguments: Sequence[str], folder: Path) -> Iterator[str]:
             yield f"{name}={_file_like(Path(value), folder)}"
         else:
             yield _LISTENING.sub(r"\1:0", argument).replace("$(POD_NAMESPACE)", "engram").replace("$(POD_NAME)", "n-0")
+
+
+def _variables_elsewhere(environment: Mapping[str, str], folder: Path) -> Iterator[tuple[str, str]]:
+    for name, value in environment.items():
+        option = f"--{name.removeprefix(_OF_A_NODE).lower().replace('_', '-')}={value}"
+        for replaced in _elsewhere([option], folder):
+            yield name, replaced.partition("=")[2]
 
 
 def _file_like(path: Path, folder: Path) -> Path:

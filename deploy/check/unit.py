@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from check.conventions import PORTS
-from check.options import unknown_options, wrong_ports
+from check.options import too_short, unknown_options, wrong_ports
 from check.programs import complaints, run
 
 if TYPE_CHECKING:
@@ -81,6 +81,5 @@ def _node(node: Mapping[str, object], keys: Mapping[str, str]) -> Iterator[str]:
     for key, (above, directory) in folders.items():
         if not f"{node.get(key)}/".startswith(f"{above}/{keys.get(directory)}/"):
             yield f"node.toml: {key} is {node.get(key)}, where the unit may write to {directory}={keys.get(directory)}"
-    stop, drain = keys.get("TimeoutStopSec", "0"), node.get("drain-seconds", 10.0)
-    if not isinstance(drain, int | float) or drain >= float(stop):
-        yield f"drain-seconds, {drain}, must be below TimeoutStopSec, {stop}"
+    given = [*arguments, *shlex.split(keys.get("ExecStart", ""))]  # the command line goes before the file
+    yield from too_short("TimeoutStopSec", float(keys.get("TimeoutStopSec", "0")), given)

@@ -30,9 +30,14 @@ def read_load(readings: Readings, load: Load) -> None:
         lambda: load.waiting.fullness,
     )
     readings.gauge(
-        "engram_in_flight_fullness_ratio",
-        "How near requests or replies are to the bytes at which a client waits or is refused: at 1 it is so.",
-        lambda: max(pool.fullness for pool in pools),
+        "engram_request_bytes_fullness_ratio",
+        "How near the bytes of requests are to refusing a client more: at 1 they do.",
+        lambda: load.request_bytes.fullness,
+    )
+    readings.gauge(
+        "engram_reply_bytes_fullness_ratio",
+        "How near the bytes of replies are to making a client wait until it took some: at 1 they do.",
+        lambda: load.reply_bytes.fullness,
     )
     readings.counters(
         "engram_refused_total", "What was refused, by the limit that was reached.", "reason", load.refused.copy
