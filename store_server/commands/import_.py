@@ -104,7 +104,10 @@ def import_table(
     elif rows.row_format != given.row_format:
         typer.echo(f"note     {_unlabelled(given.row_format)}")
     elif not rows.row_format and row_bytes is None and row_format is None:
-        typer.echo("note     the file holds no floats: clients get the rows as plain bytes, without a row format")
+        typer.echo(
+            "note     the file does not say of which floats its rows are, if of any: clients get plain bytes; "
+            "if you know it, name it, such as --row-format bfloat16"
+        )
 
 
 def _current(root: Path, name: str) -> Manifest | None:

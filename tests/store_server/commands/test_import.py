@@ -5,8 +5,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 from safetensors.numpy import save_file
 
 from store_server.storage import DataRoot
@@ -76,17 +78,23 @@ def test_a_new_version_whose_rows_are_not_like_those_before_says_so(run: Callabl
     ]
 
 
-def test_numbers_that_clients_have_no_name_for_are_said_to_be_plain_bytes(
-    run: Callable, root: Path, tmp_path: Path
+@pytest.mark.parametrize("dtype", ["int64", ml_dtypes.bfloat16])  # NumPy files call the latter two bytes of nothing
+def test_numbers_that_a_file_has_no_name_for_are_said_to_be_plain_bytes_until_they_are_named(
+    run: Callable, root: Path, tmp_path: Path, dtype: DTypeLike
 ) -> None:
-    np.save(tmp_path / "a.npy", np.ones((5, 8), "int64"))
+    np.save(tmp_path / "a.npy", np.ones((5, 8), dtype))
 
-    assert (
-        "note     the file holds no floats: clients get the rows as plain bytes"
-        in run("import", root, "t", tmp_path / "a.npy").out
-    )
-    np.save(tmp_path / "b.npy", np.ones((5, 8), "float32"))
-    assert "no floats" not in run("import", root, "u", tmp_path / "b.npy", "--row-format", "").out
+    said = run("import", root, "t", tmp_path / "a.npy").out
+    (note,) = (line for line in said.splitlines() if line.startswith("note"))
+    assert "plain bytes" in note
+    assert "--row-format bfloat16" in note
+    assert "plain bytes" not in run("import", root, "t", tmp_path / "a.npy", "--row-format", "bfloat16").out
+
+
+def test_floats_that_are_to_be_plain_bytes_are_that_without_a_word(run: Callable, root: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((5, 8), "float32"))
+
+    assert "note" not in run("import", root, "t", tmp_path / "a.npy", "--row-format", "").out
 
 
 def test_importing_what_is_current_changes_nothing_and_says_so(run: Callable, root: Path, tmp_path: Path) -> None:
