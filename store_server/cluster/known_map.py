@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from engram_store.shard_map import InvalidShardMap, ShardMap, read_shard_map, to_message, write_shard_map
-from store_server.storage.durable import disk_errors_named, make_directory, replace_file
+from store_server.cluster.kept_file import DIRECTORY, keep_file
 from store_server.storage.errors import RootOfAnotherCluster, StorageError
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from engram_store.v1 import cluster_service_pb2 as pb
 
 log = structlog.get_logger()
-_DIRECTORY: Final = "cluster"
 _FILE: Final = "map.json"
 
 
@@ -38,7 +36,7 @@ class KnownMap:
         self._cluster = cluster
         self._is_kept = is_kept
         self._root = root
-        self._path = root / _DIRECTORY / _FILE
+        self._path = root / DIRECTORY / _FILE
         self._remember()
 
     @property
@@ -87,10 +85,6 @@ class KnownMap:
         if not self._is_kept:
             return
         try:
-            with disk_errors_named(self._path.parent):
-                make_directory(self._path.parent)
-                temporary = self._path.with_name(f"{_FILE}.{os.getpid()}")
-                temporary.unlink(missing_ok=True)
-                replace_file(self._path, write_shard_map(shard_map).encode(), temporary=temporary)
+            keep_file(self._path, write_shard_map(shard_map).encode())
         except StorageError as error:
             log.warning("the shard map cannot be kept", error=str(error))

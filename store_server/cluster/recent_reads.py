@@ -12,11 +12,12 @@ from typing import Final
 import structlog
 
 from engram_store.shard_map import VersionKey
+from store_server.cluster.kept_file import DIRECTORY
 from store_server.storage.durable import disk_errors_named, make_directory
 from store_server.storage.errors import StorageError
 
 log = structlog.get_logger()
-_DIRECTORY: Final = Path("cluster", "read")
+_READ: Final = "read"
 
 
 class RecentReads:
@@ -35,7 +36,7 @@ class RecentReads:
         *,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._directory = root / _DIRECTORY
+        self._directory = root / DIRECTORY / _READ
         self._asked_for = asked_for
         self._seconds = seconds
         self._now = now

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from engram_store.shard_map import VersionKey
-from store_server.storage.durable import disk_errors_named, make_directory, replace_file
+from store_server.cluster.kept_file import DIRECTORY, keep_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 log = structlog.get_logger()
-_DIRECTORY: Final = "cluster"
 _FILE: Final = "copies.json"
 
 
@@ -27,7 +25,7 @@ class Copies:
     """
 
     def __init__(self, root: Path) -> None:
-        self._path = root / _DIRECTORY / _FILE
+        self._path = root / DIRECTORY / _FILE
         self._keys = self._read()
 
     def __contains__(self, key: VersionKey) -> bool:
@@ -47,11 +45,7 @@ class Copies:
             self._keep(self._keys - {key})
 
     def _keep(self, keys: set[VersionKey]) -> None:
-        with disk_errors_named(self._path.parent):
-            make_directory(self._path.parent)
-            temporary = self._path.with_name(f"{_FILE}.{os.getpid()}")
-            temporary.unlink(missing_ok=True)
-            replace_file(self._path, json.dumps(sorted(keys)).encode() + b"\n", temporary=temporary)
+        keep_file(self._path, json.dumps(sorted(keys)).encode() + b"\n")
         self._keys = keys
 
     def _read(self) -> set[VersionKey]:

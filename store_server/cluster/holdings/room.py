@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from store_server.cluster.kept_file import DIRECTORY
 from store_server.storage import DiskFull, StorageError
 from store_server.storage.durable import bytes_free, disk_errors_named, make_directory, write_new_file
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 log = structlog.get_logger()
-_DIRECTORY: Final = "cluster"
 _FIRST_PAUSE_SECONDS: Final = 30.0
 _LONGEST_PAUSE_SECONDS: Final = 1800.0
 
@@ -99,7 +99,7 @@ class Room:
 
     def _write_something(self) -> None:
         """Raises StorageError."""
-        path = self._root / _DIRECTORY / f"try.{os.getpid()}"
+        path = self._root / DIRECTORY / f"try.{os.getpid()}"
         with disk_errors_named(path):
             make_directory(path.parent)
             path.unlink(missing_ok=True)
