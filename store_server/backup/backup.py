@@ -25,6 +25,7 @@ from store_server.backup.space import bytes_lacking
 from store_server.backup.version_copy import BATCH_BYTES, Progress, VersionCopy
 from store_server.cluster.blocks.pace import Pace
 from store_server.cluster.holdings.copies import Copies
+from store_server.cluster.kept_cluster_id import KeptClusterId
 from store_server.cluster.known_map import KnownMap
 from store_server.storage import DataRoot, DiskFull, TableDamaged, VersionNotFound, root_writer
 from store_server.storage.arrivals import remove_arrivals
@@ -81,7 +82,7 @@ class Backup:
             copied += [] if looked_at is None else [looked_at]
         for name, current, _ in copied:
             self._writer.make_current(name, current)
-        self._keep_map()
+        self._keep_cluster()
         if prune and not self.lacking:
             yield from self._removed(found)
 
@@ -139,10 +140,13 @@ class Backup:
             is_new = copy.run(progress)
         return BackedUp(*key, Outcome.COPIED if is_new else Outcome.THERE, copy.bytes_copied)
 
-    def _keep_map(self) -> None:
+    def _keep_cluster(self) -> None:
         newest = KnownMap(self._root.path).newest
         if newest is not None:
             KnownMap(self._writer.root.path).take(newest)
+        cluster_id = KeptClusterId(self._root.path).value
+        if cluster_id:
+            KeptClusterId(self._writer.root.path).take(cluster_id)
 
     def _removed(self, found: Contents) -> Iterator[BackedUp]:
         to = self._writer.root

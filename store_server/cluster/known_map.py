@@ -78,7 +78,7 @@ class KnownMap:
             log.warning("the last shard map cannot be read", path=str(self._path), error=str(error))
             return
         if self._cluster is not None and kept.cluster != self._cluster:
-            raise RootOfAnotherCluster(self._root, kept=kept.cluster, named=self._cluster, kept_map=self._path)
+            raise RootOfAnotherCluster(self._root, kept=kept.cluster, named=self._cluster)
         self.newest, self.message = kept, to_message(kept)
 
     def _keep(self, shard_map: ShardMap) -> None:

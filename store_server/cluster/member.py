@@ -12,6 +12,7 @@ import structlog
 from engram_store.shard_map import Node
 from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.agreement.meeting_point import meeting_point_at
+from store_server.cluster.kept_cluster_id import KeptClusterId
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.map_follower import follow_map
 from store_server.cluster.participation import Participation
@@ -50,7 +51,7 @@ class ClusterMember:
         disk_failure: Callable[[], str] = lambda: "",
         new_map: Callable[[], None] = lambda: None,
     ) -> None:
-        self._meeting = meeting_point_at(config)
+        self._meeting = meeting_point_at(config, KeptClusterId(root, is_kept=config.speaks_for_node))
         self.known = KnownMap(root, cluster=self._meeting.cluster, is_kept=config.speaks_for_node)
         self.wholeness = Wholeness(self.known, self._alive)
         self._config = config

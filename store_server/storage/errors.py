@@ -58,11 +58,12 @@ class RootOfAnotherNode(StorageError):
 class RootOfAnotherCluster(StorageError):
     """A node of another cluster keeps what it holds in the data root: in this one nobody wants it, so it would go."""
 
-    def __init__(self, path: Path, *, kept: str, named: str, kept_map: Path) -> None:
+    def __init__(self, path: Path, *, kept: str, named: str) -> None:
         self.path, self.kept, self.named = path, kept, named
         super().__init__(
             f"data root {path} is that of a node of cluster {kept!r}, --cluster names {named!r}: correct the name; if "
-            f"the node is to move there for good, remove {kept_map}: it takes away what it copied for {kept!r} then"
+            f"the node is to move there for good, remove map.json and id in {path / 'cluster'}: it takes away what it "
+            f"copied for {kept!r} then"
         )
 
 

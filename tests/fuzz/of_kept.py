@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,7 @@ from store_server.cluster.agreement.file_map_source import FileMapSource
 from store_server.cluster.agreement.map_source import MapSourceFailed
 from store_server.cluster.holdings.copies import Copies
 from store_server.cluster.holdings.damaged_copies import mend_copies
+from store_server.cluster.kept_cluster_id import KeptClusterId
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.registration import InvalidRegistration, NodeRegistration
 from store_server.storage import DataRoot, RootOfAnotherCluster, VersionQuarantined
@@ -48,6 +50,7 @@ def kept_target(directory: Path) -> Iterator[TryOne]:
         readers = [
             *(3 * [_quarantined(root / "tables" / _TABLE / "versions" / version)]),
             *(3 * [_known_map(root)]),
+            *(3 * [_cluster_id(root)]),
             *(3 * [_map_file(directory / "map.json")]),
             *(3 * [_registration]),
             *(3 * [_marks]),
@@ -93,6 +96,19 @@ def _known_map(root: Path) -> TryOne:
         if known.newest is not None and known.newest.cluster != "prod":
             raise Wrong(f"the map of {known.newest.cluster!r} was taken")
         return REFUSED if known.newest is None else ACCEPTED
+
+    return try_one
+
+
+def _cluster_id(root: Path) -> TryOne:
+    path = root / "cluster" / "id"
+
+    def try_one(rng: random.Random) -> str:
+        path.write_bytes(hostile_bytes(rng, b"0f" * 16 + b"\n"))
+        known = KeptClusterId(root).value
+        if known and not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", known):
+            raise Wrong(f"{known!r} was taken for the id of a cluster")
+        return ACCEPTED if known else REFUSED
 
     return try_one
 

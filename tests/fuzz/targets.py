@@ -29,5 +29,5 @@ TARGETS: Final = (
     Target("certificates", "certificates that callers show", 25, certificates_target),
     Target("tls-files", "a node's certificate, key and authorities while they are replaced", 5, tls_files_target),
     Target("settings", "the TOML file of --config", 2, settings_target, opens_what_is_named=True),
-    Target("kept", "quarantine, copies, maps, registrations and marks of workers", 30, kept_target),
+    Target("kept", "quarantine, copies, maps, ids of clusters, registrations, marks of workers", 30, kept_target),
 )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from engram_store.shard_map import ShardMap
+    from store_server.cluster.agreement.etcd_cluster_id import EtcdClusterId
     from store_server.cluster.agreement.etcd_connection import EtcdConnection
     from store_server.cluster.agreement.etcd_url import EtcdUrl
 
@@ -22,19 +23,23 @@ if TYPE_CHECKING:
 class EtcdMapSource:
     """See MapSource. The connection belongs to who made it."""
 
-    def __init__(self, etcd: EtcdConnection, url: EtcdUrl) -> None:
+    def __init__(self, etcd: EtcdConnection, url: EtcdUrl, cluster_id: EtcdClusterId | None = None) -> None:
+        """`cluster_id` is looked at before a map is followed; None for who belongs to no cluster."""
         self._etcd = etcd
+        self._cluster_id = cluster_id
         self._key = url.map_key
         self._cluster = url.name
 
     async def follow(self) -> AsyncIterator[ShardMap | None]:
         """See MapSource.follow."""
+        if self._cluster_id is not None:
+            await self._cluster_id.require_own()
         found = await self._etcd.range(self._key)
-        yield self._map_in(found.kvs[0].value if found.kvs else None)
+        yield await self._own_map_in(found.kvs[0].value if found.kvs else None)
         # From the very next change on: nothing is missed between the two.
         async with contextlib.aclosing(self._etcd.watch(self._key, b"", found.header.revision + 1)) as changes:
             async for events in changes:
-                yield self._map_in(None if events[-1].type == rpc.Event.DELETE else events[-1].kv.value)
+                yield await self._own_map_in(None if events[-1].type == rpc.Event.DELETE else events[-1].kv.value)
 
     async def compare_and_swap(self, expected_epoch: int, shard_map: ShardMap) -> bool:
         """See MapSource.compare_and_swap."""
@@ -70,6 +75,12 @@ class EtcdMapSource:
                 f"as that of epoch {there.epoch} is there by now: look at what it says before you try again"
             )
         return False
+
+    async def _own_map_in(self, value: Any) -> ShardMap | None:  # noqa: ANN401  # as below
+        found = self._map_in(value)
+        if found is not None and self._cluster_id is not None and not self._cluster_id.is_known:
+            await self._cluster_id.require_own()  # the cluster has just begun
+        return found
 
     def _map_in(self, value: Any) -> ShardMap | None:  # noqa: ANN401  # bytes, from a message without types
         if value is None:

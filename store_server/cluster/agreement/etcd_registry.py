@@ -16,6 +16,7 @@ from store_server.cluster.registration import InvalidRegistration, NodeRegistrat
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+    from store_server.cluster.agreement.etcd_cluster_id import EtcdClusterId
     from store_server.cluster.agreement.etcd_connection import EtcdConnection
     from store_server.cluster.agreement.etcd_url import EtcdUrl
 
@@ -25,8 +26,12 @@ log = structlog.get_logger()
 class EtcdRegistry:
     """See Registry. The connection belongs to who made it."""
 
-    def __init__(self, etcd: EtcdConnection, url: EtcdUrl, lease_seconds: int) -> None:
+    def __init__(
+        self, etcd: EtcdConnection, url: EtcdUrl, lease_seconds: int, cluster_id: EtcdClusterId | None = None
+    ) -> None:
+        """`cluster_id` is looked at before this node is registered; None for who only watches."""
         self._etcd = etcd
+        self._cluster_id = cluster_id
         self._prefix = url.nodes_prefix
         self._lease = EtcdLease(etcd, lease_seconds)
         self._said: tuple[NodeRegistration, int] | None = None
@@ -68,6 +73,8 @@ class EtcdRegistry:
 
     async def _say(self, registration: NodeRegistration, lease: int) -> None:
         """Put the registration where nobody's is, or this node's own: found unchanged since it was looked at."""
+        if self._cluster_id is not None:
+            await self._cluster_id.require_own()
         key = self._prefix + registration.node.id.encode()
         value = registration.to_json()
         get = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))

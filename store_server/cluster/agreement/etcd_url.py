@@ -53,6 +53,11 @@ class EtcdUrl:
         return f"/engram/{self.name}/map".encode()
 
     @property
+    def id_key(self) -> bytes:
+        """Where the id of the cluster is, which tells it from others of its name."""
+        return f"/engram/{self.name}/id".encode()
+
+    @property
     def nodes_prefix(self) -> bytes:
         """Where nodes register, each at its id behind this."""
         return f"/engram/{self.name}/nodes/".encode()

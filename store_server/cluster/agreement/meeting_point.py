@@ -11,6 +11,7 @@ from store_server.cluster.agreement.etcd_url import SCHEMES, EtcdUrl, without_pa
 from store_server.cluster.agreement.map_source import MapSource
 from store_server.cluster.agreement.registry import PublisherRegistry, Registry
 from store_server.cluster.cluster_config import ClusterConfig
+from store_server.cluster.kept_cluster_id import KeptClusterId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +30,14 @@ class MeetingPoint:
     """None where there is no registry."""
 
 
-def meeting_point_at(config: ClusterConfig) -> MeetingPoint:
-    """Return what the URL of a cluster names; connects to nothing yet. Raises ValueError."""
+def meeting_point_at(config: ClusterConfig, kept_id: KeptClusterId | None = None) -> MeetingPoint:
+    """Return what the URL of a cluster names; connects to nothing yet. Raises ValueError.
+
+    With the id of a node's cluster, nothing is done where another cluster is.
+    """
     scheme = urlsplit(config.url).scheme
     if scheme in SCHEMES:
-        return _in_etcd(config)
+        return _in_etcd(config, kept_id)
     if scheme != file_map_source.SCHEME:
         raise ValueError(
             f"a cluster is at file:///PATH, etcd://... or etcds://..., got {without_password(config.url)!r:.200}"
@@ -42,10 +46,11 @@ def meeting_point_at(config: ClusterConfig) -> MeetingPoint:
     return MeetingPoint(where=str(path), source=file_map_source.FileMapSource(path), close=_nothing_to_close)
 
 
-def _in_etcd(config: ClusterConfig) -> MeetingPoint:
+def _in_etcd(config: ClusterConfig, kept_id: KeptClusterId | None) -> MeetingPoint:
     url = EtcdUrl.parse(config.url)
     try:  # an extra: a cluster whose map is a file needs none of it
         from store_server.cluster.agreement.etcd_access import EtcdAccess
+        from store_server.cluster.agreement.etcd_cluster_id import EtcdClusterId
         from store_server.cluster.agreement.etcd_connection import EtcdConnection
         from store_server.cluster.agreement.etcd_map_source import EtcdMapSource
         from store_server.cluster.agreement.etcd_publishers import EtcdPublishers
@@ -61,10 +66,11 @@ def _in_etcd(config: ClusterConfig) -> MeetingPoint:
         key_file=config.key_file,
     )
     etcd = EtcdConnection(url, access)
+    cluster_id = None if kept_id is None else EtcdClusterId(etcd, url, kept_id)
     return MeetingPoint(
         where=f"cluster {url.name!r} in etcd at {','.join(url.endpoints)}",
-        source=EtcdMapSource(etcd, url),
-        registry=EtcdRegistry(etcd, url, config.lease_seconds),
+        source=EtcdMapSource(etcd, url, cluster_id),
+        registry=EtcdRegistry(etcd, url, config.lease_seconds, cluster_id),
         publishers=EtcdPublishers(etcd, url, config.lease_seconds),
         cluster=url.name,
         close=etcd.close,

@@ -8,6 +8,7 @@ from store_server.cluster.agreement.map_source import MapSourceFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Mapping
+    from pathlib import Path
 
     from store_server.cluster.registration import NodeRegistration
 
@@ -26,6 +27,17 @@ class RegistryRefuses(MapSourceFailed):
     """The registry answers, and does not let this node in: another attempt would fare no better."""
 
 
+class ClusterNotOwn(RegistryRefuses):
+    """Another cluster of the same name is there than the one that the node belongs to."""
+
+    def __init__(self, root: Path, *, there: str, kept: str, found: str) -> None:
+        super().__init__(
+            f"{there}: this is cluster {found}, and data root {root} belongs to another of that name, {kept}: correct "
+            f"--cluster; if the node is to move here for good, remove map.json and id in {root / 'cluster'}: it takes "
+            "away what it copied for the other then; if this etcd lost what it knew, see docs/operate.md, Several nodes"
+        )
+
+
 class Registry(Protocol):
     """Keeps what each living node says of itself, for as long as it goes on saying it. Raises MapSourceFailed."""
 
@@ -33,7 +45,7 @@ class Registry(Protocol):
         """See to it that others see this for another lease time; `again` where they seem to see something else.
 
         A node's former life at the same address gives way at once, another living node with its id never does. Raises
-        NodeIdTaken.
+        NodeIdTaken, ClusterNotOwn.
         """
         ...
 

@@ -13,6 +13,7 @@ from support.tables import write_table
 
 from engram_store.shard_map import VersionKey
 from store_server.cluster.holdings.copies import Copies
+from store_server.cluster.kept_cluster_id import KeptClusterId
 from store_server.cluster.known_map import KnownMap
 from store_server.storage import DataRoot, VersionQuarantined
 from store_server.storage.arrivals import begin_arrival
@@ -97,3 +98,14 @@ def test_a_backup_keeps_the_last_shard_map_and_never_an_older_one(root: Path, to
     back_up(root, to)
 
     assert KnownMap(to).newest == second
+
+
+def test_a_backup_belongs_to_the_cluster_of_its_node(root: Path, to: Path) -> None:
+    write_table(root, "t", ROWS[:9])
+    back_up(root, to)
+    assert KeptClusterId(to).value == ""
+
+    KeptClusterId(root).take("0f" * 16)
+    back_up(root, to)
+
+    assert KeptClusterId(to).value == "0f" * 16

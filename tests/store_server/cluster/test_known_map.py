@@ -82,7 +82,9 @@ def test_one_process_of_several_keeps_the_map_and_the_others_begin_with_it(tmp_p
 def test_a_root_that_knows_another_cluster_is_refused_and_keeps_what_it_knows(tmp_path, is_kept):
     KnownMap(tmp_path, cluster=FIRST.cluster).take(FIRST)
 
-    with pytest.raises(RootOfAnotherCluster, match=r"--cluster names 'prd': correct the name.*/cluster/map\.json"):
+    with pytest.raises(
+        RootOfAnotherCluster, match=r"--cluster names 'prd': correct the name.* remove map\.json and id in "
+    ):
         KnownMap(tmp_path, cluster="prd", is_kept=is_kept)
 
     assert KnownMap(tmp_path, cluster=FIRST.cluster).newest == FIRST

@@ -18,7 +18,7 @@ from engram_store.v1 import cluster_service_pb2 as cluster
 from engram_store.v1 import cluster_service_pb2_grpc as cluster_stubs
 from engram_store.v1 import lookup_service_pb2 as lookup
 from engram_store.v1 import lookup_service_pb2_grpc as lookup_stubs
-from store_server.cluster.agreement.registry import NodeIdTaken, RegistryRefuses
+from store_server.cluster.agreement.registry import ClusterNotOwn, NodeIdTaken, RegistryRefuses
 from store_server.cluster.cluster_config import ClusterConfig
 from store_server.cluster.living_cluster import living_cluster
 from store_server.config import ServerConfig
@@ -52,9 +52,9 @@ async def start(etcd, root_of):
     """Start nodes; those that are given a stack end with it."""
     async with contextlib.AsyncExitStack() as all_nodes:
 
-        async def start(node_id, *, root="", stack=all_nodes, listen="127.0.0.1:0", user="", **settings):
+        async def start(node_id, *, root="", stack=all_nodes, listen="127.0.0.1:0", user="", at=etcd, **settings):
             cluster_config = ClusterConfig(
-                url=f"etcd://{user}{etcd.endpoint}/prod",
+                url=f"etcd://{user}{at.endpoint}/prod",
                 node_id=node_id,
                 **{"lease_seconds": 1, "lost_after_seconds": 30, "replicas": 1} | settings,
             )
@@ -84,6 +84,13 @@ async def map_with(channel, *node_ids):
             found = await map_of(channel)
             if found is not None and {node.id for node in found.nodes} == set(node_ids):
                 return found
+
+
+async def logged(logs, *parts):
+    """Wait until one line of the log has all of these."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not any(all(part in str(log) for part in parts) for log in logs):
+            await asyncio.sleep(0.05)
 
 
 async def looks_up(channel):
@@ -224,11 +231,58 @@ async def test_a_node_of_another_cluster_does_not_start_until_what_it_knew_is_re
     kept.write_text(kept.read_text().replace('"prod"', '"elsewhere"'))
 
     with pytest.raises(
-        RootOfAnotherCluster, match=f"of cluster 'elsewhere', --cluster names 'prod': .* remove {kept}:"
+        RootOfAnotherCluster,
+        match=f"of cluster 'elsewhere', --cluster names 'prod': .* remove map.json and id in {kept.parent}:",
     ):
         await start("a")
     kept.unlink()
     assert await map_with(await start("a"), "a") == of_prod
+
+
+async def test_two_clusters_of_one_name_do_not_mix_whichever_map_is_newer(etcd, start, tmp_path):
+    async with contextlib.AsyncExitStack() as stack:
+        await map_with(await start("a", stack=stack), "a")
+        at_first = await start("b", stack=stack)
+        before = await map_with(at_first, "a", "b")
+
+    with running_etcd(tmp_path / "other etcd") as other:
+        async with contextlib.AsyncExitStack() as stack:
+            own = await start("c", at=other, stack=stack)
+            begun = await map_with(own, "c")
+            assert begun.epoch < before.epoch  # so that a stray node would put the map that it knows in its place
+
+            for stray in "ab":
+                with pytest.raises(ClusterNotOwn, match=f"data root .*/{stray} belongs to another of that name"):
+                    await start(stray, at=other)
+            assert await map_of(own) == begun
+            await start("d", at=other, stack=stack)
+            await map_with(own, "c", "d")
+
+    with pytest.raises(ClusterNotOwn):
+        await start("c")
+    await map_with(await start("a"), "a", "b")
+
+
+async def test_a_node_whose_etcd_has_become_that_of_another_cluster_serves_by_the_map_it_knew(etcd, start, tmp_path):
+    with running_etcd(tmp_path / "other etcd") as other:
+        async with contextlib.AsyncExitStack() as stack:
+            begun = await map_with(await start("c", at=other, stack=stack), "c")
+    first = await start("a")
+    before = await map_with(first, "a")
+    etcd.kill()
+    etcd.lose_data()
+    etcd.take_data_of(other)
+
+    with capture_logs() as logs:
+        etcd.start()
+        await logged(logs, "the node cannot register", "belongs to another of that name")
+        await logged(logs, "the source of the shard map fails; the last map stays", "belongs to another of that name")
+
+    assert await map_of(first) == before
+    assert await looks_up(first)
+    async with living_cluster(ClusterConfig(url=f"etcd://{etcd.endpoint}/prod", node_id="nobody")) as seen:
+        assert await seen.shard_map() == begun
+        assert await seen.living() == {}
 
 
 async def test_of_several_workers_one_registers_the_node_and_all_know_the_map(etcd, start, root_of):
