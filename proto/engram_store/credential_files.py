@@ -12,6 +12,8 @@ from typing import Final, TypeAlias
 
 LOOK_SECONDS: Final = 1.0
 _LONGEST_TOKEN: Final = 4096
+_OWN_PREFIX: Final = "engram_"
+_OWN_CHARACTERS: Final = 72
 _MOST_FILE_BYTES: Final = 1 << 20
 _TRIES: Final = 3
 _Signature: TypeAlias = tuple[tuple[int, ...] | None, ...]
@@ -146,6 +148,9 @@ def why_no_token(text: str) -> str | None:
         return f"it has {len(text)} characters, and 1 to {_LONGEST_TOKEN} are possible"
     if not all("!" <= character <= "~" for character in text):
         return "it has blanks, line breaks or characters beyond ASCII"
+    # Others' tokens, for a proxy before the nodes, may be of any form.
+    if text.startswith(_OWN_PREFIX) and len(text) != _OWN_CHARACTERS:
+        return f"one of {_OWN_PREFIX}... has {_OWN_CHARACTERS} characters, and this one {len(text)}: was it cut?"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Final
 
 from store_server.access.rights import EVERYTHING, NONE
@@ -49,7 +50,8 @@ class Identity:
         if self.is_revoked:
             return f"the credential of {self.name} was revoked or replaced"
         if self._entry.expires is not None and now >= self._entry.expires:
-            return f"the credential of {self.name} has expired"
+            ended = datetime.datetime.fromtimestamp(self._entry.expires, datetime.UTC).isoformat(timespec="seconds")
+            return f"the credential of {self.name} expired at {ended}"
         return ""
 
     def _looked_up(self, table: str) -> tuple[Scope, ...]:

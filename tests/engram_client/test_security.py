@@ -76,6 +76,7 @@ async def test_tls_goes_anywhere():
         ({"cert_file": "/a"}, "cert_file and key_file belong together"),
         ({"key_file": "/a"}, "cert_file and key_file belong together"),
         ({"token": ""}, "token cannot be sent: it has 0 characters"),
+        ({"token": f"engram_0123456789ab_{SECRET}"}, "one of engram_... has 72 characters, and this one"),
         ({"token": f"{SECRET}\n"}, "token cannot be sent: it has blanks, line breaks or characters beyond ASCII"),
     ],
 )

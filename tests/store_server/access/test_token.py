@@ -1,5 +1,6 @@
 """Tokens and their hashes: what is kept, what is recognised, and what is never printed."""
 
+from engram_store.credential_files import why_no_token
 from store_server.access.redaction import MASK, masked
 from store_server.access.token import SecretHash, Token
 
@@ -31,6 +32,15 @@ def test_a_text_that_is_not_wholly_a_token_is_none():
 
     for wrong in ("", text[:-1], text + "a", text.upper(), f" {text}", text.replace("engram", "other"), text + "\n"):
         assert Token.parse(wrong) is None
+
+
+def test_clients_send_a_token_only_whole():
+    text = Token.new().text()
+
+    assert why_no_token(text) is None
+    for cut in (text[:-1], text[:20], "engram_", text + text):
+        assert f"has 72 characters, and this one {len(cut)}: was it cut?" in why_no_token(cut)
+    assert why_no_token("one-of-a-proxy") is None
 
 
 def test_a_token_that_is_printed_shows_no_secret():
