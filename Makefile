@@ -49,7 +49,7 @@ test-long: install
 	$(BIN)/pytest -m long -o faulthandler_timeout=0
 
 # A page for operators is only as good as its commands: all of them, with real certificates, tokens, nodes and etcd.
-## test-operate    every command of docs/operate.md, and what it prints (minutes)
+## test-operate    every command of docs/operate.md and README.md, and what it prints (minutes)
 test-operate: install
 	$(BIN)/pytest -m 'long or not long' -o faulthandler_timeout=0 tests/docs
 

@@ -1,7 +1,7 @@
 """What a page of documentation tells its reader to type, and what it says comes back.
 
 A block of ```console holds commands after `$ `, each with what it prints below it. A command goes on in the next line
-where the shell would: after a backslash, in a loop, in a here-document.
+where the shell would: after a backslash, in a loop, in a here-document. A block of ```python is one step.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Step:
     command: str
     shown: tuple[str, ...]
     line: int
+    is_python: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +33,20 @@ class Section:
     steps: tuple[Step, ...]
 
 
-def sections_of(page: str) -> list[Section]:
-    """Return the sections of a page that have commands."""
+def sections_of(page: str, *, with_python: bool = False) -> list[Section]:
+    """Return the sections of a page that have commands, or Python where that is asked for, too."""
     found: list[tuple[str, list[Step]]] = [("", [])]
     lines = iter(enumerate(page.splitlines(), 1))
-    for _, line in lines:
+    for number, line in lines:
         if line.startswith("## "):
             found.append((line.removeprefix("## "), []))
         elif line.startswith(_FENCE):
             block = list(_until_fence(lines))
             if line == f"{_FENCE}console":
                 found[-1][1].extend(_steps_of(block))
+            elif line == f"{_FENCE}python" and with_python:
+                code = "\n".join(text for _, text in block)
+                found[-1][1].append(Step(command=code, shown=(), line=number + 1, is_python=True))
     return [Section(title=title, steps=tuple(steps)) for title, steps in found if steps]
 
 

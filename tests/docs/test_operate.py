@@ -1,25 +1,18 @@
 """Every command of the operator's page is run, section by section, and prints what the page shows."""
 
-import re
 import shutil
-import time
 
 import pytest
 from docs.not_run import NOT_RUN, REPOSITORY, complaints_about, is_not_run
 from docs.pages import Step, sections_of
 from docs.shell import shell_in
-from docs.shown import is_shown
+from docs.steps import complaint, run
 
-WAIT_SECONDS = 60.0
-PAUSE_SECONDS = 0.1
 PAGE = (REPOSITORY / "docs" / "operate.md").read_text()
 SECTIONS = sections_of(PAGE)
 # Of these `make test` runs each, and `make test-operate` the others as well.
 SHORT = {"First table", "Settings", "Ports", "TLS"}
-# What only looks is looked at again until it shows what the page says, which speaks of "within seconds".
-LOOK = re.compile(r"(curl|grep|tail|shown|engram-store (cluster|doctor|tables|inspect|admin \S+ status)) ")
 LEAVE = "jobs -p | xargs -r kill; wait"  # what the page says of the end of a section
-FAILED = re.compile(r"^error: ", re.MULTILINE)
 NEEDED = {"etcd": "etcd-server", "openssl": "openssl", "curl": "curl"}
 MAY_BE_MISSING = {"promtool"}  # Prometheus' own, which `make deploy-check` installs
 
@@ -43,30 +36,6 @@ def missing(section):
     return {name for name in map(first_word, section.steps) if name in NEEDED and shutil.which(name) is None}
 
 
-def complaint(step, status, printed):
-    """What is wrong with how a command ended; None if it ended as the page says."""
-    if bool(status) != bool(FAILED.search("\n".join(step.shown))):
-        return f"exit status {status}"
-    return None if not step.shown or is_shown(step.shown, printed) else "the page shows something else"
-
-
-def run(shell, step):
-    """Run a command and hold it against the page; one in the background prints what is shown by and by."""
-    ends = time.monotonic() + WAIT_SECONDS
-    begun = shell.num_printed
-    status, printed = shell.run(step.command)
-    while (wrong := complaint(step, status, printed)) and time.monotonic() < ends:
-        time.sleep(PAUSE_SECONDS)
-        if LOOK.match(step.command):
-            status, printed = shell.run(step.command)
-        elif step.command.endswith("&"):
-            printed = shell.printed_since(begun)
-        else:
-            break
-    shown = "\n".join(step.shown)
-    assert not wrong, f"docs/operate.md:{step.line}: {wrong}\n$ {step.command}\n{printed}\n--- the page:\n{shown}"
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "section",
@@ -81,7 +50,7 @@ def test_what_a_section_says_is_what_comes(section, folder, tmp_path):
             if is_not_run(step.command):
                 assert list(complaints_about(step.command)) == [], f"docs/operate.md:{step.line}"
             elif first_word(step) not in MAY_BE_MISSING or shutil.which(first_word(step)):
-                run(shell, step)
+                run(shell, step, "docs/operate.md")
         shell.run(LEAVE)
         assert shell.run("jobs -p").printed == "", "something runs on that the next section would meet"
 
