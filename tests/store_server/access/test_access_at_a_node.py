@@ -56,7 +56,18 @@ def audited(tmp_path) -> list[dict]:
 
 
 async def call(channel, method: str, metadata=(), table: str = "open/a"):
-    """Call a method once, and read its first reply."""
+    """Call a method and read its first reply."""
+    while True:
+        try:
+            return await call_once(channel, method, metadata, table)
+        except grpc.aio.AioRpcError as error:
+            # A node that refuses before it was asked ends the stream while gRPC writes to it, which then keeps back
+            # what the node said.
+            if "execute_batch" not in error.debug_error_string():
+                raise
+
+
+async def call_once(channel, method: str, metadata, table: str):
     match method:
         case "Lookup":
             request = lookup.LookupRequest(table=table, rows=[3])
