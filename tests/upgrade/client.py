@@ -1,7 +1,8 @@
-"""`python -m upgrade.client URL`: a client of whichever release Python finds, which fetches until its input ends.
+"""`python -m upgrade.client URL PAUSE_SECONDS`: a client of whichever release Python finds, until its input ends.
 
-Every row is checked. Each line that it reads is a number: once it has done all its habits so many more times, it
-answers with all that it has seen, as JSON, as it does at the end.
+It fetches in several habits at once, with pauses between two fetches of each; every row is checked. Each line that it
+reads is a number: once it has done all its habits so many more times, it answers with all that it has seen, as JSON,
+as it does at the end.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import engram_client
 
 TABLE, ROWS = "m/layer-1", random_rows(20_000, 264)
 _TIME_LIMIT_SECONDS = 30.0
-_PAUSE_SECONDS = 0.01
+_LOOK_SECONDS = 0.01
 
 
 @dataclass
@@ -34,9 +35,10 @@ class Told:
 class Client:
     """Fetches in several habits at once."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pause_seconds: float) -> None:
         self.told = Told()
         self._url = url
+        self._pause_seconds = pause_seconds
         self._dice = np.random.default_rng(0)
         self._is_over = False
 
@@ -58,7 +60,7 @@ class Client:
 
     async def _keep(self, name: str, habit: Callable[[], Awaitable[None]]) -> None:
         while not self._is_over:
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(self._pause_seconds)
             try:
                 await habit()
             except Exception as error:  # whatever a user of the client would see
@@ -100,11 +102,11 @@ class Client:
         while not self.told.failures and any(
             count < before[habit] + times for habit, count in self.told.fetches.items()
         ):
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def _tell(self) -> None:
         print(json.dumps(asdict(self.told)), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(Client(sys.argv[1]).run())
+    asyncio.run(Client(sys.argv[1], float(sys.argv[2])).run())

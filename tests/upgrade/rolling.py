@@ -3,14 +3,24 @@
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from upgrade.clusters import NUM_NODES, MixedCluster
 from upgrade.releases import Release
 
-FETCHES_BETWEEN = 10
-"""Times that each client does each of its habits between two changes."""
 _CLIENT_END_SECONDS = 60.0
+
+
+class Pace(NamedTuple):
+    """How much clients do."""
+
+    fetches_between: int = 10
+    """Times that each does each of its habits between two changes."""
+    pause_seconds: float = 0.01
+    """Of each habit, between two times."""
+
+
+STEADY: Final = Pace()
 
 
 class Seen(NamedTuple):
@@ -30,13 +40,14 @@ class Seen(NamedTuple):
 class Load:
     """A client in a process of its own."""
 
-    def __init__(self, release: Release, url: str) -> None:
+    def __init__(self, release: Release, url: str, pace: Pace) -> None:
         self._release = release
-        self._process = release.start("upgrade.client", url)
+        self._fetches_between = pace.fetches_between
+        self._process = release.start("upgrade.client", url, str(pace.pause_seconds))
 
-    def go_on(self, fetches: int) -> Seen:
-        """Wait until it has done each habit so many more times; returns what was seen so far."""
-        self._process.stdin.write(f"{fetches}\n")
+    def go_on(self) -> Seen:
+        """Wait until it has done each habit as often again as between two changes; returns what was seen so far."""
+        self._process.stdin.write(f"{self._fetches_between}\n")
         self._process.stdin.flush()
         return self._seen()
 
@@ -64,16 +75,16 @@ class Load:
 
 
 @contextlib.contextmanager
-def loads(releases: Sequence[Release], url: str) -> Iterator[list[Load]]:
+def loads(releases: Sequence[Release], url: str, pace: Pace) -> Iterator[list[Load]]:
     """Start a client of each of these releases, and wait until each has fetched."""
     with contextlib.ExitStack() as stack:
         started = []
         for release in releases:
-            load = Load(release, url)
+            load = Load(release, url, pace)
             stack.callback(load.kill)
             started.append(load)
         for load in started:
-            load.go_on(1)
+            load.go_on()
         yield started
 
 
@@ -83,15 +94,17 @@ def replace_all(cluster: MixedCluster, release: Release, clients: Sequence[Load]
         if (code := cluster.stop(number)) != 0:
             raise AssertionError(f"node {number} ended with exit status {code}")
         for client in clients:
-            client.go_on(FETCHES_BETWEEN)
+            client.go_on()
         cluster.start(number, release)
         for client in clients:
-            client.go_on(FETCHES_BETWEEN)
+            client.go_on()
 
 
-def upgrade_and_back(cluster: MixedCluster, last: Release, this: Release, rounds: int = 1) -> list[Seen]:
+def upgrade_and_back(
+    cluster: MixedCluster, last: Release, this: Release, rounds: int = 1, pace: Pace = STEADY
+) -> list[Seen]:
     """Replace nodes of the last release by those of this one and back; returns what a client of each has seen."""
-    with loads((last, this), cluster.url) as clients:
+    with loads((last, this), cluster.url, pace) as clients:
         for _ in range(rounds):
             replace_all(cluster, this, clients)
             replace_all(cluster, last, clients)

@@ -4,9 +4,13 @@ import pytest
 from support.etcd import needs_etcd
 from upgrade.clusters import etcd_cluster, file_cluster
 from upgrade.releases import last_release, this_release
-from upgrade.rolling import FETCHES_BETWEEN, loads, upgrade_and_back
+from upgrade.rolling import Pace, loads, upgrade_and_back
 
-CLUSTERS = [pytest.param(file_cluster, id="map in a file"), pytest.param(etcd_cluster, id="etcd", marks=needs_etcd)]
+PACE = Pace(fetches_between=3, pause_seconds=0.05)  # what is left of two cores is for nodes that start and stop
+CLUSTERS = [
+    pytest.param(file_cluster, id="map in a file", marks=pytest.mark.long),
+    pytest.param(etcd_cluster, id="etcd", marks=needs_etcd),
+]
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +26,9 @@ def this():
 @pytest.mark.parametrize("new", [True, False], ids=["nodes of this release", "nodes of the last release"])
 def test_clients_of_both_releases_get_their_rows_from_nodes_of_one(tmp_path, last, this, new):
     nodes_of = this if new else last
-    with file_cluster(tmp_path, nodes_of) as cluster, loads((last, this), cluster.url) as clients:
+    with file_cluster(tmp_path, nodes_of) as cluster, loads((last, this), cluster.url, PACE) as clients:
         for client in clients:
-            client.go_on(FETCHES_BETWEEN)
+            client.go_on()
         seen = [client.end() for client in clients]
 
     assert [each.release for each in seen] == ["last", "this"]
@@ -37,7 +41,7 @@ def test_nodes_are_upgraded_and_downgraded_one_after_the_other_and_no_fetch_fail
     tmp_path, last, this, running_cluster
 ):
     with running_cluster(tmp_path, last) as cluster:
-        seen = upgrade_and_back(cluster, last, this)
+        seen = upgrade_and_back(cluster, last, this, pace=PACE)
 
     assert [each.release for each in seen] == ["last", "this"]
     assert all(each.is_right for each in seen), seen
