@@ -25,10 +25,10 @@ demo: install
 # has the files of few tests last, which are those that take longest. Every process imports torch, and collects all tests
 # in 9 seconds of CPU. Where Python is told not to keep what it compiled, as in images of containers, each of the
 # processes would compile everything again.
-## test            all tests that run in minutes, in three processes: many wait more than they compute
+## test            all tests that run in minutes, in four processes: many wait more than they compute
 test: export PYTHONDONTWRITEBYTECODE =
 test: install
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # These have not been run yet: nobody of us had a GPU. Each skips, and says why, where torch sees no CUDA device.
 ## test-gpu        the tests that need a GPU (not yet run on one)
