@@ -69,7 +69,8 @@ def next_map(
 
     - Live nodes that are not in the map join it. Lost ones, and draining ones that have stopped, leave it once they
       hold and join nothing, if enough nodes for the replicas remain.
-    - Shards go to the nodes that `assign` chooses: `next_shards` says when those hold them and when others leave.
+    - Shards go to the nodes that `assign` chooses: `next_shards` says when those hold them and when others leave. A
+      node whose disk takes no more rows keeps what it holds and is given nothing, whatever room it says it has.
     - A set's pending versions are complete as long as every shard of all of them has all its holders: as many as
       replicas, or as nodes neither draining nor lost. Their publisher makes them current then; if that is lost, nothing
       is pending any more.
@@ -161,12 +162,13 @@ def _next_versions(
     keys = sorted((key for key in known.versions if key not in gone), key=lambda key: (rank[key], key))
     versions = [known.versions[key] for key in keys]
     says = {version.key: _says(version, members) for version in versions}
+    full = {id_ for id_, each in members.live.items() if each.disk_failure}
     assignment = assign(
         members.nodes,
-        versions,
+        [_not_joined_by(full, version, members.nodes) for version in versions],
         known.replicas,
         lost=lost,
-        away={node.id for node in members.nodes} - members.live.keys(),
+        away=({node.id for node in members.nodes} - members.live.keys()) | full,
         found_at={key: _by_shard(held, _as_before(known.versions[key], known)) for key, held in says.items()},
         domain_labels=domain_labels,
     )
@@ -184,6 +186,17 @@ def _says(version: ShardedVersion, members: Members) -> dict[int, set[int]]:
     """Return the shards that each live node says it holds."""
     live = {number: members.live[node.id] for number, node in enumerate(members.nodes) if node.id in members.live}
     return held_shards(version, {number: each.held.get(version.key, ()) for number, each in live.items()})
+
+
+def _not_joined_by(full: Collection[str], version: ShardedVersion, nodes: Sequence[Node]) -> ShardedVersion:
+    """Return a version whose shards do not wait for nodes whose disks take no more rows: others are to have them."""
+    if not full:
+        return version
+    shards = (
+        replace(shard, joining=tuple(place for place in shard.joining if nodes[place].id not in full))
+        for shard in version.shards
+    )
+    return replace(version, shards=tuple(shards))
 
 
 def _as_before(version: ShardedVersion, known: ShardMap) -> Sequence[Shard]:

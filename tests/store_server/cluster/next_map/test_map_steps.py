@@ -420,3 +420,21 @@ def test_a_pending_version_that_is_cut_like_the_current_one_goes_to_the_nodes_th
     following, _ = next_map(known, all_held(known), {}, SETTINGS)
 
     assert [shard.joining for shard in following.versions[NEXT].shards] == holders
+
+
+def test_a_node_whose_disk_takes_nothing_keeps_what_it_holds_and_nobody_waits_for_it_to_get_more():
+    nodes = [a_node("n0", 2 * SHARD_BYTES), *some_nodes(3)[1:]]  # the room that it says it has is full
+    current = held(a_version(3), [(0, 1), (1, 2), (0, 2)])
+    pending = a_version(3, version="v2")
+    joined = [replace(shard, joining=by) for shard, by in zip(pending.shards, current_holders(current), strict=True)]
+    known = a_map(nodes, current, replace(pending, shards=tuple(joined)), pending={"t": "v2"})
+    first, *others = all_held(known)
+
+    following, _ = next_map(known, [replace(first, disk_failure="disk full"), *others], {}, SETTINGS)
+
+    assert [shard.joining for shard in following.versions[NEXT].shards] == [(1, 2)] * 3
+    assert following.versions[KEY] == current
+
+
+def current_holders(version):
+    return [shard.holders for shard in version.shards]
