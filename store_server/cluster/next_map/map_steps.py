@@ -162,13 +162,13 @@ def _next_versions(
     keys = sorted((key for key in known.versions if key not in gone), key=lambda key: (rank[key], key))
     versions = [known.versions[key] for key in keys]
     says = {version.key: _says(version, members) for version in versions}
-    full = {id_ for id_, each in members.live.items() if each.disk_failure}
+    cannot_take = {id_ for id_, each in members.live.items() if each.disk_failure}
     assignment = assign(
         members.nodes,
-        [_not_joined_by(full, version, members.nodes) for version in versions],
+        [_not_waiting_for(cannot_take, version, says[version.key], members.nodes) for version in versions],
         known.replicas,
         lost=lost,
-        away=({node.id for node in members.nodes} - members.live.keys()) | full,
+        away=({node.id for node in members.nodes} - members.live.keys()) | cannot_take,
         found_at={key: _by_shard(held, _as_before(known.versions[key], known)) for key, held in says.items()},
         domain_labels=domain_labels,
     )
@@ -188,13 +188,19 @@ def _says(version: ShardedVersion, members: Members) -> dict[int, set[int]]:
     return held_shards(version, {number: each.held.get(version.key, ()) for number, each in live.items()})
 
 
-def _not_joined_by(full: Collection[str], version: ShardedVersion, nodes: Sequence[Node]) -> ShardedVersion:
-    """Return a version whose shards do not wait for nodes whose disks take no more rows: others are to have them."""
-    if not full:
+def _not_waiting_for(
+    cannot_take: Collection[str], version: ShardedVersion, says: Mapping[int, Collection[int]], nodes: Sequence[Node]
+) -> ShardedVersion:
+    """Return a version whose shards are joined by no node whose disk takes no rows, unless it has them all already."""
+    if not cannot_take:
         return version
+
+    def may_join(place: int, number: int) -> bool:
+        return nodes[place].id not in cannot_take or number in says.get(place, ())
+
     shards = (
-        replace(shard, joining=tuple(place for place in shard.joining if nodes[place].id not in full))
-        for shard in version.shards
+        replace(shard, joining=tuple(place for place in shard.joining if may_join(place, number)))
+        for number, shard in enumerate(version.shards)
     )
     return replace(version, shards=tuple(shards))
 

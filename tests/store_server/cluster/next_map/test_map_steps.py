@@ -422,19 +422,32 @@ def test_a_pending_version_that_is_cut_like_the_current_one_goes_to_the_nodes_th
     assert [shard.joining for shard in following.versions[NEXT].shards] == holders
 
 
-def test_a_node_whose_disk_takes_nothing_keeps_what_it_holds_and_nobody_waits_for_it_to_get_more():
-    nodes = [a_node("n0", 2 * SHARD_BYTES), *some_nodes(3)[1:]]  # the room that it says it has is full
-    current = held(a_version(3), [(0, 1), (1, 2), (0, 2)])
+def beside_a_disk_that_takes_nothing():
+    """A version that three nodes are fetching when the disk of the first is full, with the one before it."""
+    nodes = [a_node("n0", 2 * SHARD_BYTES), *some_nodes(3)[1:]]  # the room that it says it has is what it holds
+    holders = [(0, 1), (1, 2), (0, 2)]
     pending = a_version(3, version="v2")
-    joined = [replace(shard, joining=by) for shard, by in zip(pending.shards, current_holders(current), strict=True)]
-    known = a_map(nodes, current, replace(pending, shards=tuple(joined)), pending={"t": "v2"})
+    joined = tuple(replace(shard, joining=by) for shard, by in zip(pending.shards, holders, strict=True))
+    return a_map(nodes, held(a_version(3), holders), replace(pending, shards=joined), pending={"t": "v2"})
+
+
+def test_a_node_whose_disk_takes_nothing_keeps_what_it_holds_and_nobody_waits_for_it_to_get_more():
+    known = beside_a_disk_that_takes_nothing()
     first, *others = all_held(known)
 
     following, _ = next_map(known, [replace(first, disk_failure="disk full"), *others], {}, SETTINGS)
 
     assert [shard.joining for shard in following.versions[NEXT].shards] == [(1, 2)] * 3
-    assert following.versions[KEY] == current
+    assert following.versions[KEY] == known.versions[KEY]
 
 
-def current_holders(version):
-    return [shard.holders for shard in version.shards]
+def test_a_shard_that_came_whole_before_the_disk_took_nothing_any_more_counts():
+    known = beside_a_disk_that_takes_nothing()
+    first, *others = all_held(known)
+    first = replace(first, held={**first.held, NEXT: ((2, 3),)}, disk_failure="disk full")
+
+    following, _ = next_map(known, [first, *others], {}, SETTINGS)
+
+    shards = following.versions[NEXT].shards
+    assert [shard.joining for shard in shards] == [(1, 2), (1, 2), (2,)]
+    assert shards[2].holders == (0,)
