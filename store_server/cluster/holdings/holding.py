@@ -18,6 +18,7 @@ from store_server.cluster.holdings.fetching import Fetching, copy_from
 from store_server.cluster.holdings.letting_go import LettingGo
 from store_server.cluster.holdings.own_holdings import OwnHoldings
 from store_server.cluster.holdings.room import Room
+from store_server.cluster.holdings.root_disk import RootDisk
 from store_server.cluster.holdings.scrub import BadBlock, NotWanted, Scrub, taken_out
 from store_server.cluster.holdings.still_to_come import bytes_to_come
 from store_server.cluster.holdings.wanted import WantedShard, wanted_shards
@@ -61,7 +62,7 @@ class Holding:
         copies = Copies(root.path)
         self._copies = copies
         self._sources = sources
-        self._room = Room(root.path, config.capacity_bytes)
+        self._room = Room(RootDisk(root.path), config.capacity_bytes)
         self._fetching = Fetching(
             root,
             copies,

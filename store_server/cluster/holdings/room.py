@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import structlog
 
-from store_server.cluster.kept_file import DIRECTORY
 from store_server.storage import DiskFull, StorageError
-from store_server.storage.durable import bytes_free, disk_errors_named, make_directory, write_new_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 log = structlog.get_logger()
 _FIRST_PAUSE_SECONDS: Final = 30.0
 _LONGEST_PAUSE_SECONDS: Final = 1800.0
 
 
+class Disk(Protocol):
+    """Where a node has its rows. See RootDisk."""
+
+    def bytes_free(self) -> int:
+        """Return how many bytes more it has room for."""
+        ...
+
+    def write_something(self) -> None:
+        """Raise StorageError where nothing can be written."""
+        ...
+
+
 class Room:
-    """Of the data root at `root`, for a node that states `capacity_bytes`, 0 for as much as others have.
+    """The promise of a node that states `capacity_bytes`, 0 for as much as others have, and has its rows on `disk`.
 
     Once rows could not be put there, no more is promised than the node has, so that others are to hold the rest; after
     a while, the longer the oftener that happens, it is seen whether the disk takes something again.
     `failed` is for any thread, the rest for one at a time. `now` is a clock in seconds that never goes back.
     """
 
-    def __init__(self, root: Path, capacity_bytes: int, *, now: Callable[[], float] = time.monotonic) -> None:
-        self._root = root
+    def __init__(self, disk: Disk, capacity_bytes: int, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._disk = disk
         self._capacity_bytes = capacity_bytes
         self._now = now
         self._most: int | None = None
@@ -50,7 +56,7 @@ class Room:
 
     def measure(self, held_bytes: int) -> None:
         """Find out whether there is room for as much as is stated, beside the rows that are there. Waits for a disk."""
-        room = held_bytes + bytes_free(self._root)
+        room = held_bytes + self._disk.bytes_free()
         self._most = room if room < self._capacity_bytes else None
         if self._most is not None:
             stated = self._capacity_bytes
@@ -83,25 +89,16 @@ class Room:
 
     def _try(self, shut_by: StorageError, held_bytes: int) -> None:
         try:
-            self._write_something()
+            self._disk.write_something()
         except StorageError:
             self._put_off()
             return
         self._shut_by, self._opened = None, self._now()
         self.measure(held_bytes)
         if isinstance(shut_by, DiskFull):  # what is stated, or what others have, was too much
-            self._most = held_bytes + bytes_free(self._root)
+            self._most = held_bytes + self._disk.bytes_free()
         log.info("the disk takes rows again", room_bytes=self._most)
 
     def _put_off(self) -> None:
         self._next_look = self._now() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
-
-    def _write_something(self) -> None:
-        """Raises StorageError."""
-        path = self._root / DIRECTORY / f"try.{os.getpid()}"
-        with disk_errors_named(path):
-            make_directory(path.parent)
-            path.unlink(missing_ok=True)
-            write_new_file(path, b"rows could be written here\n")
-            path.unlink()

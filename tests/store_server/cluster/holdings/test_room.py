@@ -3,6 +3,7 @@
 import pytest
 
 from store_server.cluster.holdings.room import Room
+from store_server.cluster.holdings.root_disk import RootDisk
 from store_server.storage import DiskFull, RootNotWritable
 
 STATED = 1000
@@ -15,7 +16,7 @@ class Scene:
     def __init__(self, path, stated=STATED):
         self.seconds = 0.0
         self.path = path
-        self.room = Room(path, stated, now=lambda: self.seconds)
+        self.room = Room(RootDisk(path), stated, now=lambda: self.seconds)
         self.room.measure(0)
 
     def break_disk(self):
