@@ -22,17 +22,22 @@ from store_server.cluster.comings_and_goings import ComingsAndGoings
 from store_server.cluster.known_map import KnownMap
 from store_server.cluster.next_map.map_repair import repair
 from store_server.cluster.next_map.map_steps import MapStep, first_map
-from store_server.cluster.next_map.waiting import Waiting
+from store_server.cluster.next_map.waiting import Over, Waiting
 from store_server.cluster.own_registration import OwnRegistration, set_or_after
 from store_server.cluster.registration import NodeRegistration
 from store_server.cluster.said_once import SaidOnce
 
 log = structlog.get_logger()
 _Picture = TypeVar("_Picture")
+_Situation = tuple[ShardMap | None, Mapping[str, NodeRegistration], Over]
+"""The map that the source has, who is there, and whose time is over."""
 _STEP_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 10.0
-_LONGEST_DELAY_SECONDS: Final = 0.3  # at random, so that seldom two nodes propose at once
+# From when a map is heard of until one that follows is proposed. At random, so that seldom two nodes propose at once;
+# and so long that what that map was made from, which is told apart from it, has been heard by then: else a holder that
+# has just arrived would be taken out of the map again.
+_DELAY_SECONDS: Final = 0.1, 0.3
 
 
 class Participation:
@@ -69,7 +74,7 @@ class Participation:
         self._present: Mapping[str, NodeRegistration] | None = None  # None: it cannot be seen who is
         self._publishers_present: Collection[str] | None = None  # as above
         self._changed = asyncio.Event()
-        self._settled: tuple[object, ...] = ()
+        self._settled: _Situation | None = None
         self._last_step = now()
         self._empty_since: float | None = None
 
@@ -153,16 +158,12 @@ class Participation:
 
     async def _take_step(self) -> None:
         self._notice_a_pause()
-        # A node that cannot renew its own lease does not see the others either, whatever it saw last.
-        is_valid = self._registration.is_valid
-        present, publishers = (self._present, self._publishers_present) if is_valid else (None, None)
-        base = self._in_source
-        self._waiting.look(base, present, publishers, self._now())
-        if present is None or not self._source_answers:
+        if (before := self._look_around()) is None:
             return
-        situation = (base, present, self._waiting.over(base, present))
-        if situation == self._settled:
+        await asyncio.sleep(random.uniform(*_DELAY_SECONDS))  # noqa: S311  # nothing secret
+        if (situation := self._look_around()) is None or situation[0] is not before[0]:
             return
+        base, present, _ = situation
         proposal = repair(base, self._known.newest)
         if proposal is None and base is None and self._may_only_be_lost():
             return
@@ -172,8 +173,20 @@ class Participation:
             proposal = step.shard_map
         if proposal is None:
             self._settled = situation
-            return
-        await self._propose(base, proposal)
+        elif self._in_source is base and self._source_answers:
+            await self._propose(base, proposal)
+
+    def _look_around(self) -> _Situation | None:
+        """Return what the node sees, if it sees all and another map may follow from it."""
+        # A node that cannot renew its own lease does not see the others either, whatever it saw last.
+        is_valid = self._registration.is_valid
+        present, publishers = (self._present, self._publishers_present) if is_valid else (None, None)
+        base = self._in_source
+        self._waiting.look(base, present, publishers, self._now())
+        if present is None or not self._source_answers:
+            return None
+        situation = (base, present, self._waiting.over(base, present))
+        return None if situation == self._settled else situation
 
     def _notice_a_pause(self) -> None:
         """See nobody after the process stood still, until it is registered anew: all that it knows is old."""
@@ -193,8 +206,5 @@ class Participation:
         return self._waiting.next_map(base, present)
 
     async def _propose(self, base: ShardMap | None, proposal: ShardMap) -> None:
-        await asyncio.sleep(random.uniform(0, _LONGEST_DELAY_SECONDS))  # noqa: S311  # nothing secret
-        if self._in_source is not base or not self._source_answers:
-            return
         if await self._source.compare_and_swap(0 if base is None else base.epoch, proposal):
             log.info("shard map proposed and agreed", epoch=proposal.epoch)
