@@ -116,6 +116,9 @@ class Controller:
             for node in holders:
                 self.nodes[node].hold(spread.key, shard)
 
+    def lost_its_disk(self, node: SimulatedNode) -> None:
+        """Nothing: maps here do not follow from what nodes hold."""
+
     def refill(self, node: SimulatedNode) -> None:
         """Let a node have all that it is to hold."""
         node.damaged.clear()

@@ -106,6 +106,8 @@ class Faults:
         node.die()
         yield
         node.held.clear()
+        node.takes_no_rows = False
+        self._controller.lost_its_disk(node)
         node.is_up = True
         for link in self._links_to(node.number):
             link.first_failure = None  # it answers again: that it has nothing

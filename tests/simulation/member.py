@@ -30,6 +30,8 @@ class Traits:
 
     labels: dict[str, str] = field(default_factory=dict)
     capacity_bytes: int = 0
+    free_bytes: int = 0
+    """What its disk has room for beside the rows that are there, while it takes any."""
     draining: bool = False
 
 
@@ -47,6 +49,7 @@ class Member:
         participation: type[SteppingOnce],
         blocks_of: Callable[[VersionKey, set[int]], BlockRanges],
         is_published: Callable[[VersionKey], bool],
+        has_less: Callable[[], None],
         dice: random.Random,
     ) -> None:
         self.node, self.traits = node, traits
@@ -62,9 +65,12 @@ class Member:
         self.disk = SimulatedDisk(
             node,
             nodes,
+            capacity_bytes=traits.capacity_bytes,
+            free_bytes=traits.free_bytes,
             keep_seconds=KEEP_SECONDS,
             is_published=is_published,
             changed=self.changed,
+            has_less=has_less,
             dice=dice,
         )
 
@@ -128,10 +134,11 @@ class Member:
                 id=f"n{number}",
                 address=address_of(number),
                 labels=traits.labels,
-                capacity_bytes=traits.capacity_bytes,
+                capacity_bytes=self.disk.capacity_bytes,
                 draining=traits.draining,
             ),
             incarnation=f"life {self._lives}",
             held={key: self._blocks_of(key, numbers) for key, numbers in sorted(self.node.held.items())},
             read=frozenset(self.node.read_since(asyncio.get_running_loop().time() - self._config.retire_after_seconds)),
+            disk_failure=self.disk.failure,
         )

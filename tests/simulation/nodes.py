@@ -61,6 +61,8 @@ class SimulatedNode:
     """With each answer."""
     refuses: bool = False
     """To give rows, as its stop is near."""
+    takes_no_rows: bool = False
+    """As its disk is full."""
     is_cut_off: bool = False
     """From one client at least."""
     reaches_etcd: bool = True

@@ -50,6 +50,7 @@ def traits_at_random(dice: random.Random, num_nodes: int, num_bytes: int) -> lis
         Traits(
             labels={"zone": zones[number % len(zones)]} if zones else {},
             capacity_bytes=int(usual * dice.uniform(0.7, 1.5)),
+            free_bytes=6 * num_bytes,
         )
         for number in range(num_nodes)
     ]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from simulation.agreed_map import AgreedMap, number_at
 from simulation.event_log import EventLog
@@ -72,6 +73,7 @@ class Placement:
                 participation=self._steps.taken_by(stepping),
                 blocks_of=self._blocks_of,
                 is_published=self.published.__contains__,
+                has_less=partial(self.watch.note_lost_rows, f"n{node.number}"),
                 dice=scenario.dice(f"disk {node.number}"),
             )
             for node in nodes
@@ -157,6 +159,10 @@ class Placement:
         if node.is_up:
             self.absent.discard(node.number)
             self.members[node.number].start()
+
+    def lost_its_disk(self, node: SimulatedNode) -> None:
+        """Excuse those who do not know yet that a node has nothing any more."""
+        self.watch.note_lost_rows(f"n{node.number}")
 
     def refill(self, node: SimulatedNode) -> None:
         """Nothing: a node fetches by itself what it is to hold."""

@@ -38,7 +38,14 @@ class PlacementEvents:
         """Draw events, about one in `mean_pause` seconds, and wait for those that take their time."""
         now = asyncio.get_running_loop().time
         end = now() + seconds
-        kinds = {self.publish: 3, self._join: 3, self._drain: 2, self._lose: 2, self._cut_off_from_etcd: 2}
+        kinds = {
+            self.publish: 3,
+            self._join: 3,
+            self._drain: 2,
+            self._lose: 2,
+            self._cut_off_from_etcd: 2,
+            self._fill: 2,
+        }
         async with asyncio.TaskGroup() as group:
             while now() + (pause := self._dice.expovariate(1 / mean_pause)) < end:
                 await asyncio.sleep(pause)
@@ -148,6 +155,17 @@ class PlacementEvents:
         for node in cut:
             node.reaches_etcd = True
         self._log.say(f"{names} reach etcd again")
+
+    async def _fill(self) -> None:
+        """Let the disk of a node take no more rows for a while."""
+        node = self._placement.nodes[self._dice.choice(self._placement.in_map())]
+        if node.takes_no_rows:
+            return
+        self._log.say(f"the disk of n{node.number} is full")
+        node.takes_no_rows = True
+        await asyncio.sleep(self._dice.uniform(0, _LONGEST_CUT_SECONDS))
+        node.takes_no_rows = False
+        self._log.say(f"the disk of n{node.number} has room again")
 
     def lose_one_for_good(self) -> None:
         numbers = self._placement.in_map()

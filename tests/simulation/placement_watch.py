@@ -51,12 +51,17 @@ class PlacementWatch:
         if not isinstance(process, PublisherProcess):
             self._check_pending(before, after)
         self._check_moves(before, after)
+        self._check_full_disks(after)
 
     def judge_rest(self, last: ShardMap, up: set[str]) -> None:
         """Judge a map that has come to rest, when exactly the nodes `up` are there."""
         stay = {node.id: node for node in last.nodes if node.id in up and not node.draining}
         copies = min(last.replicas, len(stay))
-        zones = {node.labels.get("zone") or node.id for node in stay.values()}
+        full = {name for name, registration in self._etcd.present.items() if registration.disk_failure}
+        zones = {node.labels.get("zone") or node.id for node in stay.values() if node.id not in full}
+        # Beside a full disk a node that does not say what it can hold is thought to have room for its share alone: too
+        # little, perhaps, to make up for the full one within a zone.
+        is_to_be_spread = not full or all(node.capacity_bytes for node in stay.values())
         for name in up - {node.id for node in last.nodes}:
             self._violate(f"{name} is there, and the map does not have it")
         for each in last.sets.values():
@@ -70,7 +75,9 @@ class PlacementWatch:
                     self._violate(f"{where} has not {copies} holders of {sorted(stay)}")
                 elif not all(self._has(name, version.key, number) for name in names):
                     self._violate(f"{where} is not held by all of them")
-                elif len({stay[name].labels.get("zone") or name for name in names}) < min(copies, len(zones)):
+                elif is_to_be_spread and len({stay[name].labels.get("zone") or name for name in names}) < min(
+                    copies, len(zones)
+                ):
                     self._violate(f"{where} is not spread over {len(zones)} zones")
         self._check_capacities(last)
 
@@ -141,8 +148,9 @@ class PlacementWatch:
         self.moved_bytes += moved
         draining = {node.id for node in after.nodes if node.draining}
         away = {node.id for node in after.nodes} - self._etcd.present.keys() - self._lost()
-        if away and any(node.labels for node in after.nodes):
-            return  # who is away gets nothing, and then few may be left in the zones that a shard may go to
+        failing = {name for name, registration in self._etcd.present.items() if registration.disk_failure}
+        if failing or (away and any(node.labels for node in after.nodes)):
+            return  # who is away or takes nothing gets nothing: then few may be left in the zones a shard may go to
         sizes = {key: self._agreed.shard_bytes(key) for key in after.versions if key in before.versions}
         lost_by_some = (self._lost(), self._lost(when_all_know=True), set[str]())
         bounds = [least_moved(before, after.nodes, draining | lost, sizes) for lost in lost_by_some]
@@ -153,6 +161,18 @@ class PlacementWatch:
             self._violate(
                 f"map {after.epoch}: {moved} bytes move, and {least:g} need to; lost are {sorted(self._lost())}"
             )
+
+    def _check_full_disks(self, after: ShardMap) -> None:
+        """See that a node that says that its disk takes no more rows is to fetch none."""
+        failing = self._etcd.failing()
+        for key, version in after.versions.items() if failing else ():
+            for number, shard in enumerate(version.shards):
+                joining = failing & {after.nodes[place].id for place in shard.joining}
+                waits = {name for name in joining if not self._has(name, key, number)}
+                if waits:
+                    self._violate(
+                        f"map {after.epoch}: {sorted(waits)} are to fetch shard {number} of {key} to a full disk"
+                    )
 
     def _moved(self, before: ShardMap, after: ShardMap) -> int:
         """Return the bytes that are to be fetched by nodes that were not named for them before."""

@@ -11,6 +11,7 @@ from simulation.links import SimulatedLink
 from simulation.planted_placement import (
     CompletingEarly,
     CountingBlindly,
+    FillingFullDisks,
     LeavingEarly,
     SwitchingAlone,
     WithoutGrace,
@@ -134,4 +135,5 @@ PLANTS = {
     "blind": Plant(what="time in which nobody could be seen counts as time away", stepping=CountingBlindly),
     "switches-early": Plant(what="a version is current before all have it", stepping=CompletingEarly),
     "switches-alone": Plant(what="nodes make current what a dead publisher left", stepping=SwitchingAlone),
+    "fills-full-disks": Plant(what="a node whose disk takes nothing is given more", stepping=FillingFullDisks),
 }

@@ -53,6 +53,13 @@ class SwitchingAlone(SteppingOnce):
         return _with_sets(super().step(base, present), _switched_alone)
 
 
+class FillingFullDisks(SteppingOnce):
+    """What a node says of its disk goes unheard: it is given what there is room for by the bytes that it promises."""
+
+    def step(self, base: ShardMap | None, present: Mapping[str, NodeRegistration]) -> MapStep:
+        return super().step(base, {name: replace(each, disk_failure="") for name, each in present.items()})
+
+
 class _Blind(Waiting):
     def look(
         self,

@@ -49,6 +49,7 @@ class SimulatedEtcd:
         self._picture: Picture = {}, frozenset()  # of who is present, the same for all who watch
         self._is_telling = False
         self._absent_since: dict[str, float] = {}
+        self._failing_since: dict[str, float] = {}
         self._was_absent: dict[str, tuple[float, float]] = {}  # seconds, and when that ended
         self._seconds_seen, self._seen_since = 0.0, self._loop.time()
 
@@ -82,6 +83,11 @@ class SimulatedEtcd:
             seconds, ended = self._was_absent.get(name, (0.0, 0.0))
             return seconds if self._loop.time() < ended + KNOWN_TO_ALL_SECONDS else 0.0
         return self._visible_seconds() - self._absent_since.get(name, 0.0)
+
+    def failing(self) -> set[str]:
+        """Return the nodes that are there and of which all know that their disk takes no more rows."""
+        known = self._loop.time() - KNOWN_TO_ALL_SECONDS
+        return {name for name, since in self._failing_since.items() if since < known}
 
     # What nodes ask of it
 
@@ -136,6 +142,10 @@ class SimulatedEtcd:
         if self.present.get(name) != registration:
             self.present[name] = registration
             self._tell()
+        if not registration.disk_failure:
+            self._failing_since.pop(name, None)
+        else:
+            self._failing_since.setdefault(name, self._loop.time())
 
     async def register_publisher(self, process: Process, name: str) -> None:
         await self._ask(process)
@@ -192,6 +202,7 @@ class SimulatedEtcd:
         elif name in self.present or name in self.publishers:
             self._absent_since[name] = self._visible_seconds()
             self.present.pop(name, None)
+            self._failing_since.pop(name, None)
             self.publishers.discard(name)
             self._tell()
 
