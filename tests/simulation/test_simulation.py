@@ -65,7 +65,7 @@ def test_a_planted_bug_is_found_and_found_again(name):
 
 
 # The others take minutes to be found.
-@pytest.mark.parametrize("name", ["leaves-early", "switches-early", "switches-alone"])
+@pytest.mark.parametrize("name", ["leaves-early", "switches-early", "switches-alone", "fills-full-disks"])
 def test_a_bug_planted_in_the_placement_is_found_and_found_again(name):
     scenarios = (scenario_of(seed, 3, 5, is_placed=True) for seed in range(MOST_SEEDS_FOR_A_PLANT))
     scenario = next(scenario for scenario in scenarios if run(scenario, PLANTS[name]).violations)
