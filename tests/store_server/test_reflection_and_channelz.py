@@ -9,6 +9,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.credentials import CredentialsOnDisk, bearer
 from support.rows import random_rows
 from support.tables import write_table
+from support.told import told
 
 from store_server.access.access_config import AccessConfig
 from store_server.access.caller import Anybody, Scope
@@ -38,6 +39,10 @@ async def node_with(root, **settings):
 
 async def services(channel):
     """Return what reflection names."""
+    return await told(lambda: services_asked_for_once(channel))
+
+
+async def services_asked_for_once(channel):
     stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(timeout=10)
     await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     reply = await stream.read()

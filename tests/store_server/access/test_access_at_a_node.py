@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.credentials import CredentialsOnDisk, bearer
 from support.rows import random_rows
 from support.tables import write_table
+from support.told import told
 
 from engram_store.v1 import cluster_service_pb2 as cluster
 from engram_store.v1 import cluster_service_pb2_grpc as cluster_stubs
@@ -57,14 +58,7 @@ def audited(tmp_path) -> list[dict]:
 
 async def call(channel, method: str, metadata=(), table: str = "open/a"):
     """Call a method and read its first reply."""
-    while True:
-        try:
-            return await call_once(channel, method, metadata, table)
-        except grpc.aio.AioRpcError as error:
-            # A node that refuses before it was asked ends the stream while gRPC writes to it, which then keeps back
-            # what the node said.
-            if "execute_batch" not in error.debug_error_string():
-                raise
+    return await told(lambda: call_once(channel, method, metadata, table))
 
 
 async def call_once(channel, method: str, metadata, table: str):
