@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from engram_client.caching import CacheUse, CachingTransport
-from engram_client.errors import InvalidTableName
+from engram_client.errors import EngramError, InvalidTableName, TableNotFound
 from engram_client.metrics import MeasuredTransport, StoreMetrics
+from engram_client.near_names import instead_of
 from engram_client.retry import check_timeout
 from engram_client.retry_counts import RetryCounts
 from engram_client.table import Table
 from engram_client.table_info import TableInfo
 from engram_client.table_set import TableSet, open_table_set
 from engram_client.transport import Transport
+
+_LONGEST_LOOK_SECONDS: Final = 1.0  # at what else there is, once a table is not
 
 
 class Store:
@@ -74,8 +78,12 @@ class Store:
         """
         if not isinstance(name, str) or not isinstance(version, str | None):
             raise InvalidTableName(f"a table and its version are named by text, got {name!r} and {version!r}")
-        limit = self._timeout if timeout is None else timeout
-        info = await self._transport.get_table(name, version or "", limit)
+        limit = self._timeout if timeout is None else check_timeout(timeout)
+        give_up = time.monotonic() + limit
+        try:
+            info = await self._transport.get_table(name, version or "", limit)
+        except TableNotFound as error:
+            raise TableNotFound(f"{error}{await self._there_is(name, give_up)}") from error.__cause__
         return Table(self._transport, info, fingerprint, self._timeout)
 
     async def table_set(
@@ -111,6 +119,17 @@ class Store:
     async def close(self) -> None:
         """Let go of the connection; fetches under way fail with StoreClosed. May be called again."""
         await self._transport.close()
+
+    async def _there_is(self, name: str, give_up: float) -> str:
+        """Return what to say of the tables that are there to who named one that is not; "" if that cannot be told."""
+        limit = min(give_up - time.monotonic(), _LONGEST_LOOK_SECONDS)
+        if limit <= 0:
+            return ""
+        try:
+            infos = await self._transport.list_tables(limit)
+        except EngramError:  # it is not what was asked for
+            return ""
+        return f"; {instead_of(name, [info.name for info in infos])}"
 
     async def __aenter__(self) -> Self:
         return self

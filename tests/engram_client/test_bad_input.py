@@ -97,7 +97,7 @@ async def test_a_buffer_that_does_not_fit_is_refused_and_left_alone(table, out):
 
 
 async def test_an_unknown_table_and_an_unknown_version_are_told_apart(store):
-    with pytest.raises(errors.TableNotFound, match="'layer-2'"):
+    with pytest.raises(errors.TableNotFound, match=r"no table 'layer-2' .*; did you mean 'layer-1'\?$"):
         await store.table("layer-2")
 
     current = (await store.table("layer-1")).version
