@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 _NOT_CONNECTED: Final = "failed to connect to all addresses"
 _CLOSED_AT_ONCE: Final = ("Socket closed", "Connection reset by peer")
+_REFUSED_AT_V6: Final = "ipv6:%5B::1%5D:", "Connection refused"  # of several addresses gRPC names the last alone
 _WORDS: Final = {
     "unable to get local issuer certificate": "the node's certificate is not signed by {authorities}",
     "self signed certificate": "the node's certificate is not signed by {authorities}",
@@ -32,6 +33,11 @@ def with_handshake_words(details: str, security: Security) -> str:
 
 
 def _words(details: str, security: Security) -> str | None:
+    if all(sign in details for sign in _REFUSED_AT_V6):
+        return (
+            "nobody listens at ::1; where localhost was called, its other address may have failed otherwise: call the "
+            "one at which the node listens, such as 127.0.0.1, to be told"
+        )
     if any(sign in details for sign in _CLOSED_AT_ONCE):
         return _words_of_who_hangs_up(security)
     for sign, words in _WORDS.items():

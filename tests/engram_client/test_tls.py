@@ -13,6 +13,7 @@ from support.rows import random_rows
 import engram_client
 from engram_client import errors
 from engram_client.grpc_transport import GrpcTransport
+from engram_client.handshake_words import with_handshake_words
 from engram_client.keyring import Keyring
 from engram_client.security import Security
 from engram_store.v1.table_service_pb2 import Workers
@@ -130,6 +131,15 @@ async def test_who_shows_a_wrong_certificate_is_told_which(folder, authority, st
 
     assert f"as one does that does not accept the certificate in {me.cert}" in says
     assert "PRIVATE" not in says
+
+
+def test_who_is_told_of_the_last_address_of_localhost_alone_hears_that_the_other_may_be_the_one():
+    refused = "last error: UNKNOWN: ipv6:%5B::1%5D:50051: Failed to connect to remote host: Connection refused"
+
+    says = with_handshake_words(f"failed to connect to all addresses; {refused}", Security())
+
+    assert says.startswith("nobody listens at ::1; where localhost was called")
+    assert refused in says
 
 
 async def test_tls_to_a_node_of_plain_text_is_refused(authority):
