@@ -26,7 +26,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="engram-store-upgrade-") as directory:
             last = last_release(Path(directory) / "last")
             with running_cluster(Path(directory), last) as cluster:
-                for seen in upgrade_and_back(cluster, last, this_release(), rounds):
+                for seen in upgrade_and_back(cluster, last, this_release(), rounds=rounds):
                     all_right = all_right and seen.is_right
                     fetches = f"{sum(seen.fetches.values()):,} fetches"
                     failures = f"{len(seen.failures)} failed {seen.failures or ''}".strip()

@@ -45,16 +45,15 @@ class Load:
         self._fetches_between = pace.fetches_between
         self._process = release.start("upgrade.client", url, str(pace.pause_seconds))
 
-    def go_on(self) -> Seen:
-        """Wait until it has done each habit as often again as between two changes; returns what was seen so far."""
+    def ask(self) -> None:
+        """Have it tell, in `seen`, once it has done each habit as often again as between two changes."""
         self._process.stdin.write(f"{self._fetches_between}\n")
         self._process.stdin.flush()
-        return self._seen()
 
     def end(self) -> Seen:
         """Let it finish what is under way."""
         self._process.stdin.close()
-        seen = self._seen()
+        seen = self.seen()
         self._process.wait(_CLIENT_END_SECONDS)
         self._process.stdout.close()
         return seen
@@ -64,7 +63,8 @@ class Load:
         self._process.kill()
         self._process.wait()
 
-    def _seen(self) -> Seen:
+    def seen(self) -> Seen:
+        """Wait for what it tells."""
         line = self._process.stdout.readline()
         if not line:
             raise AssertionError(f"a client of {self._release.name} release has ended")
@@ -83,29 +83,40 @@ def loads(releases: Sequence[Release], url: str, pace: Pace) -> Iterator[list[Lo
             load = Load(release, url, pace)
             stack.callback(load.kill)
             started.append(load)
-        for load in started:
-            load.go_on()
+        go_on(started)
         yield started
 
 
-def replace_all(cluster: MixedCluster, release: Release, clients: Sequence[Load]) -> None:
-    """Replace the nodes one after the other by those of a release, with every client fetching before each step."""
-    for number in range(NUM_NODES):
+def go_on(clients: Sequence[Load]) -> None:
+    """Wait until every client has fetched as often again as between two changes."""
+    for client in clients:
+        client.ask()
+    for client in clients:
+        client.seen()
+
+
+def replace_nodes(cluster: MixedCluster, num_nodes: int, release: Release, clients: Sequence[Load]) -> None:
+    """Replace nodes one after the other by those of a release, with every client fetching before each step."""
+    for number in range(num_nodes):
         if (code := cluster.stop(number)) != 0:
             raise AssertionError(f"node {number} ended with exit status {code}")
-        for client in clients:
-            client.go_on()
+        go_on(clients)
         cluster.start(number, release)
-        for client in clients:
-            client.go_on()
+        go_on(clients)
 
 
 def upgrade_and_back(
-    cluster: MixedCluster, last: Release, this: Release, rounds: int = 1, pace: Pace = STEADY
+    cluster: MixedCluster,
+    last: Release,
+    this: Release,
+    *,
+    num_nodes: int = NUM_NODES,
+    rounds: int = 1,
+    pace: Pace = STEADY,
 ) -> list[Seen]:
     """Replace nodes of the last release by those of this one and back; returns what a client of each has seen."""
     with loads((last, this), cluster.url, pace) as clients:
         for _ in range(rounds):
-            replace_all(cluster, this, clients)
-            replace_all(cluster, last, clients)
+            replace_nodes(cluster, num_nodes, this, clients)
+            replace_nodes(cluster, num_nodes, last, clients)
         return [client.end() for client in clients]
