@@ -1,10 +1,11 @@
 """The boundaries between the packages, as README and design state them, and the freshness of generated code."""
 
 import ast
+import functools
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -61,12 +62,15 @@ FILES_AT_THE_BORDER = {
 PROTOS = ("admin_service", "block_service", "cluster_service", "lookup_service", "table_service", "error_reason")
 
 
-def modules() -> Iterator[tuple[str, Path, ast.Module]]:
+@functools.cache
+def modules() -> Sequence[tuple[str, Path, ast.Module]]:
     """Every module of ours that is written by hand: package, file and syntax tree."""
-    for package, folder in PACKAGES.items():
-        for file in sorted(folder.rglob("*.py")):
-            if "_pb2" not in file.name:
-                yield package, file.relative_to(folder), ast.parse(file.read_text())
+    return [
+        (package, file.relative_to(folder), ast.parse(file.read_text()))
+        for package, folder in PACKAGES.items()
+        for file in sorted(folder.rglob("*.py"))
+        if "_pb2" not in file.name
+    ]
 
 
 def imported(tree: ast.AST) -> set[str]:
