@@ -8,7 +8,7 @@ from support.hooked_root import ColdBackend, HookedRoot, node_on
 from support.tables import write_table
 from upgrade.client import ROWS, TABLE
 from upgrade.releases import last_release, this_release
-from upgrade.rolling import Pace, loads
+from upgrade.rolling import Pace, go_on, loads
 
 from store_server.limits.limits import Limits
 
@@ -37,5 +37,5 @@ async def test_a_client_that_is_refused_by_an_overloaded_node_tries_again(tmp_pa
 def fetched(release, url):
     """What a client of a release sees until it has done each of its habits a few times."""
     with loads((release,), url, Pace(fetches_between=3)) as (client,):
-        client.go_on()
+        go_on([client])
         return client.end()
