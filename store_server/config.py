@@ -86,12 +86,12 @@ class ServerConfig:
     def _check_addresses(self, listen: ListenAddress) -> None:
         self._require_safe(listen)
         if self.metrics_listen is not None:
-            shown_at = ListenAddress.parse(self.metrics_listen)
+            shown_at = ListenAddress.parse(self.metrics_listen, "metrics_listen")
             if shown_at.path:
                 raise ValueError(f"metrics_listen must be HOST:PORT, got {self.metrics_listen!r}")
             self._require_safe(shown_at)
         if self.access.admin_listen is not None:
-            self._require_safe_to_change(ListenAddress.parse(self.access.admin_listen))
+            self._require_safe_to_change(ListenAddress.parse(self.access.admin_listen, "admin_listen"))
 
     def _require_safe_to_change(self, listen: ListenAddress) -> None:
         if not listen.path:

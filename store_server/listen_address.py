@@ -40,8 +40,8 @@ class ListenAddress:
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> ListenAddress:
-        """Raises ValueError."""
+    def parse(cls, text: str, name: str = "listen") -> ListenAddress:
+        """Raises ValueError, which calls the setting by its `name`."""
         if text.startswith(f"{UNIX}/") and len(text) > len(UNIX) + 1:
             return cls(text, "", 0)
         host, _, port = text.rpartition(":")
@@ -50,7 +50,7 @@ class ListenAddress:
             or "/" in text
             or not (port.isascii() and port.isdigit() and int(port) <= _HIGHEST_PORT)
         ):
-            raise ValueError(f"listen must be HOST:PORT with a port of 0 to 65535, or unix:///PATH, got {text!r}")
+            raise ValueError(f"{name} must be HOST:PORT with a port of 0 to 65535, or unix:///PATH, got {text!r}")
         return cls(text, host.strip("[]"), int(port))
 
     @property

@@ -100,7 +100,8 @@ def _on_node(node: int, allowed: Collection[int], nodes_path: Path) -> Placement
         cores = parse_numbers((nodes_path / f"node{node}" / "cpulist").read_text())
     except (OSError, ValueError) as error:  # a node of memory alone has an empty list
         known = sorted(int(path.name[4:]) for path in nodes_path.glob("node[0-9]*"))
-        has = f"this host has {_listed(known)}" if known else f"{nodes_path} names none on this host"
+        nodes = "node" if len(known) == 1 else "nodes"
+        has = f"this host has {nodes} {_listed(known)}" if known else f"{nodes_path} names none on this host"
         raise ValueError(f"no NUMA node {node} with cores: {has}") from error
     usable = tuple(core for core in cores if core in allowed)
     if not usable:

@@ -65,7 +65,7 @@ def test_without_wishes_the_kernel_decides():
     [
         (1, {"pin_cores": (0, 9)}, "may use cores 0, 1, 2, 3, 4, 5, 6, 7, got 9"),
         (3, {"pin_cores": (0, 1)}, "3 workers need 3 cores at least, got 2: 0, 1"),
-        (1, {"numa_nodes": (7,)}, "no NUMA node 7 with cores: this host has 0, 1, 2"),
+        (1, {"numa_nodes": (7,)}, "no NUMA node 7 with cores: this host has nodes 0, 1, 2"),
         (1, {"numa_nodes": (2,)}, "no NUMA node 2 with cores"),
         (1, {"numa_nodes": (0, 1)}, "2 NUMA nodes need as many --workers at least, got 1"),
         (1, {"numa_nodes": (1,), "allowed": {0}}, "cores of NUMA node 1, 4, 5, 6, 7, this process may use none, but 0"),

@@ -212,6 +212,11 @@ def test_an_address_that_is_none_is_an_error(failed_start, root, listen):
     assert listen in failed_start(root, "--listen", listen)
 
 
+@pytest.mark.parametrize("option", ["--listen", "--metrics-listen", "--admin-listen", "--health-listen"])
+def test_an_address_that_is_none_is_told_with_its_option(failed_start, root, option):
+    assert f"error: {option} must be HOST:PORT" in failed_start(root, option, "9464")
+
+
 def test_options_of_a_cluster_without_a_cluster_are_refused(failed_start, root):
     error = failed_start(root, "--node-id", "a", "--replicas", "2")
 

@@ -50,5 +50,5 @@ class ProbingOptions(OptionGroup):
     def settings(self) -> Mapping[str, Any]:
         """See OptionGroup."""
         if self.health_listen is not None:
-            ListenAddress.parse(self.health_listen)
+            ListenAddress.parse(self.health_listen, "health_listen")
         return {"health_listen": self.health_listen, "reflection": self.reflection, "channelz": self.channelz}
